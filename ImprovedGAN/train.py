@@ -1,0 +1,395 @@
+"""Trains ImprovedGAN: "Improved Techniques for Training GANs" (Salimans et al., 2016, arXiv 1606.03498).
+
+python ImprovedGAN/sample_data.py --output_path=digits
+python ImprovedGAN/train.py --data_path=digits --train_steps=300                a minute on a CPU
+python ImprovedGAN/train.py --data_path=datasets/MNIST                          the page's model: 99 %
+python ImprovedGAN/train.py --data_path=datasets/MNIST --model=paper            the paper's, 100 labels
+"""
+
+import argparse
+import datetime
+import os
+import sys
+import time
+from collections.abc import Sequence
+from functools import partial
+from types import SimpleNamespace
+from typing import Callable, Optional
+
+import _path  # noqa: F401  (finds ../common)
+import data
+import losses
+import numpy as np
+import tensorflow as tf
+from evaluate import count_errors, evaluate_run, save_grid, scale, to_uint8
+from layers import data_dependent_init, untracked
+from model import LATENT_RANGES, build_networks, picture_range
+from tensorflow import keras
+
+from common import cli, modelarts
+from common.optimizer import LearningRate, named_variables
+from common.run import Run, add_run_flags, claim_output
+from common.session import add_session_flags, notice, open_session, session_config, set_seed
+
+# The page's settings, and the paper's published ones for each data set.
+RECIPES = {
+    "ssgan": {"batch_size": 32, "n_z": 128, "learning_rate": 1e-4, "train_steps": 45000},
+    "mnist": {"batch_size": 100, "n_z": 100, "learning_rate": 3e-3, "train_epochs": 300, "n_labels": 100},
+    "svhn": {"batch_size": 100, "n_z": 100, "learning_rate": 3e-4, "train_epochs": 900, "n_labels": 1000},
+    "cifar10": {"batch_size": 100, "n_z": 100, "learning_rate": 3e-4, "train_epochs": 1200, "n_labels": 4000},
+}
+RECONSTRUCTION = (10.0, 1500)  # the page's reconstruction term: its weight at step 0, and the step where it ends
+FIRST_AVERAGES = 1000  # historical averaging starts as a plain mean
+
+
+def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    """The flags, with what the recipe sets filled in."""
+    parser = cli.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    count, rate = cli.in_range(int, 1), cli.in_range(float, 0)
+
+    group = parser.add_argument_group("data")
+    group.add_argument("--data_path", required=True, metavar="DIR", help="the data set, or the folder that holds it")
+    group.add_argument("--dataset", help="its name, where DIR holds several")
+    group.add_argument("--image_size", type=count, help="scale every picture to this side")
+    group.add_argument("--max_sample", type=count, help="train on at most so many pictures")
+    group.add_argument("--n_labels", type=count, help="use exactly so many labels, balanced; the rest is unlabelled")
+    group.add_argument("--split_seed", type=cli.in_range(int, 0), default=0, help="which labels those are (0)")
+    group.add_argument("--seeds", type=count, default=1, help="run so many splits; print mean and deviation (1)")
+
+    group = parser.add_argument_group("model")
+    group.add_argument("--model", choices=["ssgan", "paper"], default="ssgan", help="the page's or the paper's (ssgan)")
+    group.add_argument("--recipe", choices=["mnist", "svhn", "cifar10"], help="the paper's networks and settings")
+    group.add_argument("--n_z", type=count, help="numbers in a latent")
+    group.add_argument("--norm_type", choices=["batch", "instance", "virtual", "None"], default="batch", help="(batch)")
+    group.add_argument("--deconv_type", "--deconv", choices=["bilinear", "nn", "transpose"], default="bilinear")
+    cli.add_boolean(group, "--weight_norm", True, "paper: weight normalisation in the discriminator (True)")
+    cli.add_boolean(group, "--feature_matching", True, "paper: the generator matches features (True)")
+    cli.add_boolean(group, "--minibatch_discrimination", False, "paper: section 3.2 (False)")
+    group.add_argument("--label_smoothing", type=cli.in_range(float, 0, 1), default=0.0, help="paper: section 3.4 (0)")
+    group.add_argument("--historical_averaging", type=rate, default=0.0, help="paper: weight of section 3.3's term (0)")
+
+    group = parser.add_argument_group("optimisation")
+    group.add_argument("--train_steps", "--max_training_steps", type=count, help="steps (ssgan: 45000)")
+    group.add_argument("--train_epochs", type=count, help="epochs; goes before --train_steps (paper: 300, 900, 1200)")
+    group.add_argument("--batch_size", type=count, help="pictures a step (ssgan 32, paper 100)")
+    group.add_argument("--learning_rate_d", type=rate, help="(ssgan 1e-4, mnist 3e-3, svhn and cifar10 3e-4)")
+    group.add_argument("--learning_rate_g", type=rate, help="(the same)")
+    group.add_argument("--update_rate", type=count, default=1, help="ssgan: generator steps a discriminator step (1)")
+    group.add_argument("--average_rate", type=rate, default=1e-4, help="paper: rate of the tested average of D (1e-4)")
+    group.add_argument(
+        "--baseline_steps", type=cli.in_range(int, 0), default=3000, help="supervised-only, 0: none (3000)"
+    )
+
+    group = add_run_flags(parser, os.path.join(os.path.dirname(os.path.abspath(__file__)), "train_dir"))
+    group.add_argument("--log_step", type=count, default=10, help="a line every so many steps (10)")
+    group.add_argument("--write_summary_step", type=count, default=100, help="TensorBoard (100)")
+    group.add_argument("--test_sample_step", type=count, default=100, help="validate on --val_samples pictures (100)")
+    group.add_argument("--val_samples", type=count, default=1000, help="held-out pictures of a validation (1000)")
+    group.add_argument("--ckpt_save_step", type=count, default=1000, help="a checkpoint (1000)")
+    group.add_argument("--output_save_step", type=count, default=1000, help="a grid of samples (1000)")
+    group.add_argument("--obs_url", metavar="URL", help="copy the results there at the end")
+    cli.add_boolean(group, "--debug", False, "run op by op, for a debugger")
+    add_session_flags(parser)
+    args = parser.parse_args(argv)
+
+    if args.recipe is None:
+        args.recipe = {"svhn": "svhn", "cifar10": "cifar10"}.get((args.dataset or "").lower(), "mnist")
+    recipe = dict(RECIPES["ssgan" if args.model == "ssgan" else args.recipe])
+    if args.train_steps or args.train_epochs:
+        recipe.pop("train_steps", None)
+        recipe.pop("train_epochs", None)
+    recipe["learning_rate_d"] = recipe["learning_rate_g"] = recipe.pop("learning_rate")
+    for name, value in recipe.items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
+    if not os.path.isdir(args.data_path):
+        parser.error(f"--data_path: there is no folder {args.data_path}; sample_data.py writes a small set")
+    if args.model == "paper" and args.norm_type == "instance":
+        parser.error(
+            "--norm_type instance belongs to --model ssgan; the paper's generator takes batch, virtual or None"
+        )
+    if args.seeds > 1 and not args.evaluate:
+        parser.error("--seeds compares the splits' errors, so it needs --evaluate=True")
+    if args.model == "ssgan" and args.norm_type == "virtual":
+        parser.error("--norm_type virtual belongs to --model paper; ssgan takes batch, instance or None")
+    return args
+
+
+def latent(args: argparse.Namespace, step: tf.Tensor, count: int) -> tf.Tensor:
+    """Uniform latents [count, n_z] of this step."""
+    low, high = LATENT_RANGES[args.model]
+    return tf.random.stateless_uniform([count, args.n_z], noise_seed(args, step, 0), low, high)
+
+
+def noise_seed(args: argparse.Namespace, step: tf.Tensor, use: int) -> tf.Tensor:
+    """A seed int32 [2] for one use of randomness in a step."""
+    return tf.stack([args.seed * 16 + use, tf.cast(step, tf.int32)])
+
+
+def accuracy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """The share of labelled pictures whose largest class logit is their label's."""
+    right = tf.cast(tf.argmax(logits, -1, tf.int32) == labels, tf.float32)
+    known = tf.cast(labels >= 0, tf.float32)
+    return tf.math.divide_no_nan(tf.reduce_sum(right * known), tf.reduce_sum(known))
+
+
+# The page's model.
+
+
+def ssgan_steps(args, generator, discriminator, d_optimizer, g_optimizer) -> tuple[Callable, Callable]:
+    """The two updates that take turns. Both take (images, labels, step)."""
+
+    def discriminator_step(images, labels, step):
+        """min_D  CE(D(x), (y, not fake)) + CE(D(G(z)), (0.1 / n each, 0.9 fake))"""
+        fake = tf.stop_gradient(generator(latent(args, step, args.batch_size), training=True))
+        with tf.GradientTape() as tape:
+            real_logits = discriminator(images, training=True)
+            with untracked(discriminator):
+                fake_logits = discriminator(fake, training=True)
+            d_loss = losses.real_or_class(real_logits, labels) + losses.fake_smoothed(fake_logits)
+        d_optimizer.minimize(d_loss, tape)
+        return {
+            "d_loss": d_loss,
+            "supervised_loss": losses.supervised(real_logits, labels),
+            "accuracy": accuracy(real_logits[:, :-1], labels),
+        }
+
+    def generator_step(images, labels, step):
+        """min_G  E[log P(fake | G(z))] + annealed Huber(x, G(z))"""
+        weight, end = RECONSTRUCTION
+        weight *= tf.maximum(0.0, 1.0 - tf.cast(step, tf.float32) / end)
+        with tf.GradientTape() as tape:
+            fake = generator(latent(args, step, args.batch_size), training=True)
+            with untracked(discriminator):
+                fake_logits = discriminator(fake, training=True)
+            g_loss = losses.log_p_fake(fake_logits) + weight * losses.huber(images, fake)
+        g_optimizer.minimize(g_loss, tape)
+        return {"g_loss": g_loss}
+
+    return discriminator_step, generator_step
+
+
+# The paper's model.
+
+
+def paper_step(args, generator, discriminator, average, histories, d_optimizer, g_optimizer) -> Callable:
+    """One update of each network, from one generator pass: (labelled, labels, unlabelled, unlabelled_2, step)."""
+    n = args.batch_size
+    d_variables, average_variables = named_variables(discriminator), named_variables(average)
+    trained = [named_variables(network, trainable_only=True) for network in (generator, discriminator)]
+
+    def historical(variables, history):
+        return args.historical_averaging * losses.historical_averaging(variables, history) if history else 0.0
+
+    def train_step(images, labels, unlabelled, unlabelled_2, step):
+        with tf.GradientTape() as g_tape:
+            fake = generator(latent(args, step, n), training=True)
+
+        # min_D  -E[log p(y | x)] - 0.5 E[log D(x)] - 0.5 E[log(1 - D(G(z)))]
+        with tf.GradientTape() as d_tape:
+            batch = tf.concat([images, unlabelled, tf.stop_gradient(fake)], 0)
+            _, logits = discriminator([batch, noise_seed(args, step, 1)], training=True)
+            supervised_loss = losses.labelled(logits[:n], labels)
+            unsupervised_loss = losses.unlabelled(logits[n : 2 * n], logits[2 * n :], args.label_smoothing)
+            d_loss = supervised_loss + unsupervised_loss + historical(trained[1], histories.get("discriminator"))
+        d_optimizer.minimize(d_loss, d_tape)
+
+        # min_G  |E[f(x)] - E[f(G(z))]|^2, f the discriminator's last hidden layer
+        real_features, _ = discriminator([unlabelled_2, noise_seed(args, step, 2)], training=True)
+        with g_tape:
+            fake_features, fake_logits = discriminator([fake, noise_seed(args, step, 3)], training=True)
+            if args.feature_matching:
+                g_loss = losses.feature_matching(real_features, fake_features)
+            else:
+                g_loss = losses.adversarial(fake_logits)
+            g_loss += historical(trained[0], histories.get("generator"))
+        g_optimizer.minimize(g_loss, g_tape)
+
+        updates = tf.cast(step + 1, tf.float32)
+        # The tested average starts as a plain mean, so that the first weights do not linger in it.
+        follow(average_variables, d_variables, tf.maximum(args.average_rate, 1.0 / updates))
+        for network, variables in zip(("generator", "discriminator"), trained):
+            follow(histories.get(network, {}), variables, 1.0 / updates)
+        return {
+            "d_loss": d_loss,
+            "g_loss": g_loss,
+            "supervised_loss": supervised_loss,
+            "unsupervised_loss": unsupervised_loss,
+            "accuracy": accuracy(logits[:n], labels),
+        }
+
+    return train_step
+
+
+def zeros_like(network: keras.Model) -> dict[str, tf.Variable]:
+    """Room for averages of a network's trainable variables."""
+    return {name: tf.Variable(tf.zeros(v.shape)) for name, v in named_variables(network, trainable_only=True).items()}
+
+
+def follow(averages: dict[str, tf.Variable], variables: dict[str, tf.Variable], rate: tf.Tensor) -> None:
+    """averages += rate * (variables - averages)"""
+    for name, mean in averages.items():
+        mean.assign_add(rate * (variables[name] - mean))
+
+
+def learning_rate(args: argparse.Namespace, rate: float, total_steps: int) -> LearningRate:
+    """Constant, or for the paper's convolutional recipes falling to 0 over the last third of the updates."""
+    if args.model == "ssgan" or args.recipe == "mnist":
+        return rate
+    return lambda updates: rate * tf.minimum(1.0, 3.0 * (1.0 - tf.cast(updates, tf.float32) / total_steps))
+
+
+def example_saver(args: argparse.Namespace, generator: keras.Model) -> Callable[[Run], str]:
+    """A function that writes a grid of 64 pictures from fixed latents, so that grids compare from step to step."""
+    z = latent(args, tf.constant(2**30), 64)
+
+    def save_examples(run: Run) -> str:
+        pictures = to_uint8(generator(z, training=False), picture_range(args))
+        run.images("examples", pictures[:16])
+        return save_grid(pictures, run.path("examples", f"step_{run.step:06d}.png"))
+
+    return save_examples
+
+
+def log_line(kind: str, step: int, values: dict[str, float], seconds: float, pictures: int) -> str:
+    """The page's log line."""
+    now = datetime.datetime.now()
+    return (
+        f"[{now:%Y-%m-%d %H:%M:%S},{now.microsecond // 1000:03d}]  [{kind:5s} step {step}] "
+        f"Supervised loss: {values.get('supervised_loss', 0):.5f} D loss: {values.get('d_loss', 0):.5f} "
+        f"G loss: {values.get('g_loss', 0):.5f} Accuracy: {values['accuracy']:.5f} "
+        f"({seconds:.3f} sec/batch, {pictures / seconds:.3f} instances/sec)"
+    )
+
+
+def prepare(args: argparse.Namespace) -> SimpleNamespace:
+    """Everything a run needs: the device, the data, the networks, their optimizers and one update of them.
+
+    Returns: `session`, `pictures`, `labelled`, `generator`, `tested` (the discriminator to test), `state` (what a
+        checkpoint holds), `total_steps`, `batches(start_step)` and `update(batch, step) -> named scalars`.
+    """
+    session = open_session(session_config(args))
+    tf.config.run_functions_eagerly(args.debug)
+    set_seed(args.seed)
+    pictures = data.load(args.data_path, args.dataset, args.image_size)
+    notice(str(pictures))
+    pictures, labelled = data.choose_pictures(args, pictures)
+    n, image_shape, n_classes = len(pictures.train_images), pictures.train_images.shape[1:], len(pictures.class_names)
+    total_steps = args.train_epochs * (n // args.batch_size) if args.train_epochs else args.train_steps
+
+    generator, discriminator = build_networks(args, image_shape, n_classes)
+    clip = {"clip_norm": 20.0} if args.model == "ssgan" else {}
+    d_rate, g_rate = (learning_rate(args, rate, total_steps) for rate in (args.learning_rate_d, args.learning_rate_g))
+    d_optimizer = session.optimizer(discriminator, d_rate, beta_1=0.5, **clip)
+    g_optimizer = session.optimizer(generator, g_rate, beta_1=0.5, **clip)
+    state = {
+        "generator": named_variables(generator),
+        "discriminator": named_variables(discriminator),
+        "d_optimizer": d_optimizer.state,
+        "g_optimizer": g_optimizer.state,
+    }
+
+    if args.model == "ssgan":
+        tested = discriminator
+        discriminator_step, generator_step = map(
+            session.compile, ssgan_steps(args, generator, discriminator, d_optimizer, g_optimizer)
+        )
+
+        def update(batch, step):
+            turn = discriminator_step if step % (args.update_rate + 1) == 0 else generator_step
+            return turn(*batch, tf.constant(step))
+
+    else:
+        first = tf.constant(scale(pictures.train_images[:500], picture_range(args)))
+        data_dependent_init(discriminator, [first, noise_seed(args, 0, 4)])
+        _, tested = build_networks(args, image_shape, n_classes)  # holds the average of the discriminator's weights
+        state["average"] = named_variables(tested)
+        if args.historical_averaging:
+            state["history"] = {network.name: zeros_like(network) for network in (generator, discriminator)}
+        train_step = session.compile(
+            paper_step(args, generator, discriminator, tested, state.get("history", {}), d_optimizer, g_optimizer)
+        )
+
+        def update(batch, step):
+            return train_step(*batch, tf.constant(step))
+
+    batches = partial(data.training_batches, args, pictures, labelled, picture_range(args))
+    return SimpleNamespace(
+        session=session,
+        pictures=pictures,
+        labelled=labelled,
+        generator=generator,
+        tested=tested,
+        state=state,
+        total_steps=total_steps,
+        batches=batches,
+        update=update,
+    )
+
+
+def train(args: argparse.Namespace) -> dict:
+    """One run. Returns what `result.json` holds."""
+    claim_output(args)
+    if args.obs_url:
+        modelarts.check_url(args.obs_url)
+    parts = prepare(args)
+    pictures, tested = parts.pictures, parts.tested
+    save_examples = example_saver(args, parts.generator)
+    held_out = pictures.test_images[: args.val_samples], pictures.test_labels[: args.val_samples]
+    metrics, examples = {"accuracy": 0.0}, None  # ssgan: the last of each network's
+
+    cycle = args.update_rate + 1 if args.model == "ssgan" else 1
+
+    with Run(parts.session, args, "ImprovedGAN", parts.total_steps, parts.state, cycle) as run:
+        run.write_json("labels.json", {"split_seed": args.split_seed, "indices": parts.labelled.tolist()})
+        batches = parts.batches(run.step)
+        for step in run.steps():
+            update = parts.update(next(batches), step)
+            metrics.update(update)
+            run.end_step(update)
+
+            if run.due(args.log_step):
+                values = run.fetch(metrics)
+                run.log(log_line("train", run.step, values, run.step_seconds(), args.batch_size))
+                if run.due(args.write_summary_step):
+                    run.scalars("train", values)
+            if run.due(args.test_sample_step):
+                started = time.perf_counter()
+                accuracy_now = 1 - count_errors(tested, args, *held_out) / len(held_out[0])
+                values = {**run.fetch(metrics), "accuracy": accuracy_now}  # the losses are the training's
+                run.log(log_line("val", run.step, values, time.perf_counter() - started, len(held_out[0])))
+                run.scalars("val", {"accuracy": accuracy_now})
+            if run.due(args.output_save_step):
+                examples = save_examples(run)
+            if run.due(args.ckpt_save_step):
+                run.save()
+
+        scores, baseline = {}, {}
+        if args.evaluate:
+            scores, baseline = evaluate_run(args, tested, pictures, parts.labelled)
+            run.log(f"[Info] on {scores['test_pictures']} held-out pictures: {scores}; baselines: {baseline}")
+        result = run.finish(["train/d_loss", "train/g_loss"], scores, baseline, scores.get("accuracy"), examples)
+    if args.obs_url:
+        modelarts.copy_out(args.output_path, args.obs_url)
+    return result
+
+
+def train_splits(args: argparse.Namespace) -> None:
+    """`--seeds`: one run after another, each with a split of its own, then the mean and deviation of their errors."""
+    if args.seeds == 1:
+        train(args)
+        return
+    folder, errors = args.output_path, []
+    for number in range(args.split_seed, args.split_seed + args.seeds):
+        changed = {"split_seed": number, "seed": number, "output_path": os.path.join(folder, f"split_{number}")}
+        split = argparse.Namespace(**{**vars(args), **changed})
+        errors.append(train(split)["metrics"]["errors"])
+    print(f"[Info] errors of {args.seeds} splits: {errors}, {np.mean(errors):.1f} +- {np.std(errors):.1f}", flush=True)
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    return cli.call(train_splits, parse_args(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+# Every target sets up what it needs, once. Plain `make` lists the targets.
+
+MODELS := $(patsubst %/train.py,%,$(wildcard */train.py))
+FOLDERS := common ci $(MODELS)
+PYTHON := .venv/bin/python
+
+.PHONY: help setup smoke $(MODELS:%=smoke-%) test $(FOLDERS:%=test-%) lint bench sample-data $(MODELS:%=sample-data-%)
+
+## help                 this list
+help:
+	@sed -n 's/^## /  make /p' Makefile
+	@echo "  Models: $(MODELS)"
+
+## setup                both environments: .venv (TensorFlow 2.21) and .venv-ascend (TensorFlow 2.6.5)
+setup: .venv/.ready .venv-ascend/.ready
+
+.venv/.ready: requirements.txt
+	@bash ci/setup.sh .venv 3.11 requirements.txt
+
+.venv-ascend/.ready: requirements-ascend.txt
+	@bash ci/setup.sh .venv-ascend 3.9 requirements-ascend.txt optional
+
+## smoke                trains every model on sample data for a minute or two, evaluates it, ends with a table
+smoke: .venv/.ready
+	@PYTHON="$(CURDIR)/$(PYTHON)" bash ci/smoke.sh
+
+## smoke-<Model>        the same for one model
+$(MODELS:%=smoke-%): smoke-%: .venv/.ready
+	@PYTHON="$(CURDIR)/$(PYTHON)" bash ci/smoke.sh $*
+
+## test                 the linter, then all tests on both stacks
+test: setup
+	@$(PYTHON) ci/run_tests.py
+
+## test-<folder>        the tests of a model, of common or of ci, on both stacks
+$(FOLDERS:%=test-%): test-%: setup
+	@$(PYTHON) ci/run_tests.py $*
+
+## lint                 ruff: mistakes and formatting
+lint: .venv/.ready
+	@$(PYTHON) -m ruff check . && $(PYTHON) -m ruff format --check .
+
+## bench                seconds per step, images/s, share of the machine's peak, per model and precision
+bench: .venv/.ready
+	@$(PYTHON) ci/bench.py
+
+## sample-data          writes every model's sample data to build/sample_data/<Model>
+sample-data: $(MODELS:%=sample-data-%)
+
+$(MODELS:%=sample-data-%): sample-data-%: .venv/.ready
+	@test -e build/sample_data/$* || $(PYTHON) $*/sample_data.py --output_path build/sample_data/$*

@@ -1,0 +1,83 @@
+"""What every command line here shares: flags, and how a user's mistake is told (no TensorFlow needed)."""
+
+import argparse
+import difflib
+import sys
+from typing import Any, Callable, NoReturn, Optional
+
+
+class UserError(Exception):
+    """A mistake in flags or data. Its text is one or two plain lines: what is wrong, and what to do."""
+
+
+class TrainingError(Exception):
+    """A run that cannot go on through no fault in its flags, such as a loss that is no longer a number."""
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """`argparse` with grouped help, defaults shown, and an unknown flag answered by the nearest known one."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("formatter_class", argparse.ArgumentDefaultsHelpFormatter)
+        super().__init__(allow_abbrev=False, **kwargs)
+
+    def parse_args(self, args=None, namespace=None):  # type: ignore[override]
+        parsed, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            flag = unknown[0].split("=")[0]
+            known = [name for action in self._actions for name in action.option_strings]
+            nearest = difflib.get_close_matches(flag, known, n=1, cutoff=0.0)
+            if not flag.startswith("-"):
+                self.error(f"unexpected argument {flag!r}: flags are written --name=value or --name value")
+            self.error(f"unknown flag {flag}; the nearest known one is {nearest[0]} (--help lists all)")
+        return parsed
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"[Error] {message}\n")
+
+
+def boolean(text: str) -> bool:
+    """Parses True/False, yes/no, on/off, 1/0 in any case, as a flag's `type`."""
+    value = text.strip().lower()
+    if value in ("true", "yes", "on", "1"):
+        return True
+    if value in ("false", "no", "off", "0"):
+        return False
+    raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False")
+
+
+def add_boolean(group: Any, flag: str, default: bool, help: str) -> None:
+    """Adds a flag that is written `--flag`, `--flag=True` or `--flag=False`."""
+    group.add_argument(flag, type=boolean, nargs="?", const=True, default=default, metavar="BOOL", help=help)
+
+
+def in_range(kind: Callable, low: Optional[float] = None, high: Optional[float] = None) -> Callable:
+    """A flag's `type`: a number of `kind` (int or float) between `low` and `high`, both included."""
+
+    def parse(text: str):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not (low is None or value >= low) or not (high is None or value <= high):
+            noun = "a whole number" if kind is int else "a number"
+            lower = "" if low is None else f", at least {low}"
+            upper = "" if high is None else f", at most {high}"
+            raise argparse.ArgumentTypeError(f"{text!r} is not {noun}{lower}{upper}")
+        return value
+
+    return parse
+
+
+def call(function: Callable, *args: Any) -> int:
+    """Runs a command and returns its exit status: 2 for a `UserError` and 1 for a `TrainingError`, both told in their
+    own words; 130 for Ctrl-C; else 0."""
+    try:
+        function(*args)
+    except (UserError, TrainingError) as error:
+        print(f"[Error] {error}", file=sys.stderr, flush=True)
+        return 2 if isinstance(error, UserError) else 1
+    except KeyboardInterrupt:
+        print("[Info] interrupted", file=sys.stderr, flush=True)
+        return 130
+    return 0

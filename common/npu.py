@@ -1,0 +1,212 @@
+"""The Ascend NPU, through Huawei's adapter for TensorFlow 2.6: the only file that names `npu_device`.
+
+Importing this file imports neither TensorFlow nor the adapter. `open` replaces TensorFlow's eager context: make
+variables, generators, iterators and traced functions after it, and look `tf.function` up after it.
+"""
+
+import functools
+import json
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Optional
+
+from common.cli import UserError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+FILE_OPTIONS = {  # our flag -> the adapter's option
+    "blacklist_path": "modify_mixlist",
+    "fusion_switch_file": "fusion_switch_file",
+    "customize_dtypes": "customize_dtypes",
+}
+RANK_TABLE = ("RANK_TABLE_FILE", "RANK_ID")
+CHIEF = ("CM_CHIEF_IP", "CM_CHIEF_PORT", "CM_CHIEF_DEVICE", "CM_WORKER_IP")
+
+
+@dataclass(frozen=True)
+class Device:
+    """The open NPU of this process: its rank among the `world_size` processes of the run, one device each."""
+
+    rank: int
+    world_size: int
+
+
+_opened: Optional[tuple[dict[str, Any], Device]] = None
+
+
+def available() -> bool:
+    """Whether `npu_device` can be imported; it does not say that a device answers."""
+    try:
+        from npu_device import global_options  # noqa: F401
+    except Exception:  # a half-installed adapter fails in its native libraries, with errors of many kinds
+        return False
+    return True
+
+
+def open(config: Any) -> Device:
+    """Opens this process' NPU with a `SessionConfig`'s options and makes it TensorFlow's default device.
+
+    Asking again with the same options gives the same device. Raises UserError for an environment, option or file that
+    the adapter would refuse, for other options than the device was opened with, and for a device that does not open.
+    """
+    global _opened
+    check_environment(os.environ)
+    wanted = settings(config)
+    if _opened is not None:
+        if _opened[0] != wanted:
+            raise UserError("this process has its NPU open with other options already: use a process for each")
+        return _opened[1]
+    try:
+        import npu_device as npu
+
+        options = npu.global_options()
+    except Exception as error:
+        raise UserError(
+            f"no NPU can be used here: npu_device does not import ({_one_line(error)}).\n"
+            "Install Huawei's TensorFlow 2.6.5 adapter and source CANN's set_env.sh, or use --device=cpu"
+        ) from error
+    for name, value in wanted.items():
+        *groups, option = name.split(".")
+        try:
+            setattr(functools.reduce(getattr, groups, options), option, value)
+        except (AttributeError, TypeError, ValueError) as error:
+            raise UserError(f"the NPU's adapter refuses {name}={value!r}: {_one_line(error)}") from error
+    try:
+        handle = npu.open().as_default()
+    except Exception as error:
+        raise UserError(f"the NPU does not open: {_one_line(error)}") from error
+    _opened = wanted, Device(rank=handle.worker_id, world_size=handle.workers_num)
+    return _opened[1]
+
+
+def settings(config: Any) -> dict[str, Any]:
+    """The adapter's options (dotted names) that a `SessionConfig` asks for; their folders are made here.
+
+    What is not asked for keeps the adapter's default, so an older adapter refuses only what it lacks.
+    """
+    if config.over_dump and config.data_dump_flag:
+        raise UserError("--over_dump and --data_dump_flag: an NPU collects one kind of dump in a run; drop one of them")
+    chosen: dict[str, Any] = {}
+    if config.precision_mode:
+        chosen["precision_mode"] = config.precision_mode
+    for flag, option in FILE_OPTIONS.items():
+        path = getattr(config, flag)
+        if path and not os.path.isfile(path):
+            raise UserError(f"--{flag}={path}: there is no such file")
+        if path:
+            chosen[option] = os.path.abspath(path)
+    if config.deterministic:
+        chosen["deterministic"] = 1
+    if config.data_dump_flag:
+        chosen["dump_config.enable_dump"] = True
+        chosen["dump_config.dump_path"] = _folder(config, "data_dump")
+        chosen["dump_config.dump_step"] = config.data_dump_step
+        chosen["dump_config.dump_mode"] = "all"
+    if config.over_dump:
+        chosen["dump_config.enable_dump_debug"] = True
+        chosen["dump_config.dump_path"] = _folder(config, "overflow_dump")
+        chosen["dump_config.dump_debug_mode"] = "all"
+    if config.profiling:
+        trace = dict.fromkeys(("training_trace", "task_trace", "aicpu", "hccl"), "on")
+        trace.update(output=_folder(config, "profiling"), aic_metrics="PipeUtilization")
+        chosen["profiling_config.enable_profiling"] = True
+        chosen["profiling_config.profiling_options"] = json.dumps(trace)
+    if config.autotune:
+        chosen["aoe_config.aoe_mode"] = "2"  # operators; 1 would tune subgraphs
+        chosen["aoe_config.work_path"] = _folder(config, "autotune")
+    return chosen
+
+
+def check_environment(environ: Mapping[str, str]) -> None:
+    """Raises UserError for the environment variables that the adapter or its collectives would refuse."""
+    sizes = [name for name in ("RANK_SIZE", "CM_WORKER_SIZE") if name in environ]
+    for name in (*sizes, "ASCEND_DEVICE_ID"):
+        if not environ.get(name, "0").isdecimal():
+            raise UserError(f"{name}={environ[name]!r} in the environment is not a whole number")
+    if len(sizes) == 2:
+        raise UserError("RANK_SIZE and CM_WORKER_SIZE are both set in the environment: unset one of them")
+    if not sizes or int(environ[sizes[0]]) <= 1:
+        return
+    several = f"{sizes[0]}={environ[sizes[0]]} asks for several devices"
+    ways = [way for way in (RANK_TABLE, CHIEF) if way[0] in environ]
+    if len(ways) != 1:
+        raise UserError(f"{several}: set either {' and '.join(RANK_TABLE)}, or {', '.join(CHIEF)}, and not both")
+    missing = [name for name in ways[0] if not environ.get(name)]
+    if missing:
+        raise UserError(f"{several}: with {ways[0][0]}, {' and '.join(missing)} must be set in the environment as well")
+    if ways[0] is RANK_TABLE and not os.path.isfile(environ["RANK_TABLE_FILE"]):
+        raise UserError(f"RANK_TABLE_FILE={environ['RANK_TABLE_FILE']}: there is no such file")
+
+
+def all_reduce_mean(tensors: Sequence[Optional["tf.Tensor"]]) -> list[Optional["tf.Tensor"]]:
+    """The mean of each tensor (float16 or float32) over the workers; the tensors themselves with one worker."""
+    import npu_device as npu
+
+    return list(npu.distribute.all_reduce(list(tensors), "mean"))
+
+
+def broadcast(variables: Sequence["tf.Variable"], root_rank: int = 0) -> None:
+    """Gives every worker the root's values. HCCL takes int8, int32, int64, uint64, float16 and float32."""
+    import npu_device as npu
+
+    npu.distribute.broadcast(list(variables), root_rank=root_rank)
+
+
+def shard(dataset: "tf.data.Dataset", global_batch: int) -> tuple["tf.data.Dataset", int]:
+    """This worker's share of the examples (not yet batched), and the batch size that it uses. UserError if uneven."""
+    import npu_device as npu
+
+    world_size = _opened[1].world_size if _opened else 1
+    if global_batch % world_size:
+        raise UserError(f"--batch_size={global_batch} cannot be shared evenly by {world_size} NPUs: use a multiple")
+    return npu.distribute.shard_and_rebatch_dataset(dataset, global_batch)
+
+
+def saturation_mode() -> bool:
+    """Whether an overflow gives the largest finite value, so that only the status register tells. Ask when open."""
+    import npu_device as npu
+
+    enabled = getattr(npu, "is_inf_nan_enabled", None)  # adapters without it know the register alone
+    return enabled is None or not enabled()
+
+
+def overflow_status(gradients: Sequence[Optional["tf.Tensor"]], world_size: int) -> "tf.Tensor":
+    """Boolean scalar: no operation overflowed, on any worker, since the register was last cleared.
+
+    In graph order: the gradients, the register is read, it is cleared, the answer.
+    """
+    import npu_device as npu
+    import tensorflow as tf
+
+    with tf.control_dependencies([gradient for gradient in gradients if gradient is not None]):
+        status = npu.gen_npu_ops.npu_get_float_status_v2()  # int32 [8]; all zero: no overflow
+    with tf.control_dependencies([status]):
+        cleared = npu.gen_npu_ops.npu_clear_float_status_v2()  # an operation without output
+    if world_size > 1:
+        [status] = npu.distribute.all_reduce([status], "sum", fusion=0)  # on its own: not fused with the gradients
+    with tf.control_dependencies([cleared]):
+        return tf.reduce_all(tf.equal(status, 0))
+
+
+def keep_dtype_scope() -> AbstractContextManager:
+    """Operations made inside keep their precision, whatever the precision mode says."""
+    import npu_device as npu
+
+    return npu.keep_dtype_scope()
+
+
+def _folder(config: Any, name: str) -> str:
+    """A folder for what the device writes; the adapter wants it to exist."""
+    path = os.path.abspath(os.path.join(config.dump_path, name))
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"the folder {path} cannot be made: {error.strerror}") from error
+    return path
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:500] or type(error).__name__

@@ -1,0 +1,467 @@
+"""One training run in one folder: checkpoints and exact resume, log, TensorBoard, stop signals, result files."""
+
+import argparse
+import datetime
+import fcntl
+import glob
+import json
+import math
+import os
+import platform
+import signal
+import statistics
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from typing import Any, Optional
+
+import tensorflow as tf
+from tqdm import tqdm
+
+from common import cli
+from common.cli import TrainingError, UserError
+from common.session import Session
+
+KEPT_CHECKPOINTS = 3
+CHECKPOINT_ERRORS = (tf.errors.OpError, ValueError, AssertionError, KeyError, OSError)
+
+
+def add_run_flags(parser: argparse.ArgumentParser, output_path: str) -> argparse._ArgumentGroup:
+    """Adds the flags that every model's run has."""
+    group = parser.add_argument_group("run")
+    group.add_argument("--output_path", default=output_path, metavar="DIR", help="everything the run leaves behind")
+    group.add_argument("--ckpt_path", metavar="PATH", help="start from this checkpoint (a file, or a run's folder)")
+    group.add_argument("--seed", type=cli.in_range(int, 0), default=0, help="initial weights, order and noise")
+    cli.add_boolean(group, "--evaluate", True, "measure on held-out data at the end")
+    return group
+
+
+def options_of(args: argparse.Namespace) -> dict[str, Any]:
+    """The options that make a run what it is: all but where it is written."""
+    return {name: value for name, value in sorted(vars(args).items()) if name != "output_path"}
+
+
+def claim_output(args: argparse.Namespace) -> None:
+    """Makes `--output_path` this run's folder; call it before the session, whose dumps go there too.
+
+    A finished run there is moved aside to `<folder>.<time>`; an unfinished one of the same options will be continued.
+
+    Raises:
+        UserError: the folder cannot be written, is in use, or holds an unfinished run of other options.
+    """
+    folder = os.path.abspath(args.output_path)
+    try:
+        if os.path.exists(os.path.join(folder, "result.json")):
+            aside = f"{folder}.{datetime.datetime.now():%Y%m%d-%H%M%S}"
+            os.rename(folder, aside)
+            print(f"[Info] the finished run in {folder} is now in {aside}", flush=True)
+        os.makedirs(folder, exist_ok=True)
+        # Held until the process ends, however it ends: two runs never write into one folder.
+        claim_output.lock = open(os.path.join(folder, "run.lock"), "w")  # noqa: SIM115
+        fcntl.flock(claim_output.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(f"--output_path {folder}: another run is writing there now; choose another folder") from None
+    except OSError as error:
+        raise UserError(f"--output_path {folder} cannot be written: {error.strerror}") from None
+
+    try:
+        with open(os.path.join(folder, "options.json")) as file:
+            before = json.load(file)
+    except (FileNotFoundError, ValueError):  # none, or killed while it was written: nothing was trained yet
+        return
+    now = json.loads(json.dumps(options_of(args)))
+    changed = [f"--{name} {before.get(name)}, now {now.get(name)}" for name in now if before.get(name) != now.get(name)]
+    if changed:
+        raise UserError(
+            f"--output_path {folder} holds an unfinished run of other options ({'; '.join(changed)}).\n"
+            "Repeat that run's options to continue it, or give another --output_path to start a new one."
+        )
+
+
+def find_checkpoints(path: str) -> list[str]:
+    """The checkpoints that `path` names, newest first: one file's prefix, a `checkpoints` folder, or a run's folder.
+
+    Raises:
+        UserError: there is none.
+    """
+    if os.path.exists(path + ".index"):
+        return [path]
+    if path.endswith(".index"):
+        return [path[: -len(".index")]]
+    for folder in (path, os.path.join(path, "checkpoints")):
+        found = [file[: -len(".index")] for file in glob.glob(os.path.join(glob.escape(folder), "ckpt-*.index"))]
+        found = [prefix for prefix in found if prefix.rsplit("-", 1)[1].isdigit()]
+        if found:
+            return sorted(found, key=lambda prefix: int(prefix.rsplit("-", 1)[1]), reverse=True)
+    raise UserError(f"no checkpoint in {path}: give a run's output folder, or a file such as checkpoints/ckpt-1000")
+
+
+def load_checkpoint(path: str, **state: Any) -> str:
+    """Restores `state` from the newest whole checkpoint that `path` names, whatever else that checkpoint holds.
+
+    Returns: the checkpoint's prefix.
+    Raises:
+        UserError: there is none, it is damaged, or it is of another model or of other shapes.
+    """
+    prefixes = find_checkpoints(path)
+    for prefix in prefixes:
+        try:
+            tf.train.Checkpoint(**state).read(prefix).assert_existing_objects_matched().expect_partial()
+            return prefix
+        except (ValueError, AssertionError):
+            raise UserError(f"{prefix} is a checkpoint of another model or of other sizes") from None
+        except CHECKPOINT_ERRORS:
+            print(f"[Warning] the checkpoint {prefix} is damaged; trying the one before it", flush=True)
+    raise UserError(f"no whole checkpoint in {path}")
+
+
+def checkpoint_options(path: str) -> argparse.Namespace:
+    """The options of the run that wrote a checkpoint.
+
+    Raises:
+        UserError: no checkpoint there, or none of ours.
+    """
+    for prefix in find_checkpoints(path):
+        try:
+            text = tf.train.load_checkpoint(prefix).get_tensor("record/.ATTRIBUTES/py_state")
+            return argparse.Namespace(**json.loads(text)["options"])
+        except CHECKPOINT_ERRORS:
+            continue
+    raise UserError(f"{path} holds no whole checkpoint written by this model's train.py")
+
+
+class _Record(tf.train.experimental.PythonState):
+    """The checkpoint's part that is no tensor: options, step and seconds so far, as JSON."""
+
+    def __init__(self, **values: Any) -> None:
+        self.values = values
+
+    def serialize(self) -> str:
+        return json.dumps(self.values)
+
+    def deserialize(self, text: str) -> None:
+        self.values = json.loads(text)
+
+
+class Run:
+    """A run under way. Used as a context, in which it continues, saves, logs and answers signals.
+
+    Args:
+        network: the model's name, for the result files.
+        total_steps: where the run ends.
+        state: what a checkpoint holds: {"generator": named variables, "d_optimizer": its state, ...}.
+        cycle: how many kinds of step (a discriminator's, a generator's) take turns: their times are averaged.
+
+    Attributes:
+        step: how many steps are done.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        args: argparse.Namespace,
+        network: str,
+        total_steps: int,
+        state: dict[str, Any],
+        cycle: int = 1,
+    ) -> None:
+        self.cycle = cycle
+        self.session, self.args, self.network, self.total_steps, self.state = session, args, network, total_steps, state
+        self.folder = os.path.abspath(args.output_path)
+        self.chief = session.rank == 0
+        self.step = 0
+        self._record = _Record(options=options_of(args), step=0, seconds=0.0)
+        self._manager = tf.train.CheckpointManager(
+            tf.train.Checkpoint(record=self._record, **state),
+            self.path("checkpoints"),
+            KEPT_CHECKPOINTS,
+            checkpoint_name="ckpt",
+        )
+        self._signal: Optional[int] = None
+        self._history: list[dict[str, float]] = []
+        self._step_seconds: list[float] = []
+        self._log: Any = None
+
+    def path(self, *parts: str) -> str:
+        """A path in the run's folder."""
+        return os.path.join(self.folder, *parts)
+
+    def __enter__(self) -> "Run":
+        if self.chief and not os.environ.get("MODELARTS_MODEL_PATH"):  # there the platform keeps the log
+            self._log = open(self.path(f"train_{os.environ.get('ASCEND_DEVICE_ID', '0')}.log"), "a", buffering=1)
+        self._restore()
+        self._first_step = self.step
+        self.write_json("options.json", options_of(self.args))
+        self._writer = tf.summary.create_file_writer(self.path("tensorboard"))
+        self._bar = tqdm(total=self.total_steps, initial=self.step, unit="step", disable=not sys.stderr.isatty())
+        self._handlers = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        self._started = self._mark = time.perf_counter()
+        self._earlier_seconds = self._record.values["seconds"]
+        self._unmarked_steps = 0
+        self.session.begin_step(self.step, self._first_step)
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self.session.close()
+        self._bar.close()
+        self._writer.close()
+        if self._log is not None:
+            if kind is not None and kind is not SystemExit:
+                self._log.write("".join(traceback.format_exception(kind, error, trace)))
+            self._log.close()
+
+    # Checkpoints.
+
+    def _restore(self) -> None:
+        """Continues from this folder's newest whole checkpoint, else starts from `--ckpt_path`, else from nothing."""
+        try:
+            prefixes = find_checkpoints(self.path("checkpoints"))
+        except UserError:
+            prefixes = []
+        for prefix in prefixes:
+            try:
+                self._manager.checkpoint.read(prefix).assert_consumed()
+            except CHECKPOINT_ERRORS as error:
+                for file in glob.glob(glob.escape(prefix) + ".*"):
+                    os.rename(file, os.path.join(os.path.dirname(file), "damaged-" + os.path.basename(file)))
+                self.log(f"[Warning] {prefix} is damaged ({type(error).__name__}): set aside, trying the one before")
+                continue
+            self.step = self._record.values["step"]
+            self._history = [row for row in self._read_history() if row["step"] <= self.step]
+            self._write_text("metrics.jsonl", "".join(json.dumps(row) + "\n" for row in self._history))
+            self.log(f"[Info] continuing the unfinished run in {self.folder} from step {self.step}")
+            return
+        if prefixes:
+            raise UserError(f"{self.folder}: no checkpoint is whole; give another --output_path to start anew")
+        self._write_text("metrics.jsonl", "")
+        if self.args.ckpt_path:
+            self.log(f"[Info] starting from {load_checkpoint(self.args.ckpt_path, **self.state)}")
+        self.session.broadcast([v for v in tf.nest.flatten(self.state) if isinstance(v, tf.Variable)])
+
+    def save(self) -> None:
+        """Writes a checkpoint of this step; older ones go only when it is whole.
+
+        Raises:
+            TrainingError: a weight is no longer a finite number; the last good checkpoint stays.
+            UserError: the disk is full or cannot be written; the last good checkpoint stays.
+        """
+        if not self.chief:
+            return
+        for name, variable in _flat(self.state):
+            if variable.dtype.is_floating and not bool(tf.reduce_all(tf.math.is_finite(variable))):
+                raise TrainingError(self._not_finite(name))
+        self._record.values.update(step=self.step, seconds=self._seconds())
+        try:
+            self._manager.save(checkpoint_number=self.step)
+        except (tf.errors.OpError, OSError) as error:
+            reason = str(getattr(error, "message", error)).splitlines()[0]
+            raise UserError(
+                f"--output_path {self.folder}: the checkpoint of step {self.step} cannot be written ({reason}).\n"
+                "Make room there and repeat the command: it continues from the checkpoint before."
+            ) from None
+
+    # One step after another.
+
+    def steps(self) -> Iterator[int]:
+        """The numbers of the steps still to do. What the loop does after `end_step` is not counted as training time."""
+        while self.step < self.total_steps:
+            if not self._unmarked_steps:
+                self._mark = time.perf_counter()
+            yield self.step
+
+    def end_step(self, metrics: dict[str, tf.Tensor]) -> None:
+        """Counts a step, takes its time, and stops here when a signal asked for it.
+
+        Args:
+            metrics: the step's named scalars; read only where the time has to be taken.
+        """
+        self.step += 1
+        self._unmarked_steps += 1
+        self._bar.update()
+        # A CPU returns when the step is done. Other devices return at once, so their time is taken where the loop waits
+        # for them anyway, as a mean over the steps since.
+        warm_up = self.step - self._first_step in (1, 10)
+        if self.session.device == "cpu" or warm_up:
+            self._take_time(metrics)
+        if self._signal is not None:
+            self.save()
+            self.log(
+                f"[Info] stopped by signal {self._signal} after step {self.step}: the same command continues from here"
+            )
+            raise SystemExit(128 + self._signal)
+        self.session.begin_step(self.step, self._first_step)
+
+    def due(self, every: int) -> bool:
+        """Whether something done every so many steps, and after the last one, is to be done now."""
+        return every > 0 and (self.step % every == 0 or self.step == self.total_steps)
+
+    def fetch(self, metrics: dict[str, tf.Tensor]) -> dict[str, float]:
+        """The step's scalars as numbers.
+
+        Raises:
+            TrainingError: one of them is not finite. (An overflow under a dynamic loss scale is skipped and counted.)
+        """
+        values = {name: float(value) for name, value in metrics.items()}
+        self._take_time(metrics)
+        broken = [name for name, value in values.items() if not math.isfinite(value)]
+        if broken and not self.session.dynamic_loss_scale:
+            raise TrainingError(self._not_finite(", ".join(broken)))
+        return values
+
+    def _take_time(self, metrics: dict[str, tf.Tensor]) -> None:
+        for value in metrics.values():
+            float(value)  # waits for the device
+            break
+        now = time.perf_counter()
+        if self._unmarked_steps:
+            self._step_seconds += [(now - self._mark) / self._unmarked_steps] * self._unmarked_steps
+        self._mark, self._unmarked_steps = now, 0
+
+    def step_seconds(self) -> float:
+        """Steady seconds a step: the median without the first ten steps (under twenty: without the first)."""
+        times = self._step_seconds[10 if len(self._step_seconds) >= 20 else 1 :] or self._step_seconds
+        rounds = [times[i : i + self.cycle] for i in range(0, len(times) - self.cycle + 1, self.cycle)] or [times]
+        return statistics.median(statistics.fmean(r) for r in rounds) if times else math.nan
+
+    # What it says.
+
+    def log(self, text: str) -> None:
+        """A line on stdout and in the run's log."""
+        if self.chief:
+            tqdm.write(text, file=sys.stdout)
+            sys.stdout.flush()
+            if self._log is not None:
+                self._log.write(text + "\n")
+
+    def scalars(self, group: str, values: dict[str, float]) -> None:
+        """Numbers of this step for TensorBoard and `metrics.jsonl`."""
+        if self.chief:
+            row = {"step": self.step, **{f"{group}/{name}": value for name, value in values.items()}}
+            self._history.append(row)
+            with open(self.path("metrics.jsonl"), "a") as file:
+                file.write(json.dumps(row) + "\n")
+            with self._writer.as_default():
+                for name, value in values.items():
+                    tf.summary.scalar(f"{group}/{name}", value, self.step)
+
+    def images(self, name: str, pictures: Any) -> None:
+        """Pictures (uint8 [n, h, w, c]) of this step for TensorBoard."""
+        if self.chief:
+            with self._writer.as_default():
+                tf.summary.image(name, pictures, self.step)
+
+    def write_json(self, name: str, value: Any) -> None:
+        """A JSON file in the run's folder."""
+        self._write_text(name, json.dumps(value, indent=2, sort_keys=True) + "\n")
+
+    # The end.
+
+    def finish(
+        self,
+        losses: Sequence[str],
+        metrics: dict[str, float],
+        baseline: dict[str, float],
+        accuracy: Optional[float] = None,
+        examples: Optional[str] = None,
+    ) -> dict[str, Any]:
+        """Writes the result files, prints the final block and returns what `result.json` holds.
+
+        Args:
+            losses: names in the history ("train/d_loss", ...) of the losses that the result files list.
+            metrics, baseline: the held-out metrics, and the same of the trivial answer.
+            accuracy: the one number that "Final Train Accuracy" names; None where nothing was evaluated.
+            examples: path of the newest picture.
+        """
+        args, seconds = self.args, self.step_seconds()
+        world = self.session.world_size
+        case = f"{self.network}_bs{args.batch_size}_{world}p_{'acc' if args.evaluate else 'perf'}"
+        rows = [row for row in self._history if all(name in row for name in losses)]
+        last = {name: rows[-1][name] if rows else math.nan for name in losses}
+        result = {
+            "network": self.network,
+            "device": self.session.device,
+            "precision": self.session.precision,
+            "batch_size": args.batch_size,
+            "rank_size": world,
+            "case_name": case,
+            "train_steps": self.step,
+            "sec_per_step": seconds,
+            "images_per_sec": args.batch_size / seconds,
+            "e2e_sec": self._seconds(),
+            "loss": last,
+            "metrics": metrics,
+            "baseline": baseline,
+            "accuracy": accuracy,
+            "seed": args.seed,
+            "examples": examples,
+            "versions": {"python": platform.python_version(), "tensorflow": tf.__version__},
+            "options": options_of(args),
+        }
+        fields = {
+            "Network": self.network,
+            "RankSize": world,
+            "BatchSize": args.batch_size,
+            "DeviceType": platform.machine(),
+            "CaseName": case,
+            "ActualFPS": f"{result['images_per_sec']:.2f}",
+            "TrainingTime": f"{seconds:.6f}",
+            **{f"ActualLoss{i or ''}": f"{value:.6f}" for i, value in enumerate(last.values())},
+            "TrainAccuracy": "not measured" if accuracy is None else f"{accuracy:.4f}",
+            "E2ETrainingTime": f"{result['e2e_sec']:.0f}",
+        }
+        if self.chief:
+            self._write_text(f"{case}.log", "".join(f"{key} = {value}\n" for key, value in fields.items()))
+            self._write_text(f"{case}_loss.txt", "".join(f"{row[losses[0]]:.6f}\n" for row in rows))
+            self.log("------------------ Final result ------------------")
+            self.log(f"Final Performance images/sec : {fields['ActualFPS']}")
+            self.log(f"Final Performance sec/step : {fields['TrainingTime']}")
+            self.log(f"Final Train Accuracy : {fields['TrainAccuracy']}")
+            self.log(f"E2E Training Duration sec : {fields['E2ETrainingTime']}")
+            self.write_json("result.json", result)  # last: it says that the run is finished
+        return result
+
+    # Below: small things of its own.
+
+    def _on_signal(self, number: int, frame: Any) -> None:
+        if self._signal is not None or self.step >= self.total_steps:  # asked twice, or no step will end any more
+            raise SystemExit(128 + number)
+        self._signal = number
+        print("[Info] stopping after this step", file=sys.stderr, flush=True)
+
+    def _seconds(self) -> float:
+        return self._earlier_seconds + time.perf_counter() - self._started
+
+    def _not_finite(self, what: str) -> str:
+        return (
+            f"{what} is no longer a finite number at step {self.step}; the last good checkpoint stays.\n"
+            "Try a smaller learning rate, --precision_mode=force_fp32, or --over_dump to find the operation."
+        )
+
+    def _read_history(self) -> list[dict[str, float]]:
+        rows = []
+        with open(self.path("metrics.jsonl")) as file:
+            for line in file:
+                try:
+                    rows.append(json.loads(line))
+                except ValueError:  # the line that a kill cut short
+                    break
+        return rows
+
+    def _write_text(self, name: str, text: str) -> None:
+        """Whole or not at all: under a temporary name first."""
+        if self.chief:
+            with open(self.path(name + ".tmp"), "w") as file:
+                file.write(text)
+            os.replace(self.path(name + ".tmp"), self.path(name))
+
+
+def _flat(state: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, tf.Variable]]:
+    """The variables in nested dictionaries, each with its path."""
+    for name, value in state.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}/")
+        else:
+            yield prefix + name, value

@@ -1,0 +1,269 @@
+"""The device a run works on: NPU, GPU or CPU, its precision, its dumps and its workers."""
+
+import argparse
+import os
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Callable, Optional, Union
+
+import numpy as np
+import tensorflow as tf
+from tensorflow import keras
+
+from common import cli, npu
+from common.cli import UserError
+from common.loss_scale import ExponentialUpdateLossScale, FixedLossScale, LossScaleOptimizer
+from common.optimizer import Adam, LearningRate, named_variables
+
+# Off the NPU: the Keras policies that do the same job on a GPU and on a CPU with bfloat16 arithmetic. The
+# allow_fp32_to_... modes keep float32 wherever the device computes in it, and these do.
+PRECISION_MODES: dict[str, dict[str, str]] = {
+    "force_fp32": {},
+    "must_keep_origin_dtype": {},
+    "allow_fp32_to_fp16": {},
+    "allow_fp32_to_bf16": {},
+    "force_fp16": {"gpu": "mixed_float16", "cpu": "mixed_bfloat16"},
+    "cube_fp16in_fp32out": {"gpu": "mixed_float16", "cpu": "mixed_bfloat16"},
+    "allow_mix_precision": {"gpu": "mixed_float16", "cpu": "mixed_bfloat16"},
+    "allow_mix_precision_fp16": {"gpu": "mixed_float16", "cpu": "mixed_bfloat16"},
+    "allow_mix_precision_bf16": {"gpu": "mixed_bfloat16", "cpu": "mixed_bfloat16"},
+}
+# On the NPU: the modes in which a gradient may meet float16's range.
+FLOAT16_MODES = ("force_fp16", "cube_fp16in_fp32out", "allow_mix_precision", "allow_mix_precision_fp16")
+PROFILED_STEPS = (10, 20)
+
+
+@dataclass
+class SessionConfig:
+    """What the session flags say. Paths are of files, `dump_path` is the folder that dumps and profiles go under."""
+
+    device: str = "auto"
+    precision_mode: str = "allow_fp32_to_fp16"
+    over_dump: bool = False
+    data_dump_flag: bool = False
+    data_dump_step: str = "10"
+    profiling: bool = False
+    autotune: bool = False
+    blacklist_path: Optional[str] = None
+    fusion_switch_file: Optional[str] = None
+    customize_dtypes: Optional[str] = None
+    deterministic: bool = False
+    dump_path: str = "dumps"
+
+
+def add_session_flags(parser: argparse.ArgumentParser, precision_mode: str = "allow_fp32_to_fp16") -> None:
+    """Adds the flags of `SessionConfig`, those of the originals under their names."""
+    group = parser.add_argument_group("session")
+    group.add_argument("--device", choices=["auto", "npu", "gpu", "cpu"], default="auto", help="where to compute")
+    group.add_argument("--precision_mode", choices=list(PRECISION_MODES), default=precision_mode, help="arithmetic")
+    cli.add_boolean(group, "--over_dump", False, "find the first operation whose output overflows")
+    cli.add_boolean(group, "--data_dump_flag", False, "write the tensors of some steps")
+    group.add_argument("--data_dump_step", default="10", help="NPU: these steps (0|5|10); else: every so many steps")
+    cli.add_boolean(group, "--profiling", False, "write a trace of a few steps for TensorBoard or the NPU's profiler")
+    cli.add_boolean(group, "--autotune", False, "NPU: let the graph engine tune its operators first")
+    group.add_argument("--blacklist_path", metavar="FILE", help="NPU: JSON mix list for mixed precision")
+    group.add_argument("--fusion_switch_file", metavar="FILE", help="NPU: JSON file that turns graph fusions off")
+    group.add_argument("--customize_dtypes", metavar="FILE", help="NPU: output types of single operators")
+    cli.add_boolean(group, "--deterministic", False, "kernels that give the same bits in every run")
+
+
+def session_config(args: argparse.Namespace) -> SessionConfig:
+    """The flags as a `SessionConfig`, its dumps under the run's output folder."""
+    names = [name for name in SessionConfig.__dataclass_fields__ if name != "dump_path"]
+    return SessionConfig(
+        dump_path=os.path.join(args.output_path, "dumps"), **{name: getattr(args, name) for name in names}
+    )
+
+
+class Session:
+    """An open device. Made by `open_session`, before anything else of TensorFlow.
+
+    Attributes:
+        device: "npu", "gpu" or "cpu".
+        precision: the Keras policy in force, or the NPU's precision mode.
+        rank, world_size: this worker's number and how many there are.
+        step: the training step under way, kept by the run.
+        dynamic_loss_scale: whether some optimizer skips steps that overflow.
+    """
+
+    def __init__(self, config: SessionConfig, device: str, precision: str, rank: int = 0, world_size: int = 1) -> None:
+        self.config, self.device, self.precision = config, device, precision
+        self.rank, self.world_size = rank, world_size
+        self.step = 0
+        self.dynamic_loss_scale = False
+        self._taps: Optional[dict[str, tf.Tensor]] = None
+        self._profiled: Optional[int] = None
+
+    @property
+    def needs_loss_scale(self) -> bool:
+        """Whether gradients pass through float16."""
+        return (
+            self.config.precision_mode in FLOAT16_MODES if self.device == "npu" else self.precision == "mixed_float16"
+        )
+
+    def optimizer(
+        self,
+        models: Union[keras.Model, Sequence[keras.Model]],
+        learning_rate: LearningRate,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        loss_scale: Optional[dict[str, Any]] = None,
+        clip_norm: Optional[float] = None,
+    ) -> LossScaleOptimizer:
+        """Adam over the models' trainable variables.
+
+        `loss_scale` holds the arguments of an `ExponentialUpdateLossScale` for where gradients pass through float16;
+        in any other precision, and without it, nothing is scaled.
+        """
+        models = list(models) if isinstance(models, (list, tuple)) else [models]
+        variables: dict[str, tf.Variable] = {}
+        for model in models:
+            prefix = f"{model.name}/" if len(models) > 1 else ""
+            variables.update({prefix + name: v for name, v in named_variables(model, trainable_only=True).items()})
+        scale = FixedLossScale()
+        if loss_scale is not None and self.needs_loss_scale:
+            scale = ExponentialUpdateLossScale(**loss_scale)
+            self.dynamic_loss_scale = True
+        return LossScaleOptimizer(Adam(variables, learning_rate, beta_1, beta_2), scale, self, clip_norm)
+
+    def compile(self, step: Callable) -> Callable:
+        """A train step as a graph: `step` takes tensors and returns named scalars.
+
+        By `tf.function`'s attribute at call time, since the NPU replaces it. With `--data_dump_flag` off the NPU the
+        step's inputs, its results and what it taps are written to `dump_path` every so many steps.
+        """
+        if not self.config.data_dump_flag or self.device == "npu":
+            return tf.function(step)
+
+        def tapped(*args):
+            self._taps = {}
+            results = step(*args)
+            taps, self._taps = self._taps, None
+            return results, taps
+
+        compiled, every = tf.function(tapped), int(self.config.data_dump_step)
+
+        def dumped(*args):
+            results, taps = compiled(*args)
+            number = self.step + 1
+            if number % every == 0:
+                tensors = {f"input/{i}": x for i, x in enumerate(tf.nest.flatten(args))}
+                tensors.update({f"output/{name}": x for name, x in results.items()})
+                tensors.update(taps)
+                file = os.path.join(self.config.dump_path, f"{step.__name__}_{number:08d}.npz")
+                np.savez(file, **{name: np.asarray(x) for name, x in tensors.items()})
+            return results
+
+        return dumped
+
+    def tap(self, **tensors: tf.Tensor) -> None:
+        """Inside a compiled step: names tensors for the dump of that step. Costs nothing where none is asked for."""
+        if self._taps is not None:
+            self._taps.update(tensors)
+
+    def all_reduce_mean(self, gradients: list[tf.Tensor]) -> list[tf.Tensor]:
+        """The gradients' mean over the workers."""
+        return npu.all_reduce_mean(gradients) if self.device == "npu" and self.world_size > 1 else gradients
+
+    def all_finite(self, gradients: list[tf.Tensor]) -> tf.Tensor:
+        """Whether the step's arithmetic did not overflow (bool scalar): by the NPU's status register in saturation
+        mode, where an overflow leaves no Inf behind, else by the gradients."""
+        if self.device == "npu" and npu.saturation_mode():
+            return npu.overflow_status(gradients, self.world_size)
+        return tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients])
+
+    def broadcast(self, variables: list[tf.Variable]) -> None:
+        """Gives all workers the first one's values."""
+        if self.device == "npu" and self.world_size > 1:
+            npu.broadcast(variables)
+
+    def begin_step(self, step: int, first_step: int) -> None:
+        """Told by the run before each step; off the NPU it opens and closes the profile of a few steps."""
+        self.step = step
+        if not self.config.profiling or self.device == "npu":
+            return
+        if step - first_step == PROFILED_STEPS[0]:
+            tf.profiler.experimental.start(self.config.dump_path)
+            self._profiled = first_step + PROFILED_STEPS[1]
+        elif self._profiled is not None and step >= self._profiled:
+            self.close()
+
+    def close(self) -> None:
+        """Ends a profile that is still open."""
+        if self._profiled is not None:
+            tf.profiler.experimental.stop()
+            self._profiled = None
+
+
+def open_session(config: SessionConfig) -> Session:
+    """Opens the device and sets the precision. Call it first: the NPU forgets whatever TensorFlow made before.
+
+    Raises:
+        UserError: the device asked for is not there, or a flag's value means nothing on it.
+    """
+    if not (config.data_dump_step.isdigit() and int(config.data_dump_step) > 0) and config.device != "npu":
+        raise UserError(f"--data_dump_step {config.data_dump_step} is not a whole number of at least 1")
+    if config.over_dump or config.data_dump_flag or config.profiling or config.autotune:
+        os.makedirs(config.dump_path, exist_ok=True)
+    if config.device == "npu" or (config.device == "auto" and npu.available()):
+        handle = npu.open(config)
+        return Session(config, "npu", config.precision_mode, handle.rank, handle.world_size)
+
+    gpus = tf.config.list_physical_devices("GPU")
+    if config.device == "gpu" and not gpus:
+        raise UserError("--device gpu: TensorFlow sees no GPU here; install its CUDA build or use --device cpu")
+    device = "gpu" if gpus and config.device != "cpu" else "cpu"
+    if device == "cpu":
+        tf.config.set_visible_devices([], "GPU")
+    for gpu in gpus if device == "gpu" else []:
+        tf.config.experimental.set_memory_growth(gpu, True)
+
+    policy = PRECISION_MODES[config.precision_mode].get(device, "float32")
+    if policy == "mixed_bfloat16" and device == "cpu" and not cpu_has_bfloat16():
+        notice(
+            f"--precision_mode {config.precision_mode}: this CPU or TensorFlow {tf.__version__} has no bfloat16 "
+            "convolutions; computing in float32"
+        )
+        policy = "float32"
+    keras.mixed_precision.set_global_policy(policy)
+    if config.deterministic:
+        make_deterministic()
+    if config.over_dump:
+        tf.debugging.enable_check_numerics()
+    for flag, value in vars(config).items():
+        if value and flag in ("autotune", "blacklist_path", "fusion_switch_file", "customize_dtypes"):
+            notice(f"--{flag} tunes the NPU's graph engine; on a {device} there is nothing for it to do")
+    return Session(config, device, policy)
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether the CPU multiplies bfloat16 and TensorFlow has convolutions for it (2.6 has none)."""
+    if tuple(int(part) for part in tf.__version__.split(".")[:2]) < (2, 12):
+        return False
+    try:
+        with open("/proc/cpuinfo") as file:
+            flags = file.read()
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def make_deterministic() -> None:
+    """Asks TensorFlow for kernels that give the same bits in every run."""
+    if hasattr(tf.config.experimental, "enable_op_determinism"):
+        tf.config.experimental.enable_op_determinism()
+    else:  # TensorFlow 2.6
+        os.environ["TF_DETERMINISTIC_OPS"] = "1"
+
+
+def set_seed(seed: int) -> None:
+    """Seeds what draws initial weights: TensorFlow, NumPy and Python (from which Keras 3 takes its seeds)."""
+    random.seed(seed)
+    np.random.seed(seed)
+    tf.random.set_seed(seed)
+
+
+def notice(text: str) -> None:
+    """A plain line for the user."""
+    print(f"[Info] {text}", flush=True)

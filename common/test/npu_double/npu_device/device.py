@@ -1,0 +1,150 @@
+"""Opening the device, and what `as_default` changes in TensorFlow."""
+
+import contextlib
+import os
+import threading
+from typing import Any, Optional
+
+import tensorflow as tf
+from tensorflow.core.framework import attr_value_pb2
+from tensorflow.python.eager import context, def_function
+from tensorflow.python.ops import nn_ops
+
+from npu_device import double, options
+
+_function, _call = def_function.function, def_function.Function.__call__
+_dropout = nn_ops.dropout_v2
+_instances: dict[int, "NpuDeviceHandle"] = {}
+_default: Optional["NpuDeviceHandle"] = None
+_local = threading.local()
+
+
+def global_npu_ctx() -> Optional["NpuDeviceHandle"]:
+    """The device that is TensorFlow's default, or None."""
+    return _default
+
+
+def is_inf_nan_enabled() -> bool:
+    if not _instances:
+        raise RuntimeError("the overflow mode is the device's: open it first")
+    return os.environ.get("NPU_DOUBLE_INF_NAN") == "1"
+
+
+@contextlib.contextmanager
+def keep_dtype_scope():
+    double.record("keep_dtype_scope")
+    with tf.compat.v1.get_default_graph()._attr_scope({"_keep_dtype": attr_value_pb2.AttrValue(i=1)}):
+        yield
+
+
+def open(device_id: Optional[int] = None) -> "NpuDeviceHandle":
+    if device_id is None:
+        device_id = int(os.getenv("ASCEND_DEVICE_ID", "0"))
+    size = _workers()
+    if device_id in _instances:
+        return _instances[device_id]
+    if _instances:
+        raise RuntimeError(f"device {device_id} cannot be opened beside device {[*_instances]}: one for each process")
+    options.check()
+    double.record("open", device_id=device_id, options=options.global_options().as_dict())
+    options.Options.opened = True
+    fresh = context.Context()  # what was made in the context before is gone, as with the adapter
+    fresh.ensure_initialized()
+    context._set_context(fresh)
+    rank = int(os.getenv("RANK_ID") or device_id) if size > 1 else 0  # without rank table: one server
+    _instances[device_id] = NpuDeviceHandle(device_id, size, rank)
+    return _instances[device_id]
+
+
+def _workers() -> int:
+    """How many workers the environment asks for; refuses it as the adapter does."""
+    env = os.environ
+    if "CM_WORKER_SIZE" in env and "RANK_SIZE" in env:
+        raise ValueError("RANK_SIZE and CM_WORKER_SIZE are both configured")
+    size = int(env.get("RANK_SIZE", env.get("CM_WORKER_SIZE", "1")))
+    if size > 1:
+        if "CM_CHIEF_IP" in env and "RANK_TABLE_FILE" in env:
+            raise RuntimeError("CM_CHIEF_IP and RANK_TABLE_FILE are both configured")
+        if "CM_CHIEF_IP" not in env and "RANK_TABLE_FILE" not in env:
+            raise RuntimeError("neither CM_CHIEF_IP nor RANK_TABLE_FILE is configured")
+        needed = ("CM_CHIEF_PORT", "CM_CHIEF_DEVICE", "CM_CHIEF_IP") if "CM_CHIEF_IP" in env else ("RANK_ID",)
+        for name in needed:
+            if not env.get(name):
+                raise RuntimeError(f"{name} is needed in distribution mode")
+        if "CM_CHIEF_IP" in env and "CM_WORKER_IP" not in env:
+            raise TypeError("incompatible function arguments: CM_WORKER_IP is None")
+    return size
+
+
+class NpuDeviceHandle:
+    def __init__(self, device_id: int, workers_num: int, worker_id: int) -> None:
+        self.workers_num, self.worker_id = workers_num, worker_id
+        self._name = f"/job:localhost/replica:0/task:0/device:NPU:{device_id}"
+
+    def name(self) -> str:
+        return self._name
+
+    def scope(self):
+        return contextlib.nullcontext()
+
+    def is_cluster_worker(self) -> bool:
+        return self.workers_num > 1 and 0 <= self.worker_id < self.workers_num
+
+    def as_default(self) -> "NpuDeviceHandle":
+        global _default
+        double.record("as_default")
+        _default = self
+        def_function.Function.__call__ = _inline_nested
+        def_function.function = tf.function = npu_compat_function
+        tf.py_function = _refuse_in_function(tf.py_function)
+        tf.numpy_function = _refuse_in_function(tf.numpy_function)
+        nn_ops.dropout_v2 = tf.nn.dropout = tf.compat.v2.nn.dropout = _npu_dropout
+        return self
+
+
+def npu_compat_function(func: Any = None, *args: Any, **kwargs: Any) -> Any:
+    """tf.function, never compiled by XLA."""
+    for name in ("jit_compile", "experimental_compile"):
+        if kwargs.get(name):
+            double.record("jit_compile turned off")
+            kwargs[name] = False
+
+    def decorate(function):
+        return _function(*args, **kwargs)(function)
+
+    return decorate if func is None else decorate(func)
+
+
+def _inline_nested(self: Any, *args: Any, **kwargs: Any) -> Any:
+    """Calls a tf.function; one that is called inside another becomes part of it."""
+    if getattr(_local, "inside", False):
+        try:
+            return self._python_function(*args, **kwargs)
+        except Exception:  # such as Python control flow on tensors: the adapter makes a nested call then
+            return _call(self, *args, **kwargs)
+    _local.inside = True
+    try:
+        return _call(self, *args, **kwargs)
+    finally:
+        _local.inside = False
+
+
+def _refuse_in_function(python_op: Any) -> Any:
+    """Python cannot run on the device; a dataset's map runs on the host and is traced outside of a step."""
+
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        if getattr(_local, "inside", False):
+            raise RuntimeError("py_function or numpy_function inside a tf.function that runs on the NPU")
+        return python_op(*args, **kwargs)
+
+    return checked
+
+
+def _npu_dropout(x: Any, rate: Any, noise_shape: Any = None, seed: Any = None, name: Any = None) -> Any:
+    """In graphs the device draws the mask, from its own generator."""
+    if noise_shape is not None or tf.executing_eagerly():
+        return _dropout(x, rate, noise_shape=noise_shape, seed=seed, name=name)
+    double.record("dropout")
+    x = tf.convert_to_tensor(x)
+    kept = tf.random.uniform(tf.shape(x), seed=(seed or 0) + 1) >= rate
+    return x * tf.cast(kept, x.dtype) / tf.cast(1.0 - rate, x.dtype)
