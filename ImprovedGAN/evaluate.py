@@ -116,7 +116,9 @@ def train_supervised(
     """The supervised-only baseline: the same discriminator on the labelled pictures alone, for `--baseline_steps`."""
     _, discriminator = build_networks(options, images.shape[1:], n_classes)
     low, high = picture_range(options)
-    optimizer = Adam(named_variables(discriminator, trainable_only=True), options.learning_rate_d, beta_1=0.5)
+    optimizer = Adam(
+        named_variables(discriminator, trainable_only=True), options.learning_rate_d, beta_1=0.5, epsilon=1e-4
+    )
     variables = list(optimizer.variables_by_name.values())
 
     @tf.function

@@ -153,6 +153,7 @@ class WeightNorm(_Float32Weights):
         kernel: side of the convolution's kernel; None for a dense layer.
         transpose: a transposed convolution.
         train_scale: whether g is learned, as the published recipes do only in a network's last layer.
+        init_stdv: standard deviation of the outputs after data-dependent initialisation.
         normalize: False makes it a plain layer (w = v).
     """
 
@@ -164,12 +165,14 @@ class WeightNorm(_Float32Weights):
         padding: str = "SAME",
         transpose: bool = False,
         train_scale: bool = False,
+        init_stdv: float = 1.0,
         normalize: bool = True,
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
         self.units, self.kernel, self.strides, self.padding = units, kernel, strides, padding
         self.transpose, self.train_scale, self.normalize = transpose, train_scale, normalize
+        self.init_stdv = init_stdv
         self.initializing = False
 
     def build(self, shape) -> None:
@@ -201,9 +204,9 @@ class WeightNorm(_Float32Weights):
         return y + b
 
     def _initialize(self, y):
-        """Data-dependent initialisation (their section 3): outputs of mean 0 and variance 1 on this batch."""
+        """Data-dependent initialisation (their section 3): outputs of mean 0 and `init_stdv` on this batch."""
         mean, variance = tf.nn.moments(tf.cast(y, tf.float32), list(range(len(y.shape) - 1)))
-        scale = tf.math.rsqrt(variance + 1e-10)
+        scale = self.init_stdv * tf.math.rsqrt(variance + 1e-10)
         if self.normalize:
             self.g.assign(scale)
         else:

@@ -7,7 +7,6 @@ MNIST networks. Every layer with weights has a name: checkpoints go by it.
 import argparse
 import math
 from collections.abc import Sequence
-from functools import partial
 
 from layers import (
     BatchNorm,
@@ -76,9 +75,12 @@ def build_discriminator(image_shape: Sequence[int], n_classes: int, norm_type: s
     return keras.Model(images, _float32(x), name="discriminator")
 
 
-def _norm(norm_type: str, name: str) -> keras.layers.Layer:
-    norms = {"batch": BatchNorm, "instance": InstanceNorm, "virtual": partial(VirtualBatchNorm, REFERENCE_BATCH)}
-    return norms[norm_type](name=name) if norm_type in norms else layers.Activation("linear")
+def _norm(norm_type: str, name: str, scale: bool = True) -> keras.layers.Layer:
+    if norm_type == "batch":
+        return BatchNorm(scale=scale, name=name)
+    if norm_type == "virtual":
+        return VirtualBatchNorm(REFERENCE_BATCH, name=name)
+    return InstanceNorm(name=name) if norm_type == "instance" else layers.Activation("linear", name=name)
 
 
 # The paper's model for MNIST (section 6.1 and the published recipe): multilayer perceptrons.
@@ -92,7 +94,7 @@ def build_mlp_generator(image_shape: Sequence[int], n_z: int = 100, norm_type: s
         x = WithReference(REFERENCE_BATCH, name="reference")(x)
     for i in range(2):
         x = layers.Dense(500, use_bias=False, name=f"dense{i}")(x)
-        x = layers.Activation("softplus")(_norm(norm_type, f"norm{i}")(x))
+        x = layers.Activation("softplus")(_norm(norm_type, f"norm{i}", scale=False)(x))
     x = WeightNorm(height * width * channels, train_scale=True, name="to_image")(x)
     if norm_type == "virtual":
         x = WithoutReference(REFERENCE_BATCH)(x)
@@ -130,11 +132,12 @@ def build_conv_generator(image_shape: Sequence[int], n_z: int = 100, norm_type: 
     rows, columns = -(-height // 8), -(-width // 8)
     x = layers.Dense(rows * columns * 512, use_bias=False, name="dense")(x)
     x = layers.Reshape((rows, columns, 512))(x)  # 4x4 for 32x32
-    x = layers.ReLU()(_norm(norm_type, "norm0")(x))
+    x = layers.ReLU()(_norm(norm_type, "norm0", scale=False)(x))
     for i, size in enumerate((256, 128)):  # 8x8, 16x16
         x = layers.Conv2DTranspose(size, 5, 2, "same", use_bias=False, name=f"deconv{i}")(x)
-        x = layers.ReLU()(_norm(norm_type, f"norm{i + 1}")(x))
-    x = WeightNorm(channels, kernel=5, strides=2, transpose=True, train_scale=True, name="to_image")(x)  # 32x32
+        x = layers.ReLU()(_norm(norm_type, f"norm{i + 1}", scale=False)(x))
+    last = {"kernel": 5, "strides": 2, "transpose": True, "train_scale": True, "init_stdv": 0.1}
+    x = WeightNorm(channels, name="to_image", **last)(x)  # 32x32
     x = layers.Activation("tanh")(x)
     if norm_type == "virtual":
         x = WithoutReference(REFERENCE_BATCH)(x)
@@ -166,7 +169,7 @@ def build_conv_discriminator(
     x = features = layers.GlobalAveragePooling2D()(x)
     if minibatch:
         x = MinibatchDiscrimination(minibatch=minibatch, name="minibatch_discrimination")(x)
-    logits = WeightNorm(n_classes, normalize=weight_norm, name="to_logits")(x)
+    logits = WeightNorm(n_classes, train_scale=True, init_stdv=0.1, normalize=weight_norm, name="to_logits")(x)
     return keras.Model([images, seed], [_float32(features), _float32(logits)], name="discriminator")
 
 

@@ -38,6 +38,9 @@ RECIPES = {
     "svhn": {"batch_size": 100, "n_z": 100, "learning_rate": 3e-4, "train_epochs": 900, "n_labels": 1000},
     "cifar10": {"batch_size": 100, "n_z": 100, "learning_rate": 3e-4, "train_epochs": 1200, "n_labels": 4000},
 }
+# The published code adds 1e-8 inside Adam's root, which is 1e-4 beside it. It matters: gradients that have become
+# smaller than that move the weights less and less, where the usual 1e-8 lets the discriminator run away.
+ADAM = {"ssgan": {"clip_norm": 20.0}, "paper": {"epsilon": 1e-4}}
 RECONSTRUCTION = (10.0, 1500)  # the page's reconstruction term: its weight at step 0, and the step where it ends
 FIRST_AVERAGES = 1000  # historical averaging starts as a plain mean
 
@@ -194,12 +197,12 @@ def paper_step(args, generator, discriminator, average, histories, d_optimizer, 
             d_loss = supervised_loss + unsupervised_loss + historical(trained[1], histories.get("discriminator"))
         d_optimizer.minimize(d_loss, d_tape)
 
-        # min_G  |E[f(x)] - E[f(G(z))]|^2, f the discriminator's last hidden layer
+        # min_G  ||E[f(x)] - E[f(G(z))]||, f the discriminator's last hidden layer
         real_features, _ = discriminator([unlabelled_2, noise_seed(args, step, 2)], training=True)
         with g_tape:
             fake_features, fake_logits = discriminator([fake, noise_seed(args, step, 3)], training=True)
             if args.feature_matching:
-                g_loss = losses.feature_matching(real_features, fake_features)
+                g_loss = losses.feature_matching(real_features, fake_features, squared=args.recipe == "mnist")
             else:
                 g_loss = losses.adversarial(fake_logits)
             g_loss += historical(trained[0], histories.get("generator"))
@@ -278,10 +281,10 @@ def prepare(args: argparse.Namespace) -> SimpleNamespace:
     total_steps = args.train_epochs * (n // args.batch_size) if args.train_epochs else args.train_steps
 
     generator, discriminator = build_networks(args, image_shape, n_classes)
-    clip = {"clip_norm": 20.0} if args.model == "ssgan" else {}
+    adam = {"beta_1": 0.5, **ADAM[args.model]}
     d_rate, g_rate = (learning_rate(args, rate, total_steps) for rate in (args.learning_rate_d, args.learning_rate_g))
-    d_optimizer = session.optimizer(discriminator, d_rate, beta_1=0.5, **clip)
-    g_optimizer = session.optimizer(generator, g_rate, beta_1=0.5, **clip)
+    d_optimizer = session.optimizer(discriminator, d_rate, **adam)
+    g_optimizer = session.optimizer(generator, g_rate, **adam)
     state = {
         "generator": named_variables(generator),
         "discriminator": named_variables(discriminator),
@@ -302,6 +305,8 @@ def prepare(args: argparse.Namespace) -> SimpleNamespace:
     else:
         first = tf.constant(scale(pictures.train_images[:500], picture_range(args)))
         data_dependent_init(discriminator, [first, noise_seed(args, 0, 4)])
+        if args.recipe != "mnist":
+            data_dependent_init(generator, latent(args, tf.constant(0), args.batch_size))
         _, tested = build_networks(args, image_shape, n_classes)  # holds the average of the discriminator's weights
         state["average"] = named_variables(tested)
         if args.historical_averaging:

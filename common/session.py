@@ -108,6 +108,7 @@ class Session:
         learning_rate: LearningRate,
         beta_1: float = 0.9,
         beta_2: float = 0.999,
+        epsilon: float = 1e-8,
         loss_scale: Optional[dict[str, Any]] = None,
         clip_norm: Optional[float] = None,
     ) -> LossScaleOptimizer:
@@ -125,7 +126,7 @@ class Session:
         if loss_scale is not None and self.needs_loss_scale:
             scale = ExponentialUpdateLossScale(**loss_scale)
             self.dynamic_loss_scale = True
-        return LossScaleOptimizer(Adam(variables, learning_rate, beta_1, beta_2), scale, self, clip_norm)
+        return LossScaleOptimizer(Adam(variables, learning_rate, beta_1, beta_2, epsilon), scale, self, clip_norm)
 
     def compile(self, step: Callable) -> Callable:
         """A train step as a graph: `step` takes tensors and returns named scalars.
