@@ -1,6 +1,7 @@
 """Measures a trained ImprovedGAN on the whole held-out set: errors and accuracy, beside two baselines.
 
-python ImprovedGAN/evaluate.py --ckpt_path=train_dir --data_path=datasets/mnist
+python ImprovedGAN/evaluate.py --ckpt_path=train_dir
+python ImprovedGAN/evaluate.py --ckpt_path=train_dir/checkpoints/ckpt-45000 --data_path=datasets/MNIST --dump_result
 """
 
 import argparse
@@ -17,6 +18,7 @@ import h5py
 import losses
 import numpy as np
 import tensorflow as tf
+import trained
 from layers import data_dependent_init, no_seed
 from model import build_networks, classify, picture_range
 from PIL import Image
@@ -25,21 +27,24 @@ from tensorflow import keras
 from common import cli
 from common.cli import UserError
 from common.optimizer import Adam, named_variables
-from common.run import checkpoint_options, load_checkpoint
-from common.session import add_session_flags, open_session, session_config
+from common.session import open_session
 from common.stream import shuffled_batches
 
 BATCH = 500  # pictures classified at a time
 
 
-def predict_logits(discriminator: keras.Model, options: argparse.Namespace, images: np.ndarray) -> np.ndarray:
-    """Class logits [n, n_classes] of uint8 pictures [n, height, width, channels]."""
+def predict_logits(
+    discriminator: keras.Model, options: argparse.Namespace, images: np.ndarray, batch_size: int = BATCH
+) -> np.ndarray:
+    """Class logits [n, n_classes] of uint8 pictures [n, height, width, channels], `batch_size` at a time."""
     forward = _forward(discriminator, options)
     logits = []
-    for start in range(0, len(images), BATCH):
-        batch = scale(images[start : start + BATCH], picture_range(options))
-        padding = [(0, BATCH - len(batch))] + [(0, 0)] * 3  # one shape, one graph
-        logits.append(forward(tf.constant(np.pad(batch, padding)))[: len(batch)].numpy())
+    for start in range(0, len(images), batch_size):
+        batch = scale(images[start : start + batch_size], picture_range(options))
+        rows = len(batch)
+        if not options.minibatch_discrimination:  # which sees the other pictures of the batch
+            batch = np.pad(batch, [(0, batch_size - rows)] + [(0, 0)] * 3)  # one shape, one graph
+        logits.append(forward(tf.constant(batch))[:rows].numpy())
     return np.concatenate(logits)
 
 
@@ -142,37 +147,52 @@ def train_supervised(
     return discriminator
 
 
-def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
-    parser = cli.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--ckpt_path", "--checkpoint", required=True, help="a run's folder, or one checkpoint in it")
-    parser.add_argument("--data_path", help="the data set (the run's own)")
-    parser.add_argument("--dataset", help="its name, where --data_path holds several")
-    parser.add_argument("--data_id", type=cli.in_range(int, 0), nargs="*", help="only these held-out pictures")
-    parser.add_argument("--dump_result", metavar="FILE", help="write each picture's label and probabilities as HDF5")
-    parser.add_argument("--output_path", default=".", metavar="DIR", help="where evaluation.json goes (.)")
-    add_session_flags(parser)
+def parse_args(argv: Optional[Sequence[str]] = None, description: Optional[str] = __doc__) -> argparse.Namespace:
+    parser = cli.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    checkpoint = ("--ckpt_path", "--checkpoint", "--train_dir")
+    parser.add_argument(*checkpoint, required=True, metavar="PATH", help="a run's folder, or one checkpoint in it")
+    parser.add_argument("--data_path", metavar="DIR", help="the data set, or the folder that holds it (the run's own)")
+    parser.add_argument("--dataset", help="its name, where DIR holds several")
+    parser.add_argument("--data_id", type=cli.in_range(int, 0), nargs="+", help="only these held-out pictures, from 0")
+    parser.add_argument("--batch_size", type=cli.in_range(int, 1), default=BATCH, help=f"pictures at a time ({BATCH})")
+    cli.add_boolean(parser, "--dump_result", False, "write results.hdf5: each picture's number, label, probabilities")
+    parser.add_argument("--output_path", metavar="DIR", help="where evaluation.json goes (the run's folder)")
+    trained.add_device_flags(parser)
     return parser.parse_args(argv)
 
 
 def evaluate(args: argparse.Namespace) -> dict:
-    """Evaluates a checkpoint, prints the metrics and writes them to `evaluation.json`."""
-    open_session(session_config(args))
-    options = checkpoint_options(args.ckpt_path)
+    """Evaluates a checkpoint, prints the metrics and writes them to a new `evaluation.json`.
+
+    Raises:
+        UserError: no such checkpoint, data or picture, or data of another kind than the checkpoint's.
+    """
+    open_session(trained.device_config(args))
+    model = trained.load(args.ckpt_path)
+    options = model.options
     path = args.data_path or options.data_path
     pictures = data.load(path, args.dataset or (None if args.data_path else options.dataset), options.image_size)
     images, labels = pictures.test_images, pictures.test_labels
+    if images.shape[1:] != model.image_shape or len(pictures.class_names) != len(model.class_names):
+        raise UserError(
+            f"--data_path {path}: pictures of {images.shape[1:]} in {len(pictures.class_names)} classes, but the "
+            f"checkpoint was trained on {model.image_shape} in {len(model.class_names)}; give data of that kind"
+        )
+    chosen = np.arange(len(images))
     if args.data_id:
         if max(args.data_id) >= len(images):
             raise UserError(f"--data_id {max(args.data_id)}: the held-out pictures are numbered 0 to {len(images) - 1}")
-        images, labels = images[args.data_id], labels[args.data_id]
+        chosen = np.array(args.data_id)
+        images, labels = images[chosen], labels[chosen]
 
-    prefix, discriminator = load_discriminator(args.ckpt_path, options, images.shape[1:], len(pictures.class_names))
+    predict_logits(model.discriminator, options, images[: args.batch_size], args.batch_size)  # makes the graph
     started = time.perf_counter()
-    logits = predict_logits(discriminator, options, images)
+    logits = predict_logits(model.discriminator, options, images, args.batch_size)
     seconds = time.perf_counter() - started
     errors = int((logits.argmax(-1) != labels).sum())
     result = {
-        "checkpoint": prefix,
+        "checkpoint": os.path.abspath(model.prefix),
+        "data": f"{pictures.name} in {os.path.abspath(path)}",
         "accuracy": 1 - errors / len(images),
         "errors": errors,
         "test_pictures": len(images),
@@ -181,36 +201,21 @@ def evaluate(args: argparse.Namespace) -> dict:
     }
     for name, value in result.items():
         print(f"{name:18s}: {value}")
+    folder = args.output_path or model.run_folder
     if args.dump_result:
-        write_results(args.dump_result, labels, tf.nn.softmax(logits).numpy())
-    os.makedirs(args.output_path, exist_ok=True)
-    with open(os.path.join(args.output_path, "evaluation.json"), "w") as file:
-        json.dump(result, file, indent=2)
+        print(f"[Info] wrote {write_results(folder, chosen, labels, tf.nn.softmax(logits).numpy())}")
+    file = trained.new_file(os.path.join(folder, "evaluation.json"))
+    file.write_text(json.dumps(result, indent=2) + "\n")
+    print(f"[Info] wrote {file}", flush=True)
     return result
 
 
-def load_discriminator(
-    ckpt_path: str, options: argparse.Namespace, image_shape: Sequence[int], n_classes: int
-) -> tuple[str, keras.Model]:
-    """The checkpoint's prefix, and the discriminator to test: for the paper's model the average of its weights.
-
-    Raises:
-        UserError: no checkpoint, or one of another model or shape.
-    """
-    _, discriminator = build_networks(options, image_shape, n_classes)
-    name = "average" if options.model == "paper" else "discriminator"
-    return load_checkpoint(ckpt_path, **{name: named_variables(discriminator)}), discriminator
-
-
-def write_results(path: str, labels: np.ndarray, probabilities: np.ndarray) -> None:
-    """Writes `test/label` and `test/probabilities` to a new HDF5 file."""
-    try:
-        with h5py.File(path, "x") as file:
-            file["test/label"], file["test/probabilities"] = labels, probabilities
-    except OSError as error:
-        raise UserError(
-            f"--dump_result {path} cannot be written ({error}); name a file that is not there yet"
-        ) from None
+def write_results(folder: str, numbers: np.ndarray, labels: np.ndarray, probabilities: np.ndarray) -> str:
+    """Writes `test/number`, `test/label` and `test/probabilities` to a new results.hdf5 and returns its path."""
+    path = str(trained.new_file(os.path.join(folder, "results.hdf5")))
+    with h5py.File(path, "w") as file:
+        file["test/number"], file["test/label"], file["test/probabilities"] = numbers, labels, probabilities
+    return path
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

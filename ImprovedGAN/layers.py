@@ -16,10 +16,9 @@ class _Float32Weights(keras.layers.Layer):
 
 
 class BatchNorm(_Float32Weights):
-    """Batch normalisation (Ioffe and Szegedy, 2015) over all axes but the last, by TensorFlow's fused kernel.
+    """Batch normalisation (Ioffe and Szegedy, 2015) over all axes but the last.
 
-    Differs from Keras' in that the moving averages can be told which batches to follow (`track`): a discriminator sees
-    real and generated batches, each with statistics of its own, but classifies only real pictures.
+    Pictures go through TensorFlow's fused kernel, of which Keras 3's layer makes several passes over memory.
 
     Args:
         scale: whether there is a learned gamma.
@@ -28,7 +27,6 @@ class BatchNorm(_Float32Weights):
     def __init__(self, scale: bool = True, momentum: float = 0.99, epsilon: float = 1e-3, **kwargs) -> None:
         super().__init__(**kwargs)
         self.scale, self.momentum, self.epsilon = scale, momentum, epsilon
-        self.track = True
 
     def build(self, shape) -> None:
         size = (shape[-1],)
@@ -54,25 +52,10 @@ class BatchNorm(_Float32Weights):
                 epsilon=self.epsilon,
                 is_training=bool(training),
             )
-        if training and self.track:
+        if training:
             self.mean.assign(self.mean * self.momentum + mean * (1 - self.momentum))
             self.variance.assign(self.variance * self.momentum + variance * (1 - self.momentum))
         return y
-
-
-class untracked:
-    """`with untracked(network):` its batch norms use a batch's statistics without following them."""
-
-    def __init__(self, network: keras.Model) -> None:
-        self.layers = [layer for layer in network.layers if isinstance(layer, BatchNorm)]
-
-    def __enter__(self) -> None:
-        for layer in self.layers:
-            layer.track = False
-
-    def __exit__(self, *error) -> None:
-        for layer in self.layers:
-            layer.track = True
 
 
 class InstanceNorm(_Float32Weights):
@@ -154,6 +137,7 @@ class WeightNorm(_Float32Weights):
         transpose: a transposed convolution.
         train_scale: whether g is learned, as the published recipes do only in a network's last layer.
         init_stdv: standard deviation of the outputs after data-dependent initialisation.
+        v_stdv: standard deviation of the first v. Its length sets how far an update turns the weights.
         normalize: False makes it a plain layer (w = v).
     """
 
@@ -166,23 +150,25 @@ class WeightNorm(_Float32Weights):
         transpose: bool = False,
         train_scale: bool = False,
         init_stdv: float = 1.0,
+        v_stdv: float = 0.05,
         normalize: bool = True,
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
         self.units, self.kernel, self.strides, self.padding = units, kernel, strides, padding
         self.transpose, self.train_scale, self.normalize = transpose, train_scale, normalize
-        self.init_stdv = init_stdv
+        self.init_stdv, self.v_stdv = init_stdv, v_stdv
         self.initializing = False
 
     def build(self, shape) -> None:
         shape = (shape[-1], self.units)
         if self.kernel:
             shape = (self.kernel, self.kernel) + (shape[::-1] if self.transpose else shape)
-        initializer = keras.initializers.RandomNormal(0.0, 0.05)
+        initializer = keras.initializers.RandomNormal(0.0, self.v_stdv)
         self.v = self.add_weight(name="v", shape=shape, initializer=initializer)
         self.b = self.add_weight(name="b", shape=(self.units,), initializer="zeros")
-        self.g = self.add_weight(name="g", shape=(self.units,), initializer="ones", trainable=self.train_scale)
+        train_scale = self.train_scale and self.normalize
+        self.g = self.add_weight(name="g", shape=(self.units,), initializer="ones", trainable=train_scale)
         self.out_axis = len(shape) - (2 if self.transpose else 1)
 
     def call(self, x):
@@ -302,13 +288,10 @@ class FirstUpsampling(_Float32Weights):
         self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
 
     def call(self, x):
-        (k00, k01, k02), (k10, k11, k12), (k20, k21, k22) = [tf.unstack(row) for row in tf.unstack(self.kernel)]
-        pixels = [
-            k11 + k12 + k21 + k22,  # upper left
-            k10 + k11 + k20 + k21,
-            k01 + k02 + k11 + k12,
-            k00 + k01 + k10 + k11,
-        ]
+        # Rows first, then columns: so no tap's gradient is a sum of more than two, whose order TensorFlow leaves open.
+        above, middle, below = tf.unstack(self.kernel)
+        rows = [tf.unstack(middle + below), tf.unstack(above + middle)]
+        pixels = [pixel for left, centre, right in rows for pixel in (centre + right, left + centre)]
         y = tf.matmul(x, tf.cast(tf.concat(pixels, -1), x.dtype))
         return tf.reshape(y, [-1, 2, 2, self.units]) + tf.cast(self.bias, x.dtype)
 

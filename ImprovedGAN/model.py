@@ -112,11 +112,11 @@ def build_mlp_discriminator(
     images, seed = layers.Input(tuple(image_shape)), layers.Input((), batch_size=2, dtype="int32")
     x = Noise(0, stddev=0.3)([layers.Flatten()(images), seed])
     for i, size in enumerate((1000, 500, 250, 250, 250)):
-        x = features = layers.ReLU()(WeightNorm(size, normalize=weight_norm, name=f"dense{i}")(x))
+        x = features = layers.ReLU()(WeightNorm(size, normalize=weight_norm, v_stdv=0.1, name=f"dense{i}")(x))
         x = Noise(i + 1, stddev=0.5)([x, seed])
     if minibatch:
         x = MinibatchDiscrimination(minibatch=minibatch, name="minibatch_discrimination")(x)
-    logits = WeightNorm(n_classes, train_scale=True, normalize=weight_norm, name="to_logits")(x)
+    logits = WeightNorm(n_classes, train_scale=True, normalize=weight_norm, v_stdv=0.1, name="to_logits")(x)
     return keras.Model([images, seed], [_float32(features), _float32(logits)], name="discriminator")
 
 

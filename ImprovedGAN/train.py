@@ -8,6 +8,7 @@ python ImprovedGAN/train.py --data_path=datasets/MNIST --model=paper            
 
 import argparse
 import datetime
+import glob
 import os
 import sys
 import time
@@ -22,11 +23,12 @@ import losses
 import numpy as np
 import tensorflow as tf
 from evaluate import count_errors, evaluate_run, save_grid, scale, to_uint8
-from layers import data_dependent_init, untracked
+from layers import data_dependent_init
 from model import LATENT_RANGES, build_networks, picture_range
 from tensorflow import keras
 
 from common import cli, modelarts
+from common.cli import UserError
 from common.optimizer import LearningRate, named_variables
 from common.run import Run, add_run_flags, claim_output
 from common.session import add_session_flags, notice, open_session, session_config, set_seed
@@ -42,7 +44,6 @@ RECIPES = {
 # smaller than that move the weights less and less, where the usual 1e-8 lets the discriminator run away.
 ADAM = {"ssgan": {"clip_norm": 20.0}, "paper": {"epsilon": 1e-4}}
 RECONSTRUCTION = (10.0, 1500)  # the page's reconstruction term: its weight at step 0, and the step where it ends
-FIRST_AVERAGES = 1000  # historical averaging starts as a plain mean
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -118,10 +119,10 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     return args
 
 
-def latent(args: argparse.Namespace, step: tf.Tensor, count: int) -> tf.Tensor:
+def latent(args: argparse.Namespace, step: tf.Tensor, count: int, use: int = 0) -> tf.Tensor:
     """Uniform latents [count, n_z] of this step."""
     low, high = LATENT_RANGES[args.model]
-    return tf.random.stateless_uniform([count, args.n_z], noise_seed(args, step, 0), low, high)
+    return tf.random.stateless_uniform([count, args.n_z], noise_seed(args, step, use), low, high)
 
 
 def noise_seed(args: argparse.Namespace, step: tf.Tensor, use: int) -> tf.Tensor:
@@ -140,21 +141,25 @@ def accuracy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
 
 
 def ssgan_steps(args, generator, discriminator, d_optimizer, g_optimizer) -> tuple[Callable, Callable]:
-    """The two updates that take turns. Both take (images, labels, step)."""
+    """The two updates that take turns. Both take (images, labels, step).
+
+    Real and generated pictures go through the discriminator in one batch. Apart, as in the original, each would be
+    normalised by its own statistics, and those make a batch of equal pictures look like nothing at all: the generator
+    then soon draws one picture only.
+    """
+    n = args.batch_size
 
     def discriminator_step(images, labels, step):
         """min_D  CE(D(x), (y, not fake)) + CE(D(G(z)), (0.1 / n each, 0.9 fake))"""
-        fake = tf.stop_gradient(generator(latent(args, step, args.batch_size), training=True))
+        fake = tf.stop_gradient(generator(latent(args, step, n), training=True))
         with tf.GradientTape() as tape:
-            real_logits = discriminator(images, training=True)
-            with untracked(discriminator):
-                fake_logits = discriminator(fake, training=True)
-            d_loss = losses.real_or_class(real_logits, labels) + losses.fake_smoothed(fake_logits)
+            logits = discriminator(tf.concat([images, fake], 0), training=True)
+            d_loss = losses.real_or_class(logits[:n], labels) + losses.fake_smoothed(logits[n:])
         d_optimizer.minimize(d_loss, tape)
         return {
             "d_loss": d_loss,
-            "supervised_loss": losses.supervised(real_logits, labels),
-            "accuracy": accuracy(real_logits[:, :-1], labels),
+            "supervised_loss": losses.supervised(logits[:n], labels),
+            "accuracy": accuracy(logits[:n, :-1], labels),
         }
 
     def generator_step(images, labels, step):
@@ -162,10 +167,9 @@ def ssgan_steps(args, generator, discriminator, d_optimizer, g_optimizer) -> tup
         weight, end = RECONSTRUCTION
         weight *= tf.maximum(0.0, 1.0 - tf.cast(step, tf.float32) / end)
         with tf.GradientTape() as tape:
-            fake = generator(latent(args, step, args.batch_size), training=True)
-            with untracked(discriminator):
-                fake_logits = discriminator(fake, training=True)
-            g_loss = losses.log_p_fake(fake_logits) + weight * losses.huber(images, fake)
+            fake = generator(latent(args, step, n), training=True)
+            logits = discriminator(tf.concat([images, fake], 0), training=True)
+            g_loss = losses.log_p_fake(logits[n:]) + weight * losses.huber(images, fake)
         g_optimizer.minimize(g_loss, tape)
         return {"g_loss": g_loss}
 
@@ -176,7 +180,12 @@ def ssgan_steps(args, generator, discriminator, d_optimizer, g_optimizer) -> tup
 
 
 def paper_step(args, generator, discriminator, average, histories, d_optimizer, g_optimizer) -> Callable:
-    """One update of each network, from one generator pass: (labelled, labels, unlabelled, unlabelled_2, step)."""
+    """One update of each network. Takes (labelled pictures, labels, unlabelled pictures, others of them, step).
+
+    Each update draws latents of its own. One batch of generated pictures for both would save a pass of the generator,
+    a twentieth of the step, but at this learning rate the discriminator has just turned against those very pictures:
+    the generator chases that and loses touch within a few thousand steps.
+    """
     n = args.batch_size
     d_variables, average_variables = named_variables(discriminator), named_variables(average)
     trained = [named_variables(network, trainable_only=True) for network in (generator, discriminator)]
@@ -185,12 +194,10 @@ def paper_step(args, generator, discriminator, average, histories, d_optimizer, 
         return args.historical_averaging * losses.historical_averaging(variables, history) if history else 0.0
 
     def train_step(images, labels, unlabelled, unlabelled_2, step):
-        with tf.GradientTape() as g_tape:
-            fake = generator(latent(args, step, n), training=True)
-
         # min_D  -E[log p(y | x)] - 0.5 E[log D(x)] - 0.5 E[log(1 - D(G(z)))]
+        fake = tf.stop_gradient(generator(latent(args, step, n, use=5), training=True))
         with tf.GradientTape() as d_tape:
-            batch = tf.concat([images, unlabelled, tf.stop_gradient(fake)], 0)
+            batch = tf.concat([images, unlabelled, fake], 0)
             _, logits = discriminator([batch, noise_seed(args, step, 1)], training=True)
             supervised_loss = losses.labelled(logits[:n], labels)
             unsupervised_loss = losses.unlabelled(logits[n : 2 * n], logits[2 * n :], args.label_smoothing)
@@ -199,7 +206,8 @@ def paper_step(args, generator, discriminator, average, histories, d_optimizer, 
 
         # min_G  ||E[f(x)] - E[f(G(z))]||, f the discriminator's last hidden layer
         real_features, _ = discriminator([unlabelled_2, noise_seed(args, step, 2)], training=True)
-        with g_tape:
+        with tf.GradientTape() as g_tape:
+            fake = generator(latent(args, step, n), training=True)
             fake_features, fake_logits = discriminator([fake, noise_seed(args, step, 3)], training=True)
             if args.feature_matching:
                 g_loss = losses.feature_matching(real_features, fake_features, squared=args.recipe == "mnist")
@@ -224,9 +232,9 @@ def paper_step(args, generator, discriminator, average, histories, d_optimizer, 
     return train_step
 
 
-def zeros_like(network: keras.Model) -> dict[str, tf.Variable]:
-    """Room for averages of a network's trainable variables."""
-    return {name: tf.Variable(tf.zeros(v.shape)) for name, v in named_variables(network, trainable_only=True).items()}
+def copies(network: keras.Model) -> dict[str, tf.Variable]:
+    """Where averages of a network's trainable variables begin: at their values now."""
+    return {name: tf.Variable(tf.identity(v)) for name, v in named_variables(network, trainable_only=True).items()}
 
 
 def follow(averages: dict[str, tf.Variable], variables: dict[str, tf.Variable], rate: tf.Tensor) -> None:
@@ -265,11 +273,27 @@ def log_line(kind: str, step: int, values: dict[str, float], seconds: float, pic
     )
 
 
+def check_sizes(args: argparse.Namespace, n: int, image_shape: Sequence[int]) -> None:
+    """Refuses a batch larger than the data, and pictures too small for the networks."""
+    if args.batch_size > n:
+        raise UserError(
+            f"--batch_size: a batch of {args.batch_size} is larger than the data ({n} samples); choose a smaller one"
+        )
+    # The paper's convolutions without padding need 3x3 of what two halvings leave.
+    smallest = 9 if args.model == "paper" and args.recipe != "mnist" else 2
+    if min(image_shape[:2]) < smallest:
+        raise UserError(
+            f"pictures of {image_shape[0]} x {image_shape[1]} are too small for these networks; "
+            f"scale them with --image_size={smallest} or more"
+        )
+
+
 def prepare(args: argparse.Namespace) -> SimpleNamespace:
     """Everything a run needs: the device, the data, the networks, their optimizers and one update of them.
 
     Returns: `session`, `pictures`, `labelled`, `generator`, `tested` (the discriminator to test), `state` (what a
-        checkpoint holds), `total_steps`, `batches(start_step)` and `update(batch, step) -> named scalars`.
+        checkpoint holds), `total_steps`, `batches(start_step)`, `update(batch, step) -> named scalars` and `cycle`, how
+        many kinds of update take turns.
     """
     session = open_session(session_config(args))
     tf.config.run_functions_eagerly(args.debug)
@@ -279,6 +303,7 @@ def prepare(args: argparse.Namespace) -> SimpleNamespace:
     pictures, labelled = data.choose_pictures(args, pictures)
     n, image_shape, n_classes = len(pictures.train_images), pictures.train_images.shape[1:], len(pictures.class_names)
     total_steps = args.train_epochs * (n // args.batch_size) if args.train_epochs else args.train_steps
+    check_sizes(args, n, image_shape)
 
     generator, discriminator = build_networks(args, image_shape, n_classes)
     adam = {"beta_1": 0.5, **ADAM[args.model]}
@@ -310,7 +335,7 @@ def prepare(args: argparse.Namespace) -> SimpleNamespace:
         _, tested = build_networks(args, image_shape, n_classes)  # holds the average of the discriminator's weights
         state["average"] = named_variables(tested)
         if args.historical_averaging:
-            state["history"] = {network.name: zeros_like(network) for network in (generator, discriminator)}
+            state["history"] = {network.name: copies(network) for network in (generator, discriminator)}
         train_step = session.compile(
             paper_step(args, generator, discriminator, tested, state.get("history", {}), d_optimizer, g_optimizer)
         )
@@ -329,6 +354,7 @@ def prepare(args: argparse.Namespace) -> SimpleNamespace:
         total_steps=total_steps,
         batches=batches,
         update=update,
+        cycle=args.update_rate + 1 if args.model == "ssgan" else 1,
     )
 
 
@@ -341,13 +367,19 @@ def train(args: argparse.Namespace) -> dict:
     pictures, tested = parts.pictures, parts.tested
     save_examples = example_saver(args, parts.generator)
     held_out = pictures.test_images[: args.val_samples], pictures.test_labels[: args.val_samples]
-    metrics, examples = {"accuracy": 0.0}, None  # ssgan: the last of each network's
+    metrics = {"accuracy": 0.0}  # ssgan: the last of each network's
 
-    cycle = args.update_rate + 1 if args.model == "ssgan" else 1
+    about = {
+        "network": "ImprovedGAN",
+        "image_shape": pictures.train_images.shape[1:],
+        "class_names": pictures.class_names,
+        "dataset": pictures.name,
+    }
 
-    with Run(parts.session, args, "ImprovedGAN", parts.total_steps, parts.state, cycle) as run:
+    with Run(parts.session, args, "ImprovedGAN", parts.total_steps, parts.state, parts.cycle, about) as run:
         run.write_json("labels.json", {"split_seed": args.split_seed, "indices": parts.labelled.tolist()})
         batches = parts.batches(run.step)
+        examples = max(glob.glob(glob.escape(run.path("examples")) + "/*.png"), default=None)  # an earlier part's
         for step in run.steps():
             update = parts.update(next(batches), step)
             metrics.update(update)

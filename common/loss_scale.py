@@ -81,8 +81,8 @@ class ExponentialUpdateLossScale(tf.Module):
         """Moves the scale and the counters after a step whose gradients were `finite` (bool scalar)."""
         grow = finite & (self.good_steps + 1 >= self.incr_every_n_steps)
         shrink = ~finite & (self.bad_steps + 1 >= self.decr_every_n_nan_or_inf)
-        grown = self.scale * self.incr_ratio
-        grown = tf.where(grown <= FLOAT32_MAX, grown, self.scale)
+        room = self.scale <= FLOAT32_MAX / self.incr_ratio  # a product that overflows would set the NPU's register
+        grown = self.scale * tf.where(room, self.incr_ratio, 1.0)
         shrunk = tf.maximum(1.0, self.scale * self.decr_ratio)
         scale = tf.where(grow, grown, tf.where(shrink, shrunk, self.scale))
         good_steps = tf.where(finite & ~grow, self.good_steps + 1, 0)

@@ -8,7 +8,6 @@ import functools
 import json
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -68,16 +67,16 @@ def open(config: Any) -> Device:
             f"no NPU can be used here: npu_device does not import ({_one_line(error)}).\n"
             "Install Huawei's TensorFlow 2.6.5 adapter and source CANN's set_env.sh, or use --device=cpu"
         ) from error
-    for name, value in wanted.items():
-        *groups, option = name.split(".")
-        try:
-            setattr(functools.reduce(getattr, groups, options), option, value)
-        except (AttributeError, TypeError, ValueError) as error:
-            raise UserError(f"the NPU's adapter refuses {name}={value!r}: {_one_line(error)}") from error
+    doing = "the NPU does not open"
     try:
+        for name, value in wanted.items():
+            doing = f"the NPU's adapter refuses {name}={value!r}"
+            *groups, option = name.split(".")
+            setattr(functools.reduce(getattr, groups, options), option, value)
+        doing = "the NPU does not open"
         handle = npu.open().as_default()
     except Exception as error:
-        raise UserError(f"the NPU does not open: {_one_line(error)}") from error
+        raise UserError(f"{doing}: {_one_line(error)}") from error
     _opened = wanted, Device(rank=handle.worker_id, world_size=handle.workers_num)
     return _opened[1]
 
@@ -189,13 +188,6 @@ def overflow_status(gradients: Sequence[Optional["tf.Tensor"]], world_size: int)
         [status] = npu.distribute.all_reduce([status], "sum", fusion=0)  # on its own: not fused with the gradients
     with tf.control_dependencies([cleared]):
         return tf.reduce_all(tf.equal(status, 0))
-
-
-def keep_dtype_scope() -> AbstractContextManager:
-    """Operations made inside keep their precision, whatever the precision mode says."""
-    import npu_device as npu
-
-    return npu.keep_dtype_scope()
 
 
 def _folder(config: Any, name: str) -> str:

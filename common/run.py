@@ -9,13 +9,13 @@ import math
 import os
 import platform
 import signal
-import statistics
 import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
 from typing import Any, Optional
 
+import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
@@ -24,7 +24,7 @@ from common.cli import TrainingError, UserError
 from common.session import Session
 
 KEPT_CHECKPOINTS = 3
-CHECKPOINT_ERRORS = (tf.errors.OpError, ValueError, AssertionError, KeyError, OSError)
+CHECKPOINT_ERRORS = (tf.errors.OpError, ValueError, AssertionError, LookupError, RuntimeError, OSError)
 
 
 def add_run_flags(parser: argparse.ArgumentParser, output_path: str) -> argparse._ArgumentGroup:
@@ -32,7 +32,7 @@ def add_run_flags(parser: argparse.ArgumentParser, output_path: str) -> argparse
     group = parser.add_argument_group("run")
     group.add_argument("--output_path", default=output_path, metavar="DIR", help="everything the run leaves behind")
     group.add_argument("--ckpt_path", metavar="PATH", help="start from this checkpoint (a file, or a run's folder)")
-    group.add_argument("--seed", type=cli.in_range(int, 0), default=0, help="initial weights, order and noise")
+    group.add_argument("--seed", type=cli.in_range(int, 0, 10**8), default=0, help="initial weights, order, noise")
     cli.add_boolean(group, "--evaluate", True, "measure on held-out data at the end")
     return group
 
@@ -116,23 +116,28 @@ def load_checkpoint(path: str, **state: Any) -> str:
     raise UserError(f"no whole checkpoint in {path}")
 
 
-def checkpoint_options(path: str) -> argparse.Namespace:
-    """The options of the run that wrote a checkpoint.
+def checkpoint_record(path: str) -> dict[str, Any]:
+    """What a checkpoint says of the run that wrote it: its `options`, and where train.py gave them its `about`.
 
     Raises:
         UserError: no checkpoint there, or none of ours.
     """
     for prefix in find_checkpoints(path):
         try:
-            text = tf.train.load_checkpoint(prefix).get_tensor("record/.ATTRIBUTES/py_state")
-            return argparse.Namespace(**json.loads(text)["options"])
+            record = json.loads(tf.train.load_checkpoint(prefix).get_tensor("record/.ATTRIBUTES/py_state"))
+            return {"about": {}, **record, "options": argparse.Namespace(**record["options"])}
         except CHECKPOINT_ERRORS:
             continue
     raise UserError(f"{path} holds no whole checkpoint written by this model's train.py")
 
 
+def checkpoint_options(path: str) -> argparse.Namespace:
+    """The options of the run that wrote a checkpoint. Raises what `checkpoint_record` raises."""
+    return checkpoint_record(path)["options"]
+
+
 class _Record(tf.train.experimental.PythonState):
-    """The checkpoint's part that is no tensor: options, step and seconds so far, as JSON."""
+    """The checkpoint's part that is no tensor: what it is about, options, step and seconds so far, as JSON."""
 
     def __init__(self, **values: Any) -> None:
         self.values = values
@@ -141,7 +146,7 @@ class _Record(tf.train.experimental.PythonState):
         return json.dumps(self.values)
 
     def deserialize(self, text: str) -> None:
-        self.values = json.loads(text)
+        self.values.update(json.loads(text))
 
 
 class Run:
@@ -152,6 +157,7 @@ class Run:
         total_steps: where the run ends.
         state: what a checkpoint holds: {"generator": named variables, "d_optimizer": its state, ...}.
         cycle: how many kinds of step (a discriminator's, a generator's) take turns: their times are averaged.
+        about: what else the checkpoints tell of the model, as JSON: what it takes to use it without the training data.
 
     Attributes:
         step: how many steps are done.
@@ -165,13 +171,14 @@ class Run:
         total_steps: int,
         state: dict[str, Any],
         cycle: int = 1,
+        about: Optional[dict[str, Any]] = None,
     ) -> None:
         self.cycle = cycle
         self.session, self.args, self.network, self.total_steps, self.state = session, args, network, total_steps, state
         self.folder = os.path.abspath(args.output_path)
         self.chief = session.rank == 0
         self.step = 0
-        self._record = _Record(options=options_of(args), step=0, seconds=0.0)
+        self._record = _Record(about=about or {}, options=options_of(args), step=0, seconds=0.0)
         self._manager = tf.train.CheckpointManager(
             tf.train.Checkpoint(record=self._record, **state),
             self.path("checkpoints"),
@@ -191,6 +198,9 @@ class Run:
         if self.chief and not os.environ.get("MODELARTS_MODEL_PATH"):  # there the platform keeps the log
             self._log = open(self.path(f"train_{os.environ.get('ASCEND_DEVICE_ID', '0')}.log"), "a", buffering=1)
         self._restore()
+        step = tf.Variable(self.step, dtype=tf.int64)
+        self.session.broadcast([step, *(variable for _, variable in _flat(self.state))])
+        self.step = int(step)  # the first worker's: the others have no checkpoints
         self._first_step = self.step
         self.write_json("options.json", options_of(self.args))
         self._writer = tf.summary.create_file_writer(self.path("tensorboard"))
@@ -212,6 +222,9 @@ class Run:
             if kind is not None and kind is not SystemExit:
                 self._log.write("".join(traceback.format_exception(kind, error, trace)))
             self._log.close()
+        found = error and self.session.overflow(error)
+        if found:
+            raise found from None
 
     # Checkpoints.
 
@@ -223,7 +236,7 @@ class Run:
             prefixes = []
         for prefix in prefixes:
             try:
-                self._manager.checkpoint.read(prefix).assert_consumed()
+                self._manager.checkpoint.read(prefix).assert_existing_objects_matched().expect_partial()
             except CHECKPOINT_ERRORS as error:
                 for file in glob.glob(glob.escape(prefix) + ".*"):
                     os.rename(file, os.path.join(os.path.dirname(file), "damaged-" + os.path.basename(file)))
@@ -239,7 +252,6 @@ class Run:
         self._write_text("metrics.jsonl", "")
         if self.args.ckpt_path:
             self.log(f"[Info] starting from {load_checkpoint(self.args.ckpt_path, **self.state)}")
-        self.session.broadcast([v for v in tf.nest.flatten(self.state) if isinstance(v, tf.Variable)])
 
     def save(self) -> None:
         """Writes a checkpoint of this step; older ones go only when it is whole.
@@ -253,7 +265,7 @@ class Run:
         for name, variable in _flat(self.state):
             if variable.dtype.is_floating and not bool(tf.reduce_all(tf.math.is_finite(variable))):
                 raise TrainingError(self._not_finite(name))
-        self._record.values.update(step=self.step, seconds=self._seconds())
+        self._record.values.update(step=self.step, seconds=self._seconds(), step_seconds=self.step_seconds())
         try:
             self._manager.save(checkpoint_number=self.step)
         except (tf.errors.OpError, OSError) as error:
@@ -271,6 +283,7 @@ class Run:
             if not self._unmarked_steps:
                 self._mark = time.perf_counter()
             yield self.step
+        self.session.close()  # a profile shows steps alone
 
     def end_step(self, metrics: dict[str, tf.Tensor]) -> None:
         """Counts a step, takes its time, and stops here when a signal asked for it.
@@ -323,8 +336,11 @@ class Run:
     def step_seconds(self) -> float:
         """Steady seconds a step: the median without the first ten steps (under twenty: without the first)."""
         times = self._step_seconds[10 if len(self._step_seconds) >= 20 else 1 :] or self._step_seconds
-        rounds = [times[i : i + self.cycle] for i in range(0, len(times) - self.cycle + 1, self.cycle)] or [times]
-        return statistics.median(statistics.fmean(r) for r in rounds) if times else math.nan
+        if not times:  # continued from its last step
+            return self._record.values.get("step_seconds", math.nan)
+        rounds = len(times) // self.cycle
+        turns = np.reshape(times[: rounds * self.cycle], [rounds, -1]).mean(1) if rounds else np.mean(times)
+        return float(np.median(turns))
 
     # What it says.
 

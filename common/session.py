@@ -3,6 +3,7 @@
 import argparse
 import os
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Callable, Optional, Union
@@ -12,7 +13,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from common import cli, npu
-from common.cli import UserError
+from common.cli import TrainingError, UserError
 from common.loss_scale import ExponentialUpdateLossScale, FixedLossScale, LossScaleOptimizer
 from common.optimizer import Adam, LearningRate, named_variables
 
@@ -29,9 +30,7 @@ PRECISION_MODES: dict[str, dict[str, str]] = {
     "allow_mix_precision_fp16": {"gpu": "mixed_float16", "cpu": "mixed_bfloat16"},
     "allow_mix_precision_bf16": {"gpu": "mixed_bfloat16", "cpu": "mixed_bfloat16"},
 }
-# On the NPU: the modes in which a gradient may meet float16's range.
-FLOAT16_MODES = ("force_fp16", "cube_fp16in_fp32out", "allow_mix_precision", "allow_mix_precision_fp16")
-PROFILED_STEPS = (10, 20)
+PROFILED_STEPS = (2, 12)  # of the run's own, when all graphs are made
 
 
 @dataclass
@@ -97,10 +96,9 @@ class Session:
 
     @property
     def needs_loss_scale(self) -> bool:
-        """Whether gradients pass through float16."""
-        return (
-            self.config.precision_mode in FLOAT16_MODES if self.device == "npu" else self.precision == "mixed_float16"
-        )
+        """Whether gradients pass through float16: on an NPU in the modes in which they do on a GPU."""
+        policy = PRECISION_MODES[self.precision].get("gpu") if self.device == "npu" else self.precision
+        return policy == "mixed_float16"
 
     def optimizer(
         self,
@@ -132,7 +130,8 @@ class Session:
         """A train step as a graph: `step` takes tensors and returns named scalars.
 
         By `tf.function`'s attribute at call time, since the NPU replaces it. With `--data_dump_flag` off the NPU the
-        step's inputs, its results and what it taps are written to `dump_path` every so many steps.
+        step's inputs, its results and what it taps are written to `dump_path` every so many steps; where several steps
+        take turns, each in its next turn.
         """
         if not self.config.data_dump_flag or self.device == "npu":
             return tf.function(step)
@@ -143,12 +142,14 @@ class Session:
             taps, self._taps = self._taps, None
             return results, taps
 
-        compiled, every = tf.function(tapped), int(self.config.data_dump_step)
+        compiled, every, last = tf.function(tapped), int(self.config.data_dump_step), None
 
         def dumped(*args):
+            nonlocal last
             results, taps = compiled(*args)
             number = self.step + 1
-            if number % every == 0:
+            before, last = number - 1 if last is None else last, number
+            if number // every > before // every:
                 tensors = {f"input/{i}": x for i, x in enumerate(tf.nest.flatten(args))}
                 tensors.update({f"output/{name}": x for name, x in results.items()})
                 tensors.update(taps)
@@ -190,6 +191,21 @@ class Session:
         elif self._profiled is not None and step >= self._profiled:
             self.close()
 
+    def overflow(self, error: Exception) -> Optional[TrainingError]:
+        """What `--over_dump` found off the NPU, if that is what the error tells; the whole of it goes to a file."""
+        found = re.search(r"!!! Detected (.+?) in output \d+ of \S+ op \"(\w+)\"", str(error))
+        if not self.config.over_dump or not found:
+            return None
+        file = os.path.join(self.config.dump_path, f"overflow_{self.step + 1:08d}.txt")
+        with open(file, "w") as text:
+            text.write(str(error))
+        node = re.search(r"node ([^\s}]+)/CheckNumerics", str(error))  # none where the step runs op by op
+        name = f"{found[2]} ({node[1]})" if node else found[2]
+        return TrainingError(
+            f"step {self.step + 1}: the first operation whose output is not finite is {name}: {found[1]}.\n"
+            f"What went into it and which line made it: {file}"
+        )
+
     def close(self) -> None:
         """Ends a profile that is still open."""
         if self._profiled is not None:
@@ -203,14 +219,14 @@ def open_session(config: SessionConfig) -> Session:
     Raises:
         UserError: the device asked for is not there, or a flag's value means nothing on it.
     """
-    if not (config.data_dump_step.isdigit() and int(config.data_dump_step) > 0) and config.device != "npu":
-        raise UserError(f"--data_dump_step {config.data_dump_step} is not a whole number of at least 1")
-    if config.over_dump or config.data_dump_flag or config.profiling or config.autotune:
-        os.makedirs(config.dump_path, exist_ok=True)
     if config.device == "npu" or (config.device == "auto" and npu.available()):
         handle = npu.open(config)
         return Session(config, "npu", config.precision_mode, handle.rank, handle.world_size)
 
+    if not (config.data_dump_step.isdigit() and int(config.data_dump_step) > 0):
+        raise UserError(f"--data_dump_step {config.data_dump_step} is not a whole number of at least 1")
+    if config.over_dump or config.data_dump_flag or config.profiling:
+        os.makedirs(config.dump_path, exist_ok=True)
     gpus = tf.config.list_physical_devices("GPU")
     if config.device == "gpu" and not gpus:
         raise UserError("--device gpu: TensorFlow sees no GPU here; install its CUDA build or use --device cpu")

@@ -86,11 +86,6 @@ def one_device(folder):
     seen["saturation"] = npu.saturation_mode()
     seen["inf_nan"] = environment(NPU_DOUBLE_INF_NAN="1")(npu.saturation_mode)
     seen["register"] = register(double, tf)
-    with tf.Graph().as_default() as graph:
-        with npu.keep_dtype_scope():
-            inside = tf.constant(1.0).op
-        outside = tf.constant(1.0).op
-    seen["kept"] = [graph.get_operation_by_name(op.name).node_def.attr["_keep_dtype"].i for op in (inside, outside)]
 
     x = tf.constant([1.0, 2.0])
     seen["mean"] = [None if t is None else t.numpy().tolist() for t in npu.all_reduce_mean([x, None])]
@@ -265,6 +260,40 @@ def one_of_two(folder):
     return seen
 
 
+def loss_scale(folder):
+    """Five training steps of one network, from `open_session` on, under SRGAN's loss scale."""
+    from common.session import SessionConfig, open_session
+
+    session = open_session(SessionConfig(device="npu", precision_mode="allow_mix_precision", dump_path=folder))
+    import npu_device
+    import tensorflow as tf
+
+    inputs = tf.keras.Input((3,))
+    model = tf.keras.Model(inputs, tf.keras.layers.Dense(2, name="dense")(inputs))
+    optimizer = session.optimizer(model, 1e-2, loss_scale={"init_scale": 2.0**16, "decr_ratio": 0.5})
+
+    def step(x):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(model(x) ** 2)
+        optimizer.minimize(loss, tape)
+        return {"loss": loss}
+
+    train_step, x = session.compile(step), tf.ones([4, 3])
+    seen = {"precision": [session.device, session.precision, session.dynamic_loss_scale]}
+    for name in ("moved", "iterations", "skipped", "scale"):
+        seen[name] = []
+    for _ in range(5):
+        before = model.get_weights()[0]
+        train_step(x)
+        seen["moved"].append(bool((before != model.get_weights()[0]).any()))
+        seen["iterations"].append(int(optimizer.adam.iterations))
+        seen["skipped"].append(int(optimizer.loss_scale.skipped))
+        seen["scale"].append(float(optimizer.loss_scale.scale))
+    seen["run"] = npu_device.double.executed
+    return seen
+
+
 if __name__ == "__main__":
     sys.path.insert(0, os.path.join(HERE, "npu_double"))  # here alone: the tests' own process has no NPU
-    print(json.dumps({"one_device": one_device, "one_of_two": one_of_two}[sys.argv[1]](sys.argv[2])))
+    scenarios = {"one_device": one_device, "one_of_two": one_of_two, "loss_scale": loss_scale}
+    print(json.dumps(scenarios[sys.argv[1]](sys.argv[2])))

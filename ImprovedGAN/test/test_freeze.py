@@ -1,0 +1,185 @@
+"""freeze.py: every export gives what the checkpoint gives, in a graph that ATC reads; and what it refuses."""
+
+import json
+import re
+import sys
+from argparse import Namespace
+
+import freeze
+import numpy as np
+import predict
+import pytest
+import tensorflow as tf
+import trained
+from evaluate import scale
+from model import build_networks, classify, picture_range
+
+# Plain inference: no variable, no function call, no control flow, no training, nothing random.
+OPERATIONS = {
+    *(
+        "Const",
+        "Placeholder",
+        "Identity",
+        "Reshape",
+        "Squeeze",
+        "Pack",
+        "ConcatV2",
+        "StridedSlice",
+        "Tile",
+        "ExpandDims",
+    ),
+    *("MatMul", "Conv2D", "Conv2DBackpropInput", "BiasAdd", "FusedBatchNormV3", "Mean", "Sum", "SquaredDifference"),
+    *("Add", "AddV2", "Sub", "Mul", "Square", "Pow", "Rsqrt", "Neg", "Abs", "Exp", "StopGradient"),
+    *("Relu", "LeakyRelu", "Softplus", "Sigmoid", "Tanh", "Softmax", "ResizeBilinear", "ResizeNearestNeighbor"),
+}
+
+
+def call(capsys, *argv):
+    """The exit status, and what was said on stdout and stderr."""
+    status = freeze.main([str(word) for word in argv])
+    told = capsys.readouterr()
+    return status, told.out, told.err
+
+
+def read_pb(path):
+    return tf.compat.v1.GraphDef.FromString(path.read_bytes())
+
+
+def run_onnx(path, x):
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    assert [node.name for node in session.get_inputs() + session.get_outputs()] == ["input", "output"]
+    return session.run(["output"], {"input": x})[0]
+
+
+def run_saved_model(path, x):
+    serve = tf.saved_model.load(str(path)).signatures["serving_default"]
+    return serve(input=tf.constant(x))["output"].numpy()
+
+
+def answers(folder, name, x):
+    """What each of the three files makes of `x`."""
+    return [
+        freeze.run_graph(read_pb(folder / f"{name}.pb"), x),
+        run_saved_model(folder / f"{name}_saved_model", x),
+        run_onnx(folder / f"{name}.onnx", x),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["ssgan", "paper"])
+def test_every_export_gives_what_the_checkpoint_gives(capsys, tmp_path, request, kind):
+    run = request.getfixturevalue(f"{kind}_run")
+    status, said, _ = call(capsys, "--ckpt_path", run.folder, "--output_path", tmp_path, "--batch_size=4")
+    assert status == 0
+    differences = re.findall(r"^(\S+): differs from the checkpoint by at most (\S+)$", said, re.MULTILINE)
+    names = ["classifier.pb", "classifier_saved_model", "classifier.onnx"]
+    names += [name.replace("classifier", "generator") for name in names]
+    assert [name for name, _ in differences] == names and all(float(size) < 1e-5 for _, size in differences)
+
+    model = trained.load(str(run.folder))
+    low, high = picture_range(model.options)
+    pictures = run.data.test_images[:4]
+    expected = predict.classify_pictures(model, pictures)
+    assert np.ptp(expected, 0).max() > 1e-3  # the pictures do not all look the same to it
+    for probabilities in answers(tmp_path, "classifier", scale(pictures, (low, high))):
+        np.testing.assert_allclose(probabilities, expected, atol=1e-5)
+        assert probabilities.dtype == np.float32 and probabilities.shape == (4, 3)
+
+    z = np.random.default_rng(1).uniform(0, 1, (4, 8)).astype(np.float32)
+    expected = model.generator(z, training=False).numpy()
+    for made in answers(tmp_path, "generator", z):
+        np.testing.assert_allclose(made, expected, atol=1e-5)
+        assert made.shape == pictures.shape and made.min() >= low and made.max() <= high
+
+    described = json.loads((tmp_path / "classifier.json").read_text())
+    assert described["class_names"] == ["above", "middle", "below"] and described["input_shape"] == list(pictures.shape)
+    assert described["input"] == f"pictures, black {low:g}, white {high:g}" and described["input"] in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names, "classifier.json", "generator.json"])
+
+
+def test_the_atc_command(capsys, tmp_path, ssgan_run):
+    folder = tmp_path / "with space"
+    argv = ["--output_path", folder, "--what=classifier", "--format=pb", "--batch_size=2"]
+    status, said, _ = call(capsys, "--ckpt_path", ssgan_run.folder, *argv)
+    assert status == 0 and sorted(path.name for path in folder.iterdir()) == ["classifier.json", "classifier.pb"]
+    assert (
+        f"atc '--model={folder}/classifier.pb' --framework=3 '--output={folder}/classifier' "
+        '--soc_version=Ascend910 --input_format=NHWC --input_shape="input:2,12,10,1"'
+    ) in said
+    graph = read_pb(folder / "classifier.pb")
+    inputs = [node for node in graph.node if node.op == "Placeholder"]
+    assert [node.name for node in inputs] == ["input"] and graph.node[-1].name == "output"
+    assert [side.size for side in inputs[0].attr["shape"].shape.dim] == [2, 12, 10, 1]
+
+
+VARIANTS = {
+    "ssgan, nearest, instance norm": {"deconv_type": "nn", "norm_type": "instance"},
+    "ssgan, transposed, no norm": {"deconv_type": "transpose", "norm_type": "None"},
+    "mnist, minibatch discrimination": {"model": "paper", "recipe": "mnist", "minibatch_discrimination": True},
+    "svhn, plain weights": {"model": "paper", "recipe": "svhn", "weight_norm": False},
+    "svhn, virtual batch norm": {"model": "paper", "recipe": "svhn", "norm_type": "virtual"},
+    "mnist, virtual batch norm": {"model": "paper", "recipe": "mnist", "norm_type": "virtual"},
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_network_freezes_to_plain_operations(variant):
+    options = {"model": "ssgan", "recipe": "mnist", "n_z": 8, "deconv_type": "bilinear", "norm_type": "batch"}
+    options.update(weight_norm=True, minibatch_discrimination=False, batch_size=6)
+    options = Namespace(**{**options, **VARIANTS[variant]})
+    generator, discriminator = build_networks(options, (12, 12, 3), 3)
+    rng = np.random.default_rng(0)
+    for function, x in (
+        (lambda images: tf.nn.softmax(classify(discriminator, options, images)), rng.uniform(0, 1, (2, 12, 12, 3))),
+        (lambda latents: generator(latents, training=False), rng.uniform(0, 1, (2, 8))),
+    ):
+        x = x.astype(np.float32)
+        graph = freeze.frozen_graph(function, x.shape)
+        assert {node.op for node in graph.node} <= OPERATIONS
+        assert not graph.library.function
+        assert not [node.name for node in graph.node if any(word.startswith("^") for word in node.input)]
+        # A reader of an older TensorFlow knows every attribute: the newer ones stand at their defaults.
+        assert not [name for node in graph.node for name in node.attr if name.startswith(("_", "grad_"))]
+        fixed = {node.name for node in graph.node if node.op == "Const"}
+        computed = [node for node in graph.node if node.input and all(i.split(":")[0] in fixed for i in node.input)]
+        assert not computed  # nothing is left to do that no input changes
+        np.testing.assert_allclose(freeze.run_graph(graph, x), function(tf.constant(x)).numpy(), atol=1e-5)
+
+
+def test_an_export_that_differs_is_not_kept(capsys, tmp_path, monkeypatch, paper_run):
+    for wrong in (np.zeros((1, 3), np.float32), np.full((1, 3), np.nan, np.float32)):
+        monkeypatch.setitem(freeze.WRITERS, "pb", lambda graph, path, x, wrong=wrong: wrong)
+        argv = ["--output_path", tmp_path, "--format=pb", "--what=classifier"]
+        status, _, error = call(capsys, "--ckpt_path", paper_run.folder, *argv)
+        assert status == 1 and "classifier.pb does not give what the checkpoint gives" in error
+        assert not list(tmp_path.iterdir())
+
+
+def test_without_onnxruntime_it_says_so(capsys, tmp_path, monkeypatch, paper_run):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    argv = ["--output_path", tmp_path, "--format=onnx", "--what=classifier"]
+    status, said, _ = call(capsys, "--ckpt_path", paper_run.folder, *argv)
+    assert status == 0 and "classifier.onnx: not run (pip install onnxruntime" in said
+    assert (tmp_path / "classifier.onnx").is_file()
+
+
+def test_refusals(capsys, tmp_path, monkeypatch, ssgan_run):
+    def refused(reason, *argv):
+        status, _, error = call(capsys, *argv)
+        assert status == 2 and reason in error and error.count("\n") <= 2
+
+    run, output = ["--ckpt_path", ssgan_run.folder], ["--output_path", tmp_path / "output"]
+    monkeypatch.setitem(sys.modules, "tf2onnx", None)
+    refused("needs the package tf2onnx: pip install tf2onnx", *run, *output)
+    refused("no checkpoint in", "--ckpt_path", tmp_path, *output, "--format=pb")
+    assert not (tmp_path / "output").exists()
+    (tmp_path / "generator.pb").write_text("mine")
+    refused("holds generator.pb already", *run, "--output_path", tmp_path, "--format=pb")
+    assert [path.name for path in tmp_path.iterdir()] == ["generator.pb"]
+    refused("cannot be written", *run, "--output_path", tmp_path / "generator.pb" / "below", "--format=pb")
+    for flags in (["--format=pb,tflite"], ["--what=discriminator"], ["--batch_size=0"]):
+        with pytest.raises(SystemExit) as exit_:
+            freeze.main([*map(str, [*run, *output]), *flags])
+        assert exit_.value.code == 2
+    assert "'tflite' is none of pb, saved_model, onnx" in capsys.readouterr().err

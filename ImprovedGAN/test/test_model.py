@@ -1,0 +1,369 @@
+"""The networks' shapes, ranges, sizes and names, and each layer against a calculation by hand or Keras' own."""
+
+import argparse
+import re
+
+import model
+import numpy as np
+import pytest
+import tensorflow as tf
+from layers import (
+    BatchNorm,
+    FirstUpsampling,
+    InstanceNorm,
+    MinibatchDiscrimination,
+    Noise,
+    Resize,
+    VirtualBatchNorm,
+    WeightNorm,
+    data_dependent_init,
+    gaussian,
+    no_seed,
+)
+from tensorflow import keras
+
+from common.optimizer import named_variables
+
+SHAPES = [(28, 28, 1), (32, 32, 3), (30, 20, 1)]
+
+
+def random(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def options(**changed):
+    given = {"model": "paper", "recipe": "mnist", "n_z": 16, "norm_type": "batch", "deconv_type": "bilinear"}
+    given.update(weight_norm=True, minibatch_discrimination=False, batch_size=4)
+    return argparse.Namespace(**{**given, **changed})
+
+
+def with_weights(layer, x, weights):
+    """The layer, made for inputs such as x."""
+    layer(x)
+    layer.set_weights(weights)
+    return layer
+
+
+def count(variables):
+    return sum(int(np.prod(v.shape)) for v in variables)
+
+
+# The networks.
+
+
+def test_parameters_of_the_page():
+    """The original's counts on MNIST. Batch norm's moving averages come on top: two a channel."""
+    generator, discriminator = model.build_generator((28, 28, 1)), model.build_discriminator((28, 28, 1), 10)
+    assert count(generator.trainable_variables) == 6420417
+    assert count(discriminator.trainable_variables) == 996555
+    assert count(generator.non_trainable_variables) == 2 * (512 + 256 + 128 + 64 + 32)
+    assert count(discriminator.non_trainable_variables) == 2 * (32 + 64 + 128 + 256 + 256)
+
+
+def test_parameters_of_the_paper():
+    """The published recipe's layers for MNIST, counted by hand: v, b and (in g) a scale a unit."""
+    generator, discriminator = model.build_networks(options(n_z=100), (28, 28, 1), 10)
+    sizes = [784, 1000, 500, 250, 250, 250, 10]
+    plain = sum(a * b + b for a, b in zip(sizes, sizes[1:]))
+    assert count(discriminator.trainable_variables) == plain + 10  # only the last layer's scale is learned
+    assert count(generator.trainable_variables) == 100 * 500 + 500 * 500 + 2 * 500 + 500 * 784 + 2 * 784
+
+
+VARIANTS = [
+    ("bilinear", "batch", (28, 28, 1)),
+    ("bilinear", "instance", (30, 20, 1)),
+    ("bilinear", "None", (32, 32, 3)),
+    ("nn", "batch", (30, 20, 3)),
+    ("nn", "instance", (28, 28, 1)),
+    ("nn", "None", (9, 5, 1)),
+    ("transpose", "batch", (32, 32, 3)),
+    ("transpose", "instance", (28, 28, 1)),
+    ("transpose", "None", (30, 20, 1)),
+]
+
+
+@pytest.mark.parametrize("deconv_type, norm_type, shape", VARIANTS)
+def test_page_variants(deconv_type, norm_type, shape):
+    generator = model.build_generator(shape, 16, deconv_type, norm_type)
+    discriminator = model.build_discriminator(shape, 7, norm_type)
+    for training in (False, True):
+        pictures = generator(10 * random(2, 16), training=training)
+        assert pictures.shape == (2,) + shape and pictures.dtype == tf.float32
+        assert np.abs(pictures).max() <= 1 and np.ptp(pictures) > 0
+        logits = discriminator(pictures, training=training)
+        assert logits.shape == (2, 8) and np.isfinite(logits).all()
+    assert model.classify(discriminator, options(model="ssgan"), pictures).shape == (2, 7)
+    kinds = {"batch": BatchNorm, "instance": InstanceNorm}
+    for network in (generator, discriminator):
+        norms = [layer for layer in network.layers if layer.name.startswith("norm")]
+        assert norms and all(isinstance(layer, kinds.get(norm_type, keras.layers.Activation)) for layer in norms)
+    assert any(isinstance(layer, keras.layers.Conv2DTranspose) for layer in generator.layers) == (
+        deconv_type == "transpose"
+    )
+
+
+@pytest.mark.parametrize("norm_type", ["batch", "virtual", "None"])
+@pytest.mark.parametrize("recipe, shape", [("mnist", (30, 20, 1)), ("svhn", (32, 32, 3)), ("cifar10", (30, 20, 1))])
+def test_paper_variants(recipe, shape, norm_type):
+    small = options(recipe=recipe, norm_type=norm_type, minibatch_discrimination=norm_type == "virtual")
+    low, high = model.picture_range(small)
+    assert (low, high) == ((0, 1) if recipe == "mnist" else (-1, 1))
+    generator, discriminator = model.build_networks(small, shape, 7)
+    for training in (False, True):
+        pictures = generator(30 * random(4, 16), training=training)
+        assert pictures.shape == (4,) + shape and pictures.dtype == tf.float32
+        assert low <= np.min(pictures) < np.max(pictures) <= high
+        features, logits = discriminator([pictures, no_seed()], training=training)
+        assert features.shape == (4, {"mnist": 250, "svhn": 128, "cifar10": 192}[recipe])
+        assert logits.shape == (4, 7) and np.isfinite(logits).all()
+    assert model.classify(discriminator, small, pictures).shape == (4, 7)
+
+
+ALL = [
+    {"model": "ssgan"},
+    {"model": "ssgan", "deconv_type": "transpose", "norm_type": "instance"},
+    {"minibatch_discrimination": True, "norm_type": "virtual"},
+    {"weight_norm": False, "norm_type": "None"},
+    {"recipe": "cifar10", "minibatch_discrimination": True},
+    {"recipe": "svhn", "norm_type": "virtual"},
+]
+
+
+@pytest.mark.parametrize("changed", ALL, ids=str)
+def test_weights_go_by_names_of_ours(changed):
+    """Checkpoints go by layer names: ours, the same however many networks a process has made, and none left out."""
+    once, again = (model.build_networks(options(**changed), (12, 12, 1), 3) for _ in range(2))
+    for network, same in zip(once, again):
+        named = named_variables(network)
+        assert set(named) == set(named_variables(same))
+        assert count(named.values()) == count(network.weights) and len(named) == len(network.weights)
+        assert set(named_variables(network, trainable_only=True)) <= set(named)
+        assert count(named_variables(network, trainable_only=True).values()) == count(network.trainable_variables)
+        assert all(isinstance(v, tf.Variable) for v in named.values())
+        automatic = re.compile(r"(conv2d|conv2d_transpose|weight_norm|batch_norm|virtual_batch_norm)(_\d+)?$")
+        for layer in network.layers:
+            assert not (layer.weights and automatic.match(layer.name)), layer.name
+
+
+# Layers.
+
+
+def test_first_upsampling_is_resize_and_convolution():
+    layer = FirstUpsampling(6)
+    x = random(3, 5)
+    y = layer(x)
+    layer.bias.assign(random(6, seed=1))
+    for method in ("bilinear", "nearest"):
+        resized = tf.image.resize(x[:, None, None], (2, 2), method)
+        expected = tf.nn.conv2d(resized, tf.convert_to_tensor(layer.kernel), 1, "SAME") + random(6, seed=1)
+        np.testing.assert_allclose(layer(x), expected, atol=1e-5)
+    assert y.shape == (3, 2, 2, 6)
+
+
+def test_first_upsampling_adds_up_in_one_order():
+    """Its taps' gradients are the same bits every time (a sum of three and more is not)."""
+    layer, x, weight = FirstUpsampling(512), random(6, 1024), random(6, 2, 2, 512)
+
+    @tf.function
+    def gradient():
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(layer(x) * weight)
+        return tape.gradient(loss, layer.trainable_weights[0])
+
+    layer(x)
+    assert len({gradient().numpy().tobytes() for _ in range(20)}) == 1
+
+
+@pytest.mark.parametrize("shape", [(8, 6), (4, 3, 5, 6)])
+def test_batch_norm_is_keras(shape):
+    ours, theirs = BatchNorm(), keras.layers.BatchNormalization()
+    for layer in (ours, theirs):
+        with_weights(layer, random(*shape), [random(6, seed=i) ** 2 + 0.5 for i in range(4)])
+    for step in range(3):
+        x = 2 * random(*shape, seed=step) + 1
+        np.testing.assert_allclose(ours(x, training=True), theirs(x, training=True), atol=2e-5)
+        np.testing.assert_allclose(ours(x, training=False), theirs(x, training=False), atol=2e-2)
+    for mine, other, tolerance in zip(ours.get_weights(), theirs.get_weights(), (0, 0, 1e-6, 2e-2)):
+        # The fused kernel follows the variance divided by n - 1, the other one by n.
+        np.testing.assert_allclose(mine, other, atol=tolerance)
+    variance = BatchNorm(momentum=0.0)
+    variance(x, training=True)
+    axes = tuple(range(len(shape) - 1))
+    np.testing.assert_allclose(variance.get_weights()[3], x.var(axes, ddof=len(shape) // 4), rtol=1e-4)
+    np.testing.assert_allclose(variance.get_weights()[2], x.mean(axes), atol=1e-5)
+
+
+def test_batch_norm_without_scale():
+    layer = BatchNorm(scale=False)
+    layer(random(4, 6), training=True)
+    assert len(layer.trainable_weights) == 1 and len(layer.weights) == 4
+
+
+def test_instance_norm():
+    x = random(2, 3, 4, 5) * 3 + 1
+    expected = (x - x.mean((1, 2), keepdims=True)) / np.sqrt(x.var((1, 2), keepdims=True) + 1e-3)
+    np.testing.assert_allclose(InstanceNorm()(x), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (5, 2, 3, 4)])
+def test_virtual_batch_norm_by_hand(shape):
+    """Three reference rows; each other row is normalised by the three and itself, whatever its neighbours are."""
+    x = random(*shape) * 2 + 1
+    layer = with_weights(VirtualBatchNorm(3), x, [random(4, seed=1), random(4, seed=2)])
+    y = layer(x).numpy()
+    axes = tuple(range(len(shape) - 1))
+    for row in range(5):
+        rows = x[[0, 1, 2] if row < 3 else [0, 1, 2, row]]
+        expected = (x[row] - rows.mean(axes)) / np.sqrt(rows.var(axes) + 1e-3)
+        np.testing.assert_allclose(y[row], expected * random(4, seed=1) + random(4, seed=2), atol=1e-4)
+    np.testing.assert_allclose(layer(np.concatenate([x[:3], x[4:]]))[3], y[4], atol=1e-6)
+
+
+def test_virtual_batch_norm_in_the_generator():
+    """A picture depends on its own latent and the reference batch alone, in training too."""
+    generator, _ = model.build_networks(options(norm_type="virtual"), (6, 6, 1), 3)
+    z = random(4, 16)
+    whole = generator(z, training=True)
+    np.testing.assert_allclose(generator(z[2:], training=True), whole[2:], atol=1e-6)
+    np.testing.assert_allclose(generator(z, training=False), whole, atol=1e-6)
+    assert not generator.get_layer("reference").trainable_weights
+
+
+WEIGHT_NORMS = {
+    "dense": ({"units": 6}, (9, 50)),
+    "convolution": ({"units": 6, "kernel": 3}, (4, 5, 5, 3)),
+    "strided": ({"units": 6, "kernel": 3, "strides": 2, "padding": "VALID"}, (4, 9, 9, 3)),
+    "transposed": ({"units": 6, "kernel": 5, "strides": 2, "transpose": True}, (4, 4, 4, 3)),
+}
+
+
+def weight_norm(arguments, x):
+    """A network of one layer, with scales that differ."""
+    inputs = keras.layers.Input(x.shape[1:])
+    network = keras.Model(inputs, WeightNorm(**arguments, name="layer")(inputs))
+    return network, network.get_layer("layer")
+
+
+@pytest.mark.parametrize("kind", WEIGHT_NORMS)
+def test_weight_norm(kind):
+    """w = g v / |v|: each unit's weight has norm g, and the layer is Keras' with that w."""
+    arguments, shape = WEIGHT_NORMS[kind]
+    x = random(*shape)
+    network, layer = weight_norm(arguments, x)
+    g, b, v = random(6, seed=1) ** 2 + 0.5, random(6, seed=2), layer.v.numpy()
+    layer.g.assign(g)
+    layer.b.assign(b)
+    unit = np.moveaxis(v, layer.out_axis, -1).reshape(-1, 6)
+    shaped = np.ones(v.ndim, int)
+    shaped[layer.out_axis] = 6
+    w = v * (g / np.linalg.norm(unit, axis=0)).reshape(shaped)
+    norms = np.linalg.norm(np.moveaxis(w, layer.out_axis, -1).reshape(-1, 6), axis=0)
+    np.testing.assert_allclose(norms, g, rtol=1e-5)
+    kernel, strides = arguments.get("kernel"), arguments.get("strides", 1)
+    if kind == "dense":
+        same = keras.layers.Dense(6)
+    elif kind == "transposed":
+        same = keras.layers.Conv2DTranspose(6, kernel, strides, "same")
+    else:
+        same = keras.layers.Conv2D(6, kernel, strides, arguments.get("padding", "same").lower())
+    with_weights(same, x, [w, b])
+    np.testing.assert_allclose(network(x), same(x), atol=1e-4)
+    layer.v.assign(3 * v)  # the length of v is nothing, as its direction is all
+    np.testing.assert_allclose(network(x), same(x), atol=1e-4)
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("kind", WEIGHT_NORMS)
+def test_data_dependent_init(kind, normalize):
+    arguments, shape = WEIGHT_NORMS[kind]
+    x = random(*shape) * 3 + 2
+    network, layer = weight_norm({**arguments, "init_stdv": 0.5, "normalize": normalize}, x)
+    data_dependent_init(network, tf.constant(x))
+    y = network(x).numpy().reshape(-1, 6)
+    np.testing.assert_allclose(y.mean(0), 0, atol=1e-4)
+    np.testing.assert_allclose(y.std(0), 0.5, rtol=1e-3)
+    network(10 * x)  # and it is over: other data changes nothing
+    np.testing.assert_allclose(network(x).numpy().reshape(-1, 6), y, atol=1e-6)
+
+
+def test_init_goes_from_first_to_last():
+    """In a whole network every layer has its statistics when the later ones already have theirs."""
+    _, discriminator = model.build_networks(options(), (6, 6, 1), 3)
+    x = tf.constant(np.abs(random(50, 6, 6, 1)))
+    data_dependent_init(discriminator, [x, no_seed()])
+    _, logits = discriminator([x, no_seed()], training=True)
+    np.testing.assert_allclose(np.mean(logits, 0), 0, atol=1e-4)
+    np.testing.assert_allclose(np.std(logits, 0), 1, rtol=1e-3)
+
+
+def test_noise_goes_by_seed_and_place():
+    x = tf.zeros([4, 6])
+    drawn = Noise(1, stddev=0.5)([x, tf.constant([3, 7])], training=True).numpy()
+    np.testing.assert_array_equal(drawn, Noise(1, stddev=0.5)([x, tf.constant([3, 7])], training=True))
+    for other in (
+        Noise(2, stddev=0.5)([x, tf.constant([3, 7])], training=True),
+        Noise(1, stddev=0.5)([x, tf.constant([3, 8])], training=True),
+        Noise(1, stddev=0.5)([x, tf.constant([4, 7])], training=True),
+    ):
+        assert np.abs(drawn - other.numpy()).min() > 0
+    np.testing.assert_allclose(Noise(1, stddev=1.0)([x, tf.constant([3, 7])], training=True), 2 * drawn, rtol=1e-6)
+
+
+def test_noise_is_off_at_test():
+    x = random(4, 6)
+    for layer in (Noise(0, stddev=0.5), Noise(0, dropout=0.5)):
+        np.testing.assert_array_equal(layer([x, no_seed()], training=False), x)
+
+
+def test_dropout():
+    y = Noise(0, dropout=0.2)([tf.ones([100, 10, 10, 3]), tf.constant([1, 2])], training=True).numpy()
+    assert set(np.unique(y)) == {np.float32(0), np.float32(1 / 0.8)}
+    assert abs((y == 0).mean() - 0.2) < 0.01
+
+
+@pytest.mark.parametrize("columns", [500, 501])
+def test_gaussian(columns):
+    """Mean, deviation, fourth moment and the shares within one and two deviations of a normal distribution."""
+    x = gaussian(tf.constant([400, columns]), tf.constant([5, 6])).numpy()
+    assert x.shape == (400, columns) and np.isfinite(x).all()
+    assert abs(x.mean()) < 0.01 and abs(x.std() - 1) < 0.01 and abs((x**4).mean() - 3) < 0.1
+    assert abs((np.abs(x) < 1).mean() - 0.6827) < 0.005 and abs((np.abs(x) < 2).mean() - 0.9545) < 0.003
+    correlations = np.corrcoef(x[:, 0], x[:, columns // 2])[0, 1], np.corrcoef(x[0], x[1])[0, 1]
+    assert np.abs(correlations).max() < 0.2  # neither columns made from one angle nor rows go together
+
+
+def minibatch(kernels, dimensions, rows, t):
+    return with_weights(MinibatchDiscrimination(kernels, dimensions, rows), random(rows, len(t)), [t])
+
+
+def test_minibatch_discrimination_by_hand():
+    """Features 0, 1, 3 under T = (1, 2): kernel 0 sees distances 1, 2, 3 and kernel 1 sees 2, 4, 6."""
+    layer = minibatch(2, 1, 3, np.array([[1.0, 2.0]], np.float32))
+    e = np.exp
+    expected = [
+        [0, e(-1) + e(-3), e(-2) + e(-6)],
+        [1, e(-1) + e(-2), e(-2) + e(-4)],
+        [3, e(-3) + e(-2), e(-6) + e(-4)],
+    ]
+    np.testing.assert_allclose(layer(np.array([[0.0], [1.0], [3.0]], np.float32)), expected, atol=1e-6)
+
+
+def test_minibatch_discrimination_sums_over_dimensions():
+    """One kernel of two dimensions takes the L1 norm: |1 - 0| + |2 - 0| = 3."""
+    layer = minibatch(1, 2, 2, np.array([[1.0, 2.0]], np.float32))
+    np.testing.assert_allclose(layer(np.array([[0.0], [1.0]], np.float32))[:, 1], [np.exp(-3)] * 2, atol=1e-6)
+
+
+def test_minibatches_are_independent():
+    """Labelled, unlabelled and generated pictures stand in one call, and each sees its own minibatch alone."""
+    layer = minibatch(3, 2, 4, random(5, 6))
+    x = random(12, 5, seed=1)
+    alone = np.concatenate([layer(x[i : i + 4]) for i in (0, 4, 8)])
+    np.testing.assert_allclose(layer(x), alone, atol=1e-6)
+    assert np.abs(layer(x[:6])[:, 5:] - alone[:6, 5:]).max() > 1e-3  # no whole number of minibatches: one of six
+
+
+def test_resize():
+    y = Resize((4, 2))(np.arange(4, dtype=np.float32).reshape(1, 2, 2, 1))
+    assert y.shape == (1, 4, 2, 1)
+    np.testing.assert_allclose(y[0, :, 0, 0], [0, 0.5, 1.5, 2])

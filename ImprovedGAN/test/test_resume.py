@@ -1,0 +1,216 @@
+"""Training processes killed, stopped, damaged and starved of disk: what they say, and that they go on exactly."""
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+import toy
+
+CURRENT = not tf.__version__.startswith("2.6.")
+PATIENCE = 240  # seconds for anything to happen on a busy machine
+
+
+class Process:
+    """A training process started by spawn.py."""
+
+    def __init__(self, spawner, folder, flags, largest_file=None):
+        Process.started = getattr(Process, "started", 0) + 1
+        self.spawner, self.log = spawner, folder / f"output_{Process.started}.txt"
+        self.log.touch()
+        self.status = None
+        self.number = self._ask({"flags": flags, "log": str(self.log), "largest_file": largest_file})
+
+    def _ask(self, order):
+        self.spawner.stdin.write(json.dumps(order) + "\n")
+        self.spawner.stdin.flush()
+        return int(self.spawner.stdout.readline())
+
+    def text(self):
+        return self.log.read_text(errors="replace")
+
+    def told(self):
+        """What it said, without TensorFlow's own lines."""
+        return [line for line in self.text().splitlines() if line.startswith(("[Info]", "[Warning]", "[Error]"))]
+
+    def until(self, happened):
+        """Waits for something to happen while it works; gives up when it has ended."""
+        deadline = time.monotonic() + PATIENCE
+        while not happened():
+            state = Path(f"/proc/{self.number}/stat").read_text().rsplit(")", 1)[1].split()[0]
+            assert state != "Z" and time.monotonic() < deadline, self.text()[-2000:]
+            time.sleep(0.002)
+
+    def end(self, number=None):
+        """Sends it a signal, if given, and returns its exit status."""
+        if self.status is None:
+            if number is not None:
+                os.kill(self.number, number)
+            self.status = self._ask({"wait": self.number})
+        return self.status
+
+
+@pytest.fixture(scope="module")
+def spawner():
+    command = [sys.executable, str(Path(__file__).with_name("spawn.py"))]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, universal_newlines=True
+    ) as process:
+        assert process.stdout.readline() == "ready\n"
+        yield process
+        process.stdin.close()
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    return toy.write_set(tmp_path_factory.mktemp("data") / "toy")
+
+
+@pytest.fixture
+def start(spawner, digits, tmp_path):
+    """Starts training on the small set into tmp_path/run; what still works at the end of a test is killed."""
+    started = []
+
+    def begin(*flags, output=tmp_path / "run", largest_file=None):
+        tiny = [
+            "--batch_size=6",
+            "--n_labels=6",
+            "--baseline_steps=0",
+            "--ckpt_save_step=10",
+            "--output_save_step=1000",
+        ]
+        flags = [f"--data_path={digits}", f"--output_path={output}", *tiny, *flags]
+        started.append(Process(spawner, tmp_path, flags, largest_file))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        process.end(signal.SIGKILL)
+
+
+def checkpoints(folder):
+    """The steps of a run's whole checkpoints, oldest first."""
+    return sorted(int(path.stem.split("-")[1]) for path in (folder / "checkpoints").glob("ckpt-*.index"))
+
+
+def steps_told(process):
+    return [line["step"] for line in toy.log_lines(process.text()) if line["kind"] == "train"]
+
+
+@pytest.mark.skipif(not CURRENT, reason="TensorFlow 2.6 has no deterministic kernels for all of it")
+@pytest.mark.parametrize("model", ["ssgan", "paper"])
+def test_killed_at_any_moment(start, tmp_path, model):
+    """kill -9 before the first checkpoint, while one is written, and at a random step: the same bits at the end."""
+    moments = random.Random(model)
+    flags = [f"--model={model}", "--train_steps=60", "--log_step=1", "--write_summary_step=2", "--deterministic"]
+    whole = start(*flags, output=tmp_path / "whole")
+    assert whole.end() == 0, whole.text()
+
+    run, killed = tmp_path / "run", []
+
+    def killed_when(happened):
+        process = start(*flags)
+        process.until(lambda: happened(process))
+        time.sleep(moments.uniform(0, 0.02))
+        assert process.end(signal.SIGKILL) == -signal.SIGKILL
+        killed.append(max(checkpoints(run), default=0))
+        return process
+
+    early = moments.randint(2, 8)
+    killed_when(lambda process: early in steps_told(process))
+    # A checkpoint is being written while its folder holds files under temporary names.
+    killed_when(lambda process: 20 in checkpoints(run) and list((run / "checkpoints").glob("*temp*")))
+    later = moments.randint(max(checkpoints(run)) + 1, max(checkpoints(run)) + 9)
+    process = killed_when(lambda process: later in steps_told(process))
+    assert killed[0] == 0 and killed[1] >= 20 and killed[2] >= killed[1]
+    assert f"[Info] continuing the unfinished run in {run} from step {killed[1]}" in process.told()
+    assert steps_told(process)[0] == killed[1] + 1
+
+    last = start(*flags)
+    assert last.end() == 0, last.text()
+    assert f"[Info] continuing the unfinished run in {run} from step {killed[2]}" in last.told()
+    assert checkpoints(run)[-1] == checkpoints(tmp_path / "whole")[-1] == 60
+    assert toy.differing(toy.weights(tmp_path / "whole", 60), toy.weights(run, 60)) == []
+    # The curve and the results are the uninterrupted run's too.
+    assert toy.json_lines(run / "metrics.jsonl") == toy.json_lines(tmp_path / "whole" / "metrics.jsonl")
+    results = [json.loads((folder / "result.json").read_text()) for folder in (run, tmp_path / "whole")]
+    for name in ("loss", "metrics", "baseline", "train_steps"):
+        assert results[0][name] == results[1][name]
+
+
+def test_one_run_through_everything(start, tmp_path):
+    """SIGTERM, other options, a run beside it, SIGINT, a damaged checkpoint and a full disk, one after another."""
+    run = tmp_path / "run"
+    flags = ["--model=paper", "--train_steps=100000"]
+
+    # SIGTERM ends the step, saves and says so.
+    process = start(*flags)
+    process.until(lambda: checkpoints(run))
+    assert process.end(signal.SIGTERM) == 143
+    stopped = max(checkpoints(run))
+    last = f"[Info] stopped by signal 15 after step {stopped}: the same command continues from here"
+    assert process.told()[-1] == last and last in (run / "train_0.log").read_text()
+
+    # Another run's options are refused, and both ways out are named.
+    other = start("--model=paper", "--train_steps=99", "--seed=4")
+    assert other.end() == 2
+    [line] = [line for line in other.told() if line.startswith("[Error]")]
+    assert f"--output_path {run} holds an unfinished run of other options" in line
+    assert "--seed 0, now 4" in line and "--train_steps 100000, now 99" in line
+    assert "Repeat that run's options to continue it, or give another --output_path" in other.text()
+
+    # The same command continues; meanwhile nobody else may write there. Then Ctrl-C.
+    process = start(*flags)
+    process.until(lambda: max(checkpoints(run)) > stopped)
+    beside = start(*flags)
+    assert beside.end() == 2
+    assert f"[Error] --output_path {run}: another run is writing there now; choose another folder" in beside.told()
+    assert process.end(signal.SIGINT) == 130
+    assert f"[Info] continuing the unfinished run in {run} from step {stopped}" in process.told()
+    newest, before = sorted(checkpoints(run))[::-1][:2]
+    assert f"stopped by signal 2 after step {newest}" in process.told()[-1]
+
+    # A truncated checkpoint is told and set aside, and the one before it is used.
+    file = run / "checkpoints" / f"ckpt-{newest}.data-00000-of-00001"
+    os.truncate(str(file), file.stat().st_size // 2)
+    process = start(*flags)
+    process.until(lambda: not file.exists() and max(checkpoints(run)) > before)
+    assert process.end(signal.SIGTERM) == 143
+    [warning] = [line for line in process.told() if line.startswith("[Warning]")]
+    assert f"ckpt-{newest} is damaged" in warning and "trying the one before" in warning
+    assert f"[Info] continuing the unfinished run in {run} from step {before}" in process.told()
+    assert len(list((run / "checkpoints").glob(f"damaged-ckpt-{newest}.*"))) == 2
+
+    # No room for the next checkpoint: two plain lines, and the one before it is whole.
+    kept, size = checkpoints(run), file.with_name(f"ckpt-{checkpoints(run)[-1]}.data-00000-of-00001").stat().st_size
+    process = start(*flags, largest_file=size // 2)
+    assert process.end() == 2, process.text()
+    error = process.text()[process.text().index("[Error]") :].splitlines()
+    assert len(error) == 2, error
+    assert re.match(rf"\[Error\] --output_path {run}: the checkpoint of step \d+ cannot be written \(.+\)\.", error[0])
+    assert error[1] == "Make room there and repeat the command: it continues from the checkpoint before."
+    assert checkpoints(run) == kept
+    process = start(*flags)
+    process.until(lambda: max(checkpoints(run)) > kept[-1])
+    assert process.end(signal.SIGTERM) == 143
+    assert f"[Info] continuing the unfinished run in {run} from step {kept[-1]}" in process.told()
+
+
+def test_stopped_while_it_is_evaluated(start, tmp_path):
+    """A run whose training is over continues with the evaluation, and its results are whole."""
+    process = start("--model=paper", "--train_steps=20")
+    process.until(lambda: 20 in checkpoints(tmp_path / "run"))
+    if process.end(signal.SIGKILL) == -signal.SIGKILL:
+        process = start("--model=paper", "--train_steps=20")
+        assert process.end() == 0, process.text()
+        assert f"continuing the unfinished run in {tmp_path / 'run'} from step 20" in process.text()
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["train_steps"] == 20 and result["metrics"]["test_pictures"] == 12
+    assert 0 < result["sec_per_step"] < 60 and result["examples"].endswith("step_000020.png")

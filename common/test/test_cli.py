@@ -1,0 +1,119 @@
+"""Flags and exit statuses: what a user reads after a mistake. Nothing here needs TensorFlow."""
+
+import argparse
+
+import pytest
+
+from common import cli
+
+
+@pytest.fixture
+def parser():
+    parser = cli.ArgumentParser(description="A command.")
+    parser.add_argument("--train_steps", type=cli.in_range(int, 1), default=7, help="how long")
+    parser.add_argument("--rate", type=cli.in_range(float, 0, 1), help="a share")
+    cli.add_boolean(parser, "--profiling", False, "trace")
+    return parser
+
+
+def refused(parser, capsys, *flags):
+    """The one line that a user gets, after exit status 2."""
+    with pytest.raises(SystemExit) as stop:
+        parser.parse_args(list(flags))
+    output, errors = capsys.readouterr()
+    assert (stop.value.code, output, errors.count("\n")) == (2, "", 1)
+    return errors[:-1]
+
+
+@pytest.mark.parametrize("text", ["True", "true", "YES", "on", "1", " true "])
+def test_words_for_true(text):
+    assert cli.boolean(text) is True
+
+
+@pytest.mark.parametrize("text", ["False", "false", "NO", "off", "0"])
+def test_words_for_false(text):
+    assert cli.boolean(text) is False
+
+
+@pytest.mark.parametrize("text", ["", "2", "tru", "None"])
+def test_other_words_are_neither(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="is neither True nor False"):
+        cli.boolean(text)
+
+
+def test_a_boolean_flag_stands_alone_or_with_a_word(parser, capsys):
+    assert parser.parse_args([]).profiling is False
+    for flags in (["--profiling"], ["--profiling=True"], ["--profiling", "yes"], ["--profiling", "--rate=1"]):
+        assert parser.parse_args(flags).profiling is True
+    assert parser.parse_args(["--profiling=False"]).profiling is False
+    message = refused(parser, capsys, "--profiling=maybe")
+    assert message == "[Error] argument --profiling: 'maybe' is neither True nor False"
+
+
+@pytest.mark.parametrize(
+    "flag, nearest", [("--trian_steps=3", "--train_steps"), ("--profile", "--profiling"), ("--train", "--train_steps")]
+)
+def test_an_unknown_flag_names_the_nearest(parser, capsys, flag, nearest):
+    expected = f"[Error] unknown flag {flag.split('=')[0]}; the nearest known one is {nearest} (--help lists all)"
+    assert refused(parser, capsys, flag) == expected
+
+
+def test_a_word_without_a_flag(parser, capsys):
+    message = refused(parser, capsys, "train_steps=3")
+    assert message == "[Error] unexpected argument 'train_steps': flags are written --name=value or --name value"
+
+
+@pytest.mark.parametrize(
+    "flag, value, wants",
+    [
+        ("--train_steps", "0", "a whole number, at least 1"),
+        ("--train_steps", "1.5", "a whole number, at least 1"),
+        ("--train_steps", "many", "a whole number, at least 1"),
+        ("--rate", "1.01", "a number, at least 0, at most 1"),
+        ("--rate", "nan", "a number, at least 0, at most 1"),
+        ("--rate", "", "a number, at least 0, at most 1"),
+    ],
+)
+def test_numbers_out_of_range(parser, capsys, flag, value, wants):
+    assert refused(parser, capsys, f"{flag}={value}") == f"[Error] argument {flag}: {value!r} is not {wants}"
+
+
+def test_numbers_in_range_ends_included(parser):
+    args = parser.parse_args(["--train_steps=1", "--rate", "1"])
+    assert (args.train_steps, args.rate) == (1, 1.0)
+    assert cli.in_range(int)("-5") == -5 and cli.in_range(float, high=0)("-1e9") == -1e9
+
+
+def test_help_shows_defaults(parser, capsys):
+    with pytest.raises(SystemExit) as stop:
+        parser.parse_args(["--help"])
+    assert stop.value.code == 0 and "how long (default: 7)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "error, status, told",
+    [
+        (
+            cli.UserError("no data in x\nGive another --data_path."),
+            2,
+            "[Error] no data in x\nGive another --data_path.",
+        ),
+        (cli.TrainingError("the loss is not finite"), 1, "[Error] the loss is not finite"),
+        (KeyboardInterrupt(), 130, "[Info] interrupted"),
+    ],
+)
+def test_call_tells_an_error_and_gives_its_status(capsys, error, status, told):
+    def command():
+        raise error
+
+    assert cli.call(command) == status
+    assert capsys.readouterr() == ("", told + "\n")
+
+
+def test_call_passes_arguments_on_and_other_errors_through():
+    seen = []
+    assert cli.call(seen.append, 3) == 0 and seen == [3]
+    with pytest.raises(ZeroDivisionError):
+        cli.call(lambda: 1 / 0)
+    with pytest.raises(SystemExit):  # a run that a signal stopped has its status already
+        cli.call(exit, 143)
