@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import errno
 import sys
 from typing import Any, Callable, NoReturn, Optional
 
@@ -70,13 +71,18 @@ def in_range(kind: Callable, low: Optional[float] = None, high: Optional[float] 
 
 
 def call(function: Callable, *args: Any) -> int:
-    """Runs a command and returns its exit status: 2 for a `UserError` and 1 for a `TrainingError`, both told in their
-    own words; 130 for Ctrl-C; else 0."""
+    """Runs a command and returns its exit status: 2 for a `UserError` or a full disk and 1 for a `TrainingError`, told
+    in a line or two; 130 for Ctrl-C; else 0."""
     try:
         function(*args)
     except (UserError, TrainingError) as error:
         print(f"[Error] {error}", file=sys.stderr, flush=True)
         return 2 if isinstance(error, UserError) else 1
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        print(f"[Error] {error.strerror}: make room and repeat the command", file=sys.stderr, flush=True)
+        return 2
     except KeyboardInterrupt:
         print("[Info] interrupted", file=sys.stderr, flush=True)
         return 130

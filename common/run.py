@@ -219,7 +219,9 @@ class Run:
         self._bar.close()
         self._writer.close()
         if self._log is not None:
-            if kind is not None and kind is not SystemExit:
+            if isinstance(error, (UserError, TrainingError)):
+                self._log.write(f"[Error] {error}\n")
+            elif isinstance(error, Exception):
                 self._log.write("".join(traceback.format_exception(kind, error, trace)))
             self._log.close()
         found = error and self.session.overflow(error)
@@ -238,6 +240,8 @@ class Run:
             try:
                 self._manager.checkpoint.read(prefix).assert_existing_objects_matched().expect_partial()
             except CHECKPOINT_ERRORS as error:
+                if prefixes == [prefix] and _cut_short(prefix):  # killed while the first was written: start anew
+                    prefixes = []
                 for file in glob.glob(glob.escape(prefix) + ".*"):
                     os.rename(file, os.path.join(os.path.dirname(file), "damaged-" + os.path.basename(file)))
                 self.log(f"[Warning] {prefix} is damaged ({type(error).__name__}): set aside, trying the one before")
@@ -472,6 +476,15 @@ class Run:
             with open(self.path(name + ".tmp"), "w") as file:
                 file.write(text)
             os.replace(self.path(name + ".tmp"), self.path(name))
+
+
+def _cut_short(prefix: str) -> bool:
+    """Whether a checkpoint was never whole: TensorFlow writes its index last, and under its final name."""
+    try:
+        tf.train.load_checkpoint(prefix)
+    except CHECKPOINT_ERRORS:
+        return True
+    return False
 
 
 def _flat(state: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, tf.Variable]]:

@@ -419,6 +419,18 @@ def test_a_finished_run_is_moved_aside(start, tmp_path, capsys):
     assert json.loads((tmp_path / "run" / "result.json").read_text())["train_steps"] == 2
 
 
+def test_killed_while_the_first_checkpoint_was_written(start, tmp_path, capsys):
+    """Nothing was lost but a few steps: the same command starts anew and ends with the same weights."""
+    flags = ["--model=paper", "--n_labels=6", "--train_steps=2", "--deterministic"]
+    assert start(*flags) == 0
+    weights, index = toy.weights(tmp_path / "run"), tmp_path / "run" / "checkpoints" / "ckpt-2.index"
+    os.truncate(str(index), index.stat().st_size // 2)
+    (tmp_path / "run" / "result.json").unlink()
+    assert start(*flags) == 0
+    assert "ckpt-2 is damaged" in capsys.readouterr().out
+    assert toy.differing(weights, toy.weights(tmp_path / "run")) == []
+
+
 def test_seeds(start, tmp_path, capsys):
     assert start("--model=paper", "--n_labels=6", "--train_steps=2", "--seeds=2", "--split_seed=4") == 0
     results = [json.loads((tmp_path / "run" / f"split_{n}" / "result.json").read_text()) for n in (4, 5)]
