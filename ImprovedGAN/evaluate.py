@@ -15,20 +15,17 @@ from typing import Optional
 import _path  # noqa: F401  (finds ../common)
 import data
 import h5py
-import losses
 import numpy as np
 import tensorflow as tf
 import trained
-from layers import data_dependent_init, no_seed
-from model import build_networks, classify, picture_range
-from PIL import Image
+from baseline import train_supervised
+from model import classify, picture_range
+from pictures import scale
 from tensorflow import keras
 
 from common import cli
 from common.cli import UserError
-from common.optimizer import Adam, named_variables
 from common.session import open_session
-from common.stream import shuffled_batches
 
 BATCH = 500  # pictures classified at a time
 
@@ -62,39 +59,18 @@ def count_errors(
     return int((predict_logits(discriminator, options, images).argmax(-1) != labels).sum())
 
 
-def scale(images: np.ndarray, value_range: tuple[float, float]) -> np.ndarray:
-    """uint8 pictures as float32 for a network."""
-    low, high = value_range
-    return images.astype(np.float32) * ((high - low) / 255.0) + low
-
-
-def to_uint8(pictures: tf.Tensor, value_range: tuple[float, float]) -> np.ndarray:
-    """Pictures of a network as uint8."""
-    low, high = value_range
-    return np.clip(np.round((np.asarray(pictures) - low) * (255.0 / (high - low))), 0, 255).astype(np.uint8)
-
-
-def save_grid(pictures: np.ndarray, path: str) -> str:
-    """Writes uint8 pictures [n, height, width, channels] as one nearly square picture and returns its path."""
-    n, height, width, channels = pictures.shape
-    columns = int(np.ceil(np.sqrt(n)))
-    rows = -(-n // columns)
-    grid = np.zeros([rows * columns, height, width, channels], np.uint8)
-    grid[:n] = pictures
-    grid = grid.reshape(rows, columns, height, width, channels).swapaxes(1, 2)
-    grid = grid.reshape(rows * height, columns * width, channels)
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    Image.fromarray(grid[..., 0] if channels == 1 else grid).save(path)
-    return path
-
-
 def evaluate_run(
-    options: argparse.Namespace, discriminator: keras.Model, pictures: data.Data, labelled: np.ndarray
+    options: argparse.Namespace,
+    discriminator: keras.Model,
+    pictures: data.Data,
+    labelled: np.ndarray,
+    baseline_updates: int,
 ) -> tuple[dict[str, float], dict[str, float]]:
     """The metrics of a trained discriminator on the whole held-out set, and the baselines.
 
     Args:
         labelled: indices of the training pictures whose labels were seen.
+        baseline_updates: how long to train the supervised-only baseline; 0 leaves it out.
     Returns:
         {"accuracy", "errors", "test_pictures", "labels"}, and {"accuracy": always the most frequent class,
         "supervised_only_accuracy": the same discriminator trained on the same labels alone}.
@@ -109,42 +85,11 @@ def evaluate_run(
     }
     known = pictures.train_labels[labelled]
     baseline = {"accuracy": float((labels == np.bincount(known).argmax()).mean())}
-    if options.baseline_steps:
-        supervised = train_supervised(options, pictures.train_images[labelled], known, len(pictures.class_names))
+    if baseline_updates:
+        seen = pictures.train_images[labelled]
+        supervised = train_supervised(options, seen, known, len(pictures.class_names), baseline_updates)
         baseline["supervised_only_accuracy"] = 1 - count_errors(supervised, options, images, labels) / len(images)
     return metrics, baseline
-
-
-def train_supervised(
-    options: argparse.Namespace, images: np.ndarray, labels: np.ndarray, n_classes: int
-) -> keras.Model:
-    """The supervised-only baseline: the same discriminator on the labelled pictures alone, for `--baseline_steps`."""
-    _, discriminator = build_networks(options, images.shape[1:], n_classes)
-    low, high = picture_range(options)
-    optimizer = Adam(
-        named_variables(discriminator, trainable_only=True), options.learning_rate_d, beta_1=0.5, epsilon=1e-4
-    )
-    variables = list(optimizer.variables_by_name.values())
-
-    @tf.function
-    def step(batch, targets, seed):
-        batch = tf.cast(batch, tf.float32) * ((high - low) / 255.0) + low
-        with tf.GradientTape() as tape:
-            if options.model == "ssgan":
-                loss = losses.real_or_class(discriminator(batch, training=True), targets)
-            else:
-                loss = losses.labelled(discriminator([batch, seed], training=True)[1], targets)
-        optimizer.apply(tape.gradient(loss, variables))
-
-    batch_size = min(options.batch_size, len(images))
-    if options.model == "paper":
-        rows = np.resize(np.arange(len(images)), min(500, len(images)))
-        data_dependent_init(discriminator, [tf.constant(scale(images[rows], picture_range(options))), no_seed()])
-    order = iter(shuffled_batches(len(images), batch_size, options.seed, stream=4))
-    for number in range(options.baseline_steps):
-        rows = next(order).numpy()
-        step(tf.constant(images[rows]), tf.constant(labels[rows]), tf.constant([options.seed, number]))
-    return discriminator
 
 
 def parse_args(argv: Optional[Sequence[str]] = None, description: Optional[str] = __doc__) -> argparse.Namespace:

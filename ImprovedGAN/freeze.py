@@ -26,8 +26,9 @@ import _path  # noqa: F401  (finds ../common)
 import numpy as np
 import tensorflow as tf
 import trained
-from evaluate import predict_logits, scale
+from evaluate import predict_logits
 from model import LATENT_RANGES, classify, picture_range
+from pictures import scale
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 from trained import Trained
 

@@ -1,5 +1,6 @@
 """Picture files, and trees of them with a folder a class -> uint8 arrays."""
 
+import math
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,6 +80,34 @@ def resize(images: np.ndarray, image_size: Optional[tuple[int, int]]) -> np.ndar
 
     grey = images.shape[3] == 1
     return np.stack([fit_picture(Image.fromarray(image[..., 0] if grey else image), image_size) for image in images])
+
+
+def scale(images: np.ndarray, value_range: tuple[float, float]) -> np.ndarray:
+    """uint8 pictures as float32 for a network."""
+    low, high = value_range
+    return images.astype(np.float32) * ((high - low) / 255.0) + low
+
+
+def to_uint8(pictures: Any, value_range: tuple[float, float]) -> np.ndarray:
+    """Pictures of a network as uint8."""
+    low, high = value_range
+    return np.clip(np.round((np.asarray(pictures) - low) * (255.0 / (high - low))), 0, 255).astype(np.uint8)
+
+
+def save_grid(pictures: np.ndarray, path: str) -> str:
+    """Writes uint8 pictures [n, height, width, channels] as one nearly square picture and returns its path."""
+    n, height, width, channels = pictures.shape
+    columns = math.ceil(math.sqrt(n))
+    rows = -(-n // columns)
+    from PIL import Image
+
+    grid = np.zeros([rows * columns, height, width, channels], np.uint8)
+    grid[:n] = pictures
+    grid = grid.reshape(rows, columns, height, width, channels).swapaxes(1, 2)
+    grid = grid.reshape(rows * height, columns * width, channels)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(grid[..., 0] if channels == 1 else grid).save(path)
+    return path
 
 
 def subfolders(folder: Path) -> list[Path]:

@@ -19,9 +19,9 @@ import _path  # noqa: F401  (finds ../common)
 import numpy as np
 import tensorflow as tf
 import trained
-from evaluate import predict_logits, save_grid, to_uint8
+from evaluate import predict_logits
 from model import LATENT_RANGES, picture_range
-from pictures import picture_files, read_picture
+from pictures import picture_files, read_picture, save_grid, to_uint8
 from PIL import Image
 from trained import Trained
 

@@ -22,9 +22,10 @@ import data
 import losses
 import numpy as np
 import tensorflow as tf
-from evaluate import count_errors, evaluate_run, save_grid, scale, to_uint8
+from evaluate import count_errors, evaluate_run
 from layers import data_dependent_init
 from model import LATENT_RANGES, build_networks, picture_range
+from pictures import save_grid, scale, to_uint8
 from tensorflow import keras
 
 from common import cli, modelarts
@@ -81,10 +82,14 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     group.add_argument("--update_rate", type=count, default=1, help="ssgan: generator steps a discriminator step (1)")
     group.add_argument("--average_rate", type=rate, default=1e-4, help="paper: rate of the tested average of D (1e-4)")
     group.add_argument(
-        "--baseline_steps", type=cli.in_range(int, 0), default=3000, help="supervised-only, 0: none (3000)"
+        "--baseline_steps", type=cli.in_range(int, 0), help="supervised-only, 0: none (D's, at most 10000)"
     )
 
     group = add_run_flags(parser, os.path.join(os.path.dirname(os.path.abspath(__file__)), "train_dir"))
+    original = {"default": argparse.SUPPRESS, "metavar": "PATH"}
+    group.add_argument("--train_dir", dest="output_path", help="the original's name of --output_path", **original)
+    group.add_argument("--checkpoint", dest="ckpt_path", help="the original's name of --ckpt_path", **original)
+    group.add_argument("--prefix", metavar="NAME", help="put the run into a folder of this name in --output_path")
     group.add_argument("--log_step", type=count, default=10, help="a line every so many steps (10)")
     group.add_argument("--write_summary_step", type=count, default=100, help="TensorBoard (100)")
     group.add_argument("--test_sample_step", type=count, default=100, help="validate on --val_samples pictures (100)")
@@ -96,6 +101,8 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     add_session_flags(parser)
     args = parser.parse_args(argv)
 
+    if args.prefix:
+        args.output_path = os.path.join(args.output_path, args.prefix)
     if args.recipe is None:
         args.recipe = {"svhn": "svhn", "cifar10": "cifar10"}.get((args.dataset or "").lower(), "mnist")
     recipe = dict(RECIPES["ssgan" if args.model == "ssgan" else args.recipe])
@@ -403,7 +410,8 @@ def train(args: argparse.Namespace) -> dict:
 
         scores, baseline = {}, {}
         if args.evaluate:
-            scores, baseline = evaluate_run(args, tested, pictures, parts.labelled)
+            baseline_steps = min(10000, run.step // parts.cycle) if args.baseline_steps is None else args.baseline_steps
+            scores, baseline = evaluate_run(args, tested, pictures, parts.labelled, baseline_steps)
             run.log(f"[Info] on {scores['test_pictures']} held-out pictures: {scores}; baselines: {baseline}")
         result = run.finish(["train/d_loss", "train/g_loss"], scores, baseline, scores.get("accuracy"), examples)
     if args.obs_url:

@@ -8,6 +8,7 @@ import evaler
 import evaluate
 import h5py
 import numpy as np
+import pictures as picture_files
 import pytest
 import toy
 from model import build_networks
@@ -110,15 +111,15 @@ def test_bad_data(capsys, tmp_path, paper_run):
 def test_pictures_to_values_and_back():
     images = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
     for low, high in ((-1.0, 1.0), (0.0, 1.0)):
-        values = evaluate.scale(images, (low, high))
+        values = picture_files.scale(images, (low, high))
         assert values.dtype == np.float32 and values.min() == low and values.max() == pytest.approx(high)
-        assert (evaluate.to_uint8(values, (low, high)) == images).all()
-    assert evaluate.to_uint8(np.array([-9.0, 9.0]), (0.0, 1.0)).tolist() == [0, 255]
+        assert (picture_files.to_uint8(values, (low, high)) == images).all()
+    assert picture_files.to_uint8(np.array([-9.0, 9.0]), (0.0, 1.0)).tolist() == [0, 255]
 
 
 def test_a_grid_holds_the_pictures_row_by_row(tmp_path):
     pictures = np.stack([np.full((2, 3, 3), 10 * number, np.uint8) for number in range(1, 6)])
-    grid = np.asarray(Image.open(evaluate.save_grid(pictures, str(tmp_path / "new" / "grid.png"))))
+    grid = np.asarray(Image.open(picture_files.save_grid(pictures, str(tmp_path / "new" / "grid.png"))))
     assert grid[::2, ::3, 0].tolist() == [[10, 20, 30], [40, 50, 0]] and grid.shape == (4, 9, 3)
 
 
@@ -138,9 +139,9 @@ def test_the_supervised_baseline_learns(paper_run):
     options = Namespace(
         model="paper", recipe="mnist", n_z=4, norm_type="batch", weight_norm=True, minibatch_discrimination=False
     )
-    options.batch_size, options.learning_rate_d, options.seed, options.baseline_steps = 12, 3e-3, 0, 30
+    options.batch_size, options.learning_rate_d, options.seed = 12, 3e-3, 0
     pictures = paper_run.data
     _, untrained = build_networks(options, (8, 8, 3), 3)
-    metrics, baseline = evaluate.evaluate_run(options, untrained, pictures, np.arange(24))
+    metrics, baseline = evaluate.evaluate_run(options, untrained, pictures, np.arange(24), 30)
     assert metrics["labels"] == 24 and metrics["test_pictures"] == 12
     assert baseline["accuracy"] == pytest.approx(1 / 3) and baseline["supervised_only_accuracy"] > 0.9

@@ -11,8 +11,8 @@ import predict
 import pytest
 import tensorflow as tf
 import trained
-from evaluate import scale
 from model import build_networks, classify, picture_range
+from pictures import scale
 
 # Plain inference: no variable, no function call, no control flow, no training, nothing random.
 OPERATIONS = {

@@ -202,17 +202,3 @@ def test_one_run_through_everything(start, tmp_path):
     process.until(lambda: max(checkpoints(run)) > kept[-1])
     assert process.end(signal.SIGTERM) == 143
     assert f"[Info] continuing the unfinished run in {run} from step {kept[-1]}" in process.told()
-
-
-def test_stopped_while_it_is_evaluated(start, tmp_path):
-    """A run whose training is over continues with the evaluation, and its results are whole."""
-    process = start("--model=paper", "--train_steps=20")
-    process.until(lambda: 20 in checkpoints(tmp_path / "run"))
-    time.sleep(0.05)  # TensorFlow writes the index in place: let it be whole
-    if process.end(signal.SIGKILL) == -signal.SIGKILL:
-        process = start("--model=paper", "--train_steps=20")
-        assert process.end() == 0, process.text()
-        assert f"continuing the unfinished run in {tmp_path / 'run'} from step " in process.text()
-    result = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert result["train_steps"] == 20 and result["metrics"]["test_pictures"] == 12
-    assert 0 < result["sec_per_step"] < 60 and result["examples"].endswith("step_000020.png")

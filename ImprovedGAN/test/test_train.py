@@ -419,6 +419,20 @@ def test_a_finished_run_is_moved_aside(start, tmp_path, capsys):
     assert json.loads((tmp_path / "run" / "result.json").read_text())["train_steps"] == 2
 
 
+def test_killed_while_it_was_evaluated(start, tmp_path, capsys):
+    """A run whose training is over goes on with the evaluation, and its results are whole."""
+    flags = ["--model=paper", "--n_labels=6", "--train_steps=3", "--ckpt_save_step=1"]
+    assert start(*flags) == 0
+    first = json.loads((tmp_path / "run" / "result.json").read_text())
+    (tmp_path / "run" / "result.json").unlink()
+    assert start(*flags) == 0
+    assert f"continuing the unfinished run in {tmp_path / 'run'} from step 3" in capsys.readouterr().out
+    again = json.loads((tmp_path / "run" / "result.json").read_text())
+    for name in ("train_steps", "loss", "metrics", "examples"):
+        assert again[name] == first[name]
+    assert again["sec_per_step"] == pytest.approx(first["sec_per_step"], rel=2)  # remembered
+
+
 def test_killed_while_the_first_checkpoint_was_written(start, tmp_path, capsys):
     """Nothing was lost but a few steps: the same command starts anew and ends with the same weights."""
     flags = ["--model=paper", "--n_labels=6", "--train_steps=2", "--deterministic"]
