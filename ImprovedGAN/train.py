@@ -19,13 +19,13 @@ from typing import Callable, Optional
 
 import _path  # noqa: F401  (finds ../common)
 import data
-import losses
 import numpy as np
 import tensorflow as tf
 from evaluate import count_errors, evaluate_run
 from layers import data_dependent_init
-from model import LATENT_RANGES, build_networks, picture_range
+from model import build_networks, picture_range
 from pictures import save_grid, scale, to_uint8
+from steps import copies, latent, noise_seed, paper_step, ssgan_steps
 from tensorflow import keras
 
 from common import cli, modelarts
@@ -44,7 +44,6 @@ RECIPES = {
 # The published code adds 1e-8 inside Adam's root, which is 1e-4 beside it. It matters: gradients that have become
 # smaller than that move the weights less and less, where the usual 1e-8 lets the discriminator run away.
 ADAM = {"ssgan": {"clip_norm": 20.0}, "paper": {"epsilon": 1e-4}}
-RECONSTRUCTION = (10.0, 1500)  # the page's reconstruction term: its weight at step 0, and the step where it ends
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -126,130 +125,6 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     return args
 
 
-def latent(args: argparse.Namespace, step: tf.Tensor, count: int, use: int = 0) -> tf.Tensor:
-    """Uniform latents [count, n_z] of this step."""
-    low, high = LATENT_RANGES[args.model]
-    return tf.random.stateless_uniform([count, args.n_z], noise_seed(args, step, use), low, high)
-
-
-def noise_seed(args: argparse.Namespace, step: tf.Tensor, use: int) -> tf.Tensor:
-    """A seed int32 [2] for one use of randomness in a step."""
-    return tf.stack([args.seed * 16 + use, tf.cast(step, tf.int32)])
-
-
-def accuracy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """The share of labelled pictures whose largest class logit is their label's."""
-    right = tf.cast(tf.argmax(logits, -1, tf.int32) == labels, tf.float32)
-    known = tf.cast(labels >= 0, tf.float32)
-    return tf.math.divide_no_nan(tf.reduce_sum(right * known), tf.reduce_sum(known))
-
-
-# The page's model.
-
-
-def ssgan_steps(args, generator, discriminator, d_optimizer, g_optimizer) -> tuple[Callable, Callable]:
-    """The two updates that take turns. Both take (images, labels, step).
-
-    Real and generated pictures go through the discriminator in one batch. Apart, as in the original, each would be
-    normalised by its own statistics, and those make a batch of equal pictures look like nothing at all: the generator
-    then soon draws one picture only.
-    """
-    n = args.batch_size
-
-    def discriminator_step(images, labels, step):
-        """min_D  CE(D(x), (y, not fake)) + CE(D(G(z)), (0.1 / n each, 0.9 fake))"""
-        fake = tf.stop_gradient(generator(latent(args, step, n), training=True))
-        with tf.GradientTape() as tape:
-            logits = discriminator(tf.concat([images, fake], 0), training=True)
-            d_loss = losses.real_or_class(logits[:n], labels) + losses.fake_smoothed(logits[n:])
-        d_optimizer.minimize(d_loss, tape)
-        return {
-            "d_loss": d_loss,
-            "supervised_loss": losses.supervised(logits[:n], labels),
-            "accuracy": accuracy(logits[:n, :-1], labels),
-        }
-
-    def generator_step(images, labels, step):
-        """min_G  E[log P(fake | G(z))] + annealed Huber(x, G(z))"""
-        weight, end = RECONSTRUCTION
-        weight *= tf.maximum(0.0, 1.0 - tf.cast(step, tf.float32) / end)
-        with tf.GradientTape() as tape:
-            fake = generator(latent(args, step, n), training=True)
-            logits = discriminator(tf.concat([images, fake], 0), training=True)
-            g_loss = losses.log_p_fake(logits[n:]) + weight * losses.huber(images, fake)
-        g_optimizer.minimize(g_loss, tape)
-        return {"g_loss": g_loss}
-
-    return discriminator_step, generator_step
-
-
-# The paper's model.
-
-
-def paper_step(args, generator, discriminator, average, histories, d_optimizer, g_optimizer) -> Callable:
-    """One update of each network. Takes (labelled pictures, labels, unlabelled pictures, others of them, step).
-
-    Each update draws latents of its own. One batch of generated pictures for both would save a pass of the generator,
-    a twentieth of the step, but at this learning rate the discriminator has just turned against those very pictures:
-    the generator chases that and loses touch within a few thousand steps.
-    """
-    n = args.batch_size
-    d_variables, average_variables = named_variables(discriminator), named_variables(average)
-    trained = [named_variables(network, trainable_only=True) for network in (generator, discriminator)]
-
-    def historical(variables, history):
-        return args.historical_averaging * losses.historical_averaging(variables, history) if history else 0.0
-
-    def train_step(images, labels, unlabelled, unlabelled_2, step):
-        # min_D  -E[log p(y | x)] - 0.5 E[log D(x)] - 0.5 E[log(1 - D(G(z)))]
-        fake = tf.stop_gradient(generator(latent(args, step, n, use=5), training=True))
-        with tf.GradientTape() as d_tape:
-            batch = tf.concat([images, unlabelled, fake], 0)
-            _, logits = discriminator([batch, noise_seed(args, step, 1)], training=True)
-            supervised_loss = losses.labelled(logits[:n], labels)
-            unsupervised_loss = losses.unlabelled(logits[n : 2 * n], logits[2 * n :], args.label_smoothing)
-            d_loss = supervised_loss + unsupervised_loss + historical(trained[1], histories.get("discriminator"))
-        d_optimizer.minimize(d_loss, d_tape)
-
-        # min_G  ||E[f(x)] - E[f(G(z))]||, f the discriminator's last hidden layer
-        real_features, _ = discriminator([unlabelled_2, noise_seed(args, step, 2)], training=True)
-        with tf.GradientTape() as g_tape:
-            fake = generator(latent(args, step, n), training=True)
-            fake_features, fake_logits = discriminator([fake, noise_seed(args, step, 3)], training=True)
-            if args.feature_matching:
-                g_loss = losses.feature_matching(real_features, fake_features, squared=args.recipe == "mnist")
-            else:
-                g_loss = losses.adversarial(fake_logits)
-            g_loss += historical(trained[0], histories.get("generator"))
-        g_optimizer.minimize(g_loss, g_tape)
-
-        updates = tf.cast(step + 1, tf.float32)
-        # The tested average starts as a plain mean, so that the first weights do not linger in it.
-        follow(average_variables, d_variables, tf.maximum(args.average_rate, 1.0 / updates))
-        for network, variables in zip(("generator", "discriminator"), trained):
-            follow(histories.get(network, {}), variables, 1.0 / updates)
-        return {
-            "d_loss": d_loss,
-            "g_loss": g_loss,
-            "supervised_loss": supervised_loss,
-            "unsupervised_loss": unsupervised_loss,
-            "accuracy": accuracy(logits[:n], labels),
-        }
-
-    return train_step
-
-
-def copies(network: keras.Model) -> dict[str, tf.Variable]:
-    """Where averages of a network's trainable variables begin: at their values now."""
-    return {name: tf.Variable(tf.identity(v)) for name, v in named_variables(network, trainable_only=True).items()}
-
-
-def follow(averages: dict[str, tf.Variable], variables: dict[str, tf.Variable], rate: tf.Tensor) -> None:
-    """averages += rate * (variables - averages)"""
-    for name, mean in averages.items():
-        mean.assign_add(rate * (variables[name] - mean))
-
-
 def learning_rate(args: argparse.Namespace, rate: float, total_steps: int) -> LearningRate:
     """Constant, or for the paper's convolutional recipes falling to 0 over the last third of the updates."""
     if args.model == "ssgan" or args.recipe == "mnist":
@@ -313,7 +188,7 @@ def prepare(args: argparse.Namespace) -> SimpleNamespace:
     check_sizes(args, n, image_shape)
 
     generator, discriminator = build_networks(args, image_shape, n_classes)
-    adam = {"beta_1": 0.5, **ADAM[args.model]}
+    adam = {"beta_1": 0.5, "loss_scale": {"init_scale": 2.0**16}, **ADAM[args.model]}  # scaled in float16 alone
     d_rate, g_rate = (learning_rate(args, rate, total_steps) for rate in (args.learning_rate_d, args.learning_rate_g))
     d_optimizer = session.optimizer(discriminator, d_rate, **adam)
     g_optimizer = session.optimizer(generator, g_rate, **adam)
@@ -395,8 +270,8 @@ def train(args: argparse.Namespace) -> dict:
             if run.due(args.log_step):
                 values = run.fetch(metrics)
                 run.log(log_line("train", run.step, values, run.step_seconds(), args.batch_size))
-                if run.due(args.write_summary_step):
-                    run.scalars("train", values)
+            if run.due(args.write_summary_step):
+                run.scalars("train", run.fetch(metrics))
             if run.due(args.test_sample_step):
                 started = time.perf_counter()
                 accuracy_now = 1 - count_errors(tested, args, *held_out) / len(held_out[0])
