@@ -9,6 +9,7 @@ python ImprovedGAN/train.py --data_path=datasets/MNIST --model=paper            
 import argparse
 import datetime
 import glob
+import json
 import os
 import sys
 import time
@@ -31,7 +32,7 @@ from tensorflow import keras
 from common import cli, modelarts
 from common.cli import UserError
 from common.optimizer import LearningRate, named_variables
-from common.run import Run, add_run_flags, claim_output
+from common.run import Run, add_run_flags, claim_output, options_of
 from common.session import add_session_flags, notice, open_session, session_config, set_seed
 
 # The page's settings, and the paper's published ones for each data set.
@@ -40,6 +41,12 @@ RECIPES = {
     "mnist": {"batch_size": 100, "n_z": 100, "learning_rate": 3e-3, "train_epochs": 300, "n_labels": 100},
     "svhn": {"batch_size": 100, "n_z": 100, "learning_rate": 3e-4, "train_epochs": 900, "n_labels": 1000},
     "cifar10": {"batch_size": 100, "n_z": 100, "learning_rate": 3e-4, "train_epochs": 1200, "n_labels": 4000},
+}
+# What only one of the models has.
+OWN_FLAGS = {
+    "ssgan": ("deconv_type", "update_rate"),
+    "paper": ("weight_norm", "feature_matching", "minibatch_discrimination", "label_smoothing", "historical_averaging")
+    + ("average_rate", "recipe"),
 }
 # The published code adds 1e-8 inside Adam's root, which is 1e-4 beside it. It matters: gradients that have become
 # smaller than that move the weights less and less, where the usual 1e-8 lets the discriminator run away.
@@ -100,6 +107,10 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     add_session_flags(parser)
     args = parser.parse_args(argv)
 
+    for model, names in OWN_FLAGS.items():
+        for name in names:
+            if args.model != model and getattr(args, name) != parser.get_default(name):
+                parser.error(f"--{name} belongs to --model={model}; this is --model={args.model}")
     if args.prefix:
         args.output_path = os.path.join(args.output_path, args.prefix)
     if args.recipe is None:
@@ -299,12 +310,26 @@ def train_splits(args: argparse.Namespace) -> None:
     if args.seeds == 1:
         train(args)
         return
-    folder, errors = args.output_path, []
+    splits = []
     for number in range(args.split_seed, args.split_seed + args.seeds):
-        changed = {"split_seed": number, "seed": number, "output_path": os.path.join(folder, f"split_{number}")}
-        split = argparse.Namespace(**{**vars(args), **changed})
-        errors.append(train(split)["metrics"]["errors"])
+        folder = os.path.join(args.output_path, f"split_{number}")
+        splits.append(argparse.Namespace(**{**vars(args), "split_seed": number, "seed": number, "output_path": folder}))
+    finished = [finished_result(split) for split in splits]
+    if all(finished):  # not the rest of a stopped command: all of it again
+        finished = [None] * len(splits)
+    results = [result or train(split) for result, split in zip(finished, splits)]
+    errors = [result["metrics"]["errors"] for result in results]
     print(f"[Info] errors of {args.seeds} splits: {errors}, {np.mean(errors):.1f} +- {np.std(errors):.1f}", flush=True)
+
+
+def finished_result(args: argparse.Namespace) -> Optional[dict]:
+    """What a finished run of the same options left in its folder, if there is one."""
+    try:
+        with open(os.path.join(args.output_path, "result.json")) as file:
+            result = json.load(file)
+    except (OSError, ValueError):
+        return None
+    return result if result["options"] == json.loads(json.dumps(options_of(args))) else None
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

@@ -9,9 +9,9 @@ import _path  # noqa: F401  (finds ../common)
 from model import build_networks
 from tensorflow import keras
 
+from common.checkpoint import checkpoint_record, load_checkpoint
 from common.cli import UserError
 from common.optimizer import named_variables
-from common.run import checkpoint_record, load_checkpoint
 from common.session import PRECISION_MODES, SessionConfig
 
 NETWORK = "ImprovedGAN"

@@ -25,8 +25,6 @@ class FixedLossScale(tf.Module):
         UserError: the scale is under 1.
     """
 
-    dynamic = False
-
     def __init__(self, scale: float = 1.0) -> None:
         super().__init__(name="fixed_loss_scale")
         if scale < 1:
@@ -53,7 +51,6 @@ class ExponentialUpdateLossScale(tf.Module):
     overflow clears the good steps, a good step leaves the count of overflows.
     """
 
-    dynamic = True
     checks_overflow = True
 
     def __init__(
@@ -124,12 +121,12 @@ class LossScaleOptimizer(tf.Module):
         if missing:
             raise ValueError(f"the loss does not depend on {', '.join(missing)}")
         gradients = self.session.all_reduce_mean(gradients)
-        self.session.tap(**{f"gradient_norm/{name}": tf.norm(g) for name, g in zip(variables, gradients)})
+        scale = self.loss_scale.scale + 0.0  # its value before the update below
+        self.session.tap(**{f"gradient_norm/{name}": tf.norm(g) / scale for name, g in zip(variables, gradients)})
         if not self.loss_scale.checks_overflow:
             self._apply(gradients)
             return
         finite = self.session.all_finite(gradients)
-        scale = self.loss_scale.scale + 0.0  # its value before the update below
         tf.cond(finite, lambda: self._apply([gradient / scale for gradient in gradients]), lambda: None)
         self.loss_scale.update(finite)
 

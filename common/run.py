@@ -20,11 +20,11 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from common import cli
+from common.checkpoint import DAMAGE, MISMATCH, Record, find_checkpoints, load_checkpoint
 from common.cli import TrainingError, UserError
 from common.session import Session
 
 KEPT_CHECKPOINTS = 3
-CHECKPOINT_ERRORS = (tf.errors.OpError, ValueError, AssertionError, LookupError, RuntimeError, OSError)
 
 
 def add_run_flags(parser: argparse.ArgumentParser, output_path: str) -> argparse._ArgumentGroup:
@@ -79,76 +79,6 @@ def claim_output(args: argparse.Namespace) -> None:
         )
 
 
-def find_checkpoints(path: str) -> list[str]:
-    """The checkpoints that `path` names, newest first: one file's prefix, a `checkpoints` folder, or a run's folder.
-
-    Raises:
-        UserError: there is none.
-    """
-    if os.path.exists(path + ".index"):
-        return [path]
-    if path.endswith(".index"):
-        return [path[: -len(".index")]]
-    for folder in (path, os.path.join(path, "checkpoints")):
-        found = [file[: -len(".index")] for file in glob.glob(os.path.join(glob.escape(folder), "ckpt-*.index"))]
-        found = [prefix for prefix in found if prefix.rsplit("-", 1)[1].isdigit()]
-        if found:
-            return sorted(found, key=lambda prefix: int(prefix.rsplit("-", 1)[1]), reverse=True)
-    raise UserError(f"no checkpoint in {path}: give a run's output folder, or a file such as checkpoints/ckpt-1000")
-
-
-def load_checkpoint(path: str, **state: Any) -> str:
-    """Restores `state` from the newest whole checkpoint that `path` names, whatever else that checkpoint holds.
-
-    Returns: the checkpoint's prefix.
-    Raises:
-        UserError: there is none, it is damaged, or it is of another model or of other shapes.
-    """
-    prefixes = find_checkpoints(path)
-    for prefix in prefixes:
-        try:
-            tf.train.Checkpoint(**state).read(prefix).assert_existing_objects_matched().expect_partial()
-            return prefix
-        except (ValueError, AssertionError):
-            raise UserError(f"{prefix} is a checkpoint of another model or of other sizes") from None
-        except CHECKPOINT_ERRORS:
-            print(f"[Warning] the checkpoint {prefix} is damaged; trying the one before it", flush=True)
-    raise UserError(f"no whole checkpoint in {path}")
-
-
-def checkpoint_record(path: str) -> dict[str, Any]:
-    """What a checkpoint says of the run that wrote it: its `options`, and where train.py gave them its `about`.
-
-    Raises:
-        UserError: no checkpoint there, or none of ours.
-    """
-    for prefix in find_checkpoints(path):
-        try:
-            record = json.loads(tf.train.load_checkpoint(prefix).get_tensor("record/.ATTRIBUTES/py_state"))
-            return {"about": {}, **record, "options": argparse.Namespace(**record["options"])}
-        except CHECKPOINT_ERRORS:
-            continue
-    raise UserError(f"{path} holds no whole checkpoint written by this model's train.py")
-
-
-def checkpoint_options(path: str) -> argparse.Namespace:
-    """The options of the run that wrote a checkpoint. Raises what `checkpoint_record` raises."""
-    return checkpoint_record(path)["options"]
-
-
-class _Record(tf.train.experimental.PythonState):
-    """The checkpoint's part that is no tensor: what it is about, options, step and seconds so far, as JSON."""
-
-    def __init__(self, **values: Any) -> None:
-        self.values = values
-
-    def serialize(self) -> str:
-        return json.dumps(self.values)
-
-    def deserialize(self, text: str) -> None:
-        self.values.update(json.loads(text))
-
-
 class Run:
     """A run under way. Used as a context, in which it continues, saves, logs and answers signals.
 
@@ -178,7 +108,7 @@ class Run:
         self.folder = os.path.abspath(args.output_path)
         self.chief = session.rank == 0
         self.step = 0
-        self._record = _Record(about=about or {}, options=options_of(args), step=0, seconds=0.0)
+        self._record = Record(about=about or {}, options=options_of(args), step=0, seconds=0.0)
         self._manager = tf.train.CheckpointManager(
             tf.train.Checkpoint(record=self._record, **state),
             self.path("checkpoints"),
@@ -239,9 +169,11 @@ class Run:
         for prefix in prefixes:
             try:
                 self._manager.checkpoint.read(prefix).assert_existing_objects_matched().expect_partial()
-            except CHECKPOINT_ERRORS as error:
-                if prefixes == [prefix] and _cut_short(prefix):  # killed while the first was written: start anew
-                    prefixes = []
+            except MISMATCH:
+                raise UserError(
+                    f"{prefix} is of another model or of other sizes; give another --output_path to start anew"
+                ) from None
+            except DAMAGE as error:
                 for file in glob.glob(glob.escape(prefix) + ".*"):
                     os.rename(file, os.path.join(os.path.dirname(file), "damaged-" + os.path.basename(file)))
                 self.log(f"[Warning] {prefix} is damaged ({type(error).__name__}): set aside, trying the one before")
@@ -252,7 +184,7 @@ class Run:
             self.log(f"[Info] continuing the unfinished run in {self.folder} from step {self.step}")
             return
         if prefixes:
-            raise UserError(f"{self.folder}: no checkpoint is whole; give another --output_path to start anew")
+            self.log(f"[Warning] no checkpoint in {self.folder} is whole: starting anew")
         self._write_text("metrics.jsonl", "")
         if self.args.ckpt_path:
             self.log(f"[Info] starting from {load_checkpoint(self.args.ckpt_path, **self.state)}")
@@ -476,15 +408,6 @@ class Run:
             with open(self.path(name + ".tmp"), "w") as file:
                 file.write(text)
             os.replace(self.path(name + ".tmp"), self.path(name))
-
-
-def _cut_short(prefix: str) -> bool:
-    """Whether a checkpoint was never whole: TensorFlow writes its index last, and under its final name."""
-    try:
-        tf.train.load_checkpoint(prefix)
-    except CHECKPOINT_ERRORS:
-        return True
-    return False
 
 
 def _flat(state: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, tf.Variable]]:

@@ -159,15 +159,16 @@ def test_bad_checkpoints(capsys, tmp_path, ssgan_run, pictures):
     other_checkpoint(tmp_path / "foreign", weights=tf.Variable(1.0))
     refused(tmp_path / "foreign", "no whole checkpoint written by this model's train.py")
 
-    from common.run import _Record, options_of
+    from common.checkpoint import Record
+    from common.run import options_of
 
     options = options_of(trained.load(str(ssgan_run.folder)).options)
-    other_checkpoint(tmp_path / "old", record=_Record(options=options))
+    other_checkpoint(tmp_path / "old", record=Record(options=options))
     refused(tmp_path / "old", "not a checkpoint of ImprovedGAN that tells")
-    other_checkpoint(tmp_path / "other", record=_Record(options=options, about={"network": "SRGAN"}))
+    other_checkpoint(tmp_path / "other", record=Record(options=options, about={"network": "SRGAN"}))
     refused(tmp_path / "other", "not a checkpoint of ImprovedGAN that tells")
     about = {"network": "ImprovedGAN", "image_shape": [12, 10, 1], "class_names": ["a", "b"]}
-    other_checkpoint(tmp_path / "swapped", record=_Record(options=options, about=about))
+    other_checkpoint(tmp_path / "swapped", record=Record(options=options, about=about))
     refused(tmp_path / "swapped", "of another model or of other sizes")
 
 

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from common import run as runs
+from common.checkpoint import Record, checkpoint_options, find_checkpoints, load_checkpoint
 from common.cli import TrainingError, UserError
-from common.run import Run, checkpoint_options, claim_output, find_checkpoints, load_checkpoint
+from common.run import Run, claim_output
 from common.session import Session, SessionConfig
 
 CPU = SessionConfig(device="cpu", precision_mode="force_fp32")
@@ -172,12 +172,22 @@ def test_a_damaged_newest_checkpoint_is_set_aside_and_the_one_before_used(tmp_pa
     assert find_checkpoints(str(tmp_path / "run"))[0].endswith("ckpt-6")
 
 
-def test_when_all_are_damaged_the_run_does_not_start_anew(tmp_path):
+def test_when_all_are_damaged_the_run_starts_anew_and_says_so(tmp_path, capsys):
     training(tmp_path / "run", until=2)
     for step in (1, 2):
         spoil(tmp_path / "run" / "checkpoints" / f"ckpt-{step}", "index", "truncated")
-    with pytest.raises(UserError, match="no checkpoint is whole; give another --output_path to start anew"):
-        training(tmp_path / "run", until=6)
+    _, held = training(tmp_path / "run", until=3)
+    assert "is whole: starting anew" in capsys.readouterr().out
+    assert held["net"]["w"].numpy().tolist() == [3.0, 3.0]
+    left = names(tmp_path / "run" / "checkpoints")
+    assert {"damaged-ckpt-1.index", "damaged-ckpt-2.index"} <= set(left)
+
+
+def test_checkpoints_of_another_model_stop_the_run(tmp_path):
+    training(tmp_path / "run", until=2)
+    with pytest.raises(UserError, match="ckpt-2 is of another model or of other sizes; give another --output_path"):
+        training(tmp_path / "run", until=3, held=state(size=5))
+    assert not [name for name in names(tmp_path / "run" / "checkpoints") if name.startswith("damaged")]
 
 
 @pytest.mark.parametrize("bad", [math.inf, math.nan])
@@ -347,7 +357,7 @@ def test_due():
 
 def steady(seconds, cycle=1):
     run = Run.__new__(Run)
-    run.cycle, run._step_seconds, run._record = cycle, list(seconds), runs._Record()
+    run.cycle, run._step_seconds, run._record = cycle, list(seconds), Record()
     return run.step_seconds()
 
 
