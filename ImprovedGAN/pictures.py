@@ -29,7 +29,7 @@ def fit_picture(picture: Any, image_size: Optional[tuple[int, int]]) -> np.ndarr
 
 
 def read_picture(path: Path, image_size: Optional[tuple[int, int]] = None) -> np.ndarray:
-    """Reads a picture file: grey [h, w, 1] or else RGB [h, w, 3], uint8, as upright as its camera says.
+    """Reads a picture file: grey [h, w, 1] or else RGB [h, w, 3], uint8, upright, what is transparent white.
 
     Args:
         path: PNG, JPEG, BMP, GIF (the first frame), WebP, TIFF, PPM or PGM.
@@ -44,7 +44,11 @@ def read_picture(path: Path, image_size: Optional[tuple[int, int]] = None) -> np
                 if picture.mode[0] in "IF":
                     raise UserError(f"{path}: has more than 8 bits a channel; save it with 8")
                 picture = ImageOps.exif_transpose(picture)
-                return fit_picture(picture.convert("L" if picture.mode in ("1", "L", "LA") else "RGB"), image_size)
+                mode = "L" if picture.mode in ("1", "L", "LA") else "RGB"
+                if picture.mode in ("LA", "RGBA", "PA") or "transparency" in picture.info:
+                    picture = picture.convert("RGBA")  # what is transparent is seen on white
+                    picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+                return fit_picture(picture.convert(mode), image_size)
     except UserError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

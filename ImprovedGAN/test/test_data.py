@@ -569,3 +569,15 @@ def test_sample_data_size(tmp_path):
     again = sample_data.digits(16, 0)
     same(digits, again)
     assert not np.array_equal(sample_data.digits(16, 1).test_labels, digits.test_labels)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparent_pictures_are_seen_on_white(tmp_path, mode):
+    """A black stroke on nothing, in each of the modes that know nothing."""
+    picture = Image.new("RGBA", (4, 4), (0, 0, 0, 0))
+    picture.putpixel((1, 2), (0, 0, 0, 255))
+    if mode == "P":
+        picture = picture.quantize(4)
+    picture.convert(mode).save(tmp_path / "stroke.png")
+    pixels = pictures.read_picture(tmp_path / "stroke.png")
+    assert pixels[2, 1].max() == 0 and pixels.sum() == 255 * (pixels.size - pixels.shape[2])
