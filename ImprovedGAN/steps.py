@@ -35,7 +35,7 @@ def accuracy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
 # The page's model.
 
 
-def ssgan_steps(args, generator, discriminator, d_optimizer, g_optimizer) -> tuple[Callable, Callable]:
+def ssgan_steps(args, generator, discriminator, average, d_optimizer, g_optimizer) -> tuple[Callable, Callable]:
     """The two updates that take turns. Both take (images, labels, step).
 
     Real and generated pictures go through the discriminator in one batch. Apart, as in the original, each would be
@@ -51,6 +51,7 @@ def ssgan_steps(args, generator, discriminator, d_optimizer, g_optimizer) -> tup
             logits = discriminator(tf.concat([images, fake], 0), training=True)
             d_loss = losses.real_or_class(logits[:n], labels) + losses.fake_smoothed(logits[n:])
         d_optimizer.minimize(d_loss, tape)
+        follow_average(args, average, discriminator, step // (args.update_rate + 1))
         return {
             "d_loss": d_loss,
             "supervised_loss": losses.supervised(logits[:n], labels),
@@ -82,7 +83,6 @@ def paper_step(args, generator, discriminator, average, histories, d_optimizer, 
     the generator chases that and loses touch within a few thousand steps.
     """
     n = args.batch_size
-    d_variables, average_variables = named_variables(discriminator), named_variables(average)
     trained = [named_variables(network, trainable_only=True) for network in (generator, discriminator)]
 
     def historical(variables, history):
@@ -111,11 +111,9 @@ def paper_step(args, generator, discriminator, average, histories, d_optimizer, 
             g_loss += historical(trained[0], histories.get("generator"))
         g_optimizer.minimize(g_loss, g_tape)
 
-        updates = tf.cast(step + 1, tf.float32)
-        # The tested average starts as a plain mean, so that the first weights do not linger in it.
-        follow(average_variables, d_variables, tf.maximum(args.average_rate, 1.0 / updates))
+        follow_average(args, average, discriminator, step)
         for network, variables in zip(("generator", "discriminator"), trained):
-            follow(histories.get(network, {}), variables, 1.0 / updates)
+            follow(histories.get(network, {}), variables, 1.0 / (tf.cast(step, tf.float32) + 1.0))
         return {
             "d_loss": d_loss,
             "g_loss": g_loss,
@@ -130,6 +128,15 @@ def paper_step(args, generator, discriminator, average, histories, d_optimizer, 
 def copies(network: keras.Model) -> dict[str, tf.Variable]:
     """Where averages of a network's trainable variables begin: at their values now."""
     return {name: tf.Variable(tf.identity(v)) for name, v in named_variables(network, trainable_only=True).items()}
+
+
+def follow_average(args, average: keras.Model, discriminator: keras.Model, updates: tf.Tensor) -> None:
+    """Moves the tested average after the discriminator's update number `updates`, from 0.
+
+    It starts as a plain mean, so that the first weights do not linger in it.
+    """
+    rate = tf.maximum(args.average_rate, 1.0 / (tf.cast(updates, tf.float32) + 1.0))
+    follow(named_variables(average), named_variables(discriminator), rate)
 
 
 def follow(averages: dict[str, tf.Variable], variables: dict[str, tf.Variable], rate: tf.Tensor) -> None:

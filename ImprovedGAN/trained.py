@@ -26,7 +26,7 @@ class Trained:
     image_shape: tuple[int, int, int]
     class_names: list[str]
     generator: keras.Model
-    discriminator: keras.Model  # the one to test: of the paper's model the average
+    discriminator: keras.Model  # the one to test: the average of its weights
 
     @property
     def run_folder(self) -> Path:
@@ -47,8 +47,7 @@ def load(ckpt_path: str) -> Trained:
         raise UserError(f"{ckpt_path}: not a checkpoint of {NETWORK} that tells its pictures' shape and classes")
     image_shape, class_names = tuple(about["image_shape"]), about["class_names"]
     generator, discriminator = build_networks(options, image_shape, len(class_names))
-    tested = "average" if options.model == "paper" else "discriminator"
-    state = {"generator": named_variables(generator), tested: named_variables(discriminator)}
+    state = {"generator": named_variables(generator), "average": named_variables(discriminator)}
     return Trained(load_checkpoint(ckpt_path, **state), options, image_shape, class_names, generator, discriminator)
 
 

@@ -154,7 +154,7 @@ def test_a_step_lowers_the_generators_loss(prepared):
     """The page's model, the generator alone: its pictures come nearer and its discriminator stays."""
     args, parts = prepared("--learning_rate_g=1e-3")
     batch = next(parts.batches(0))
-    weights = named_variables(parts.tested, trainable_only=True).values()
+    weights = [v for v in parts.state["discriminator"].values() if v.trainable]
     before = [v.numpy() for v in weights]
     values = [float(parts.update(batch, 1)["g_loss"]) for _ in range(8)]
     assert values[-1] < values[0] - 0.5
@@ -180,15 +180,22 @@ def test_the_papers_model_learns_its_labels(prepared):
     assert float(values[-1]["supervised_loss"]) < 0.5 * float(values[0]["supervised_loss"])
 
 
-def test_the_tested_average(prepared):
-    """The mean of the weights after each step, until the rate that was asked for is larger."""
-    args, parts = prepared("--model=paper", "--n_labels=6", "--average_rate=0.4")
-    batches, mean = parts.batches(0), 0.0
-    for step in range(4):
-        parts.update(next(batches), step)
-        mean += max(0.4, 1 / (step + 1)) * (parts.state["discriminator"]["dense0.0"].numpy() - mean)
-    np.testing.assert_allclose(parts.state["average"]["dense0.0"], mean, atol=1e-6)
-    assert named_variables(parts.tested)["dense0.0"] is parts.state["average"]["dense0.0"]
+@pytest.mark.parametrize("model", ["ssgan", "paper"])
+def test_the_tested_average(prepared, model):
+    """A plain mean of the discriminator's weights at first, (w1 + w2) / 2, then 0.4 of the way to w3."""
+    labels = ["--n_labels=6"] if model == "paper" else []
+    args, parts = prepared(f"--model={model}", "--average_rate=0.4", *labels)
+    batch, name = next(parts.batches(0)), "dense0.0" if model == "paper" else "conv0.0"
+    weights = []
+    for step in range(3 * parts.cycle):
+        parts.update(batch, step)
+        if step % parts.cycle == 0:  # the discriminator's turn
+            weights.append(parts.state["discriminator"][name].numpy())
+    first, second, third = weights
+    mean = (first + second) / 2
+    mean += 0.4 * (third - mean)
+    np.testing.assert_allclose(parts.state["average"][name], mean, atol=1e-6)
+    assert named_variables(parts.tested)[name] is parts.state["average"][name]
 
 
 def test_historical_averages(prepared):
