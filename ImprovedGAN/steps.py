@@ -133,9 +133,9 @@ def copies(network: keras.Model) -> dict[str, tf.Variable]:
 def follow_average(args, average: keras.Model, discriminator: keras.Model, updates: tf.Tensor) -> None:
     """Moves the tested average after the discriminator's update number `updates`, from 0.
 
-    It starts as a plain mean, so that the first weights do not linger in it.
+    At first it reaches back over a tenth of the updates so far, so that the first weights do not linger in it.
     """
-    rate = tf.maximum(args.average_rate, 1.0 / (tf.cast(updates, tf.float32) + 1.0))
+    rate = tf.maximum(args.average_rate, 10.0 / (tf.cast(updates, tf.float32) + 10.0))
     follow(named_variables(average), named_variables(discriminator), rate)
 
 

@@ -182,9 +182,9 @@ def test_the_papers_model_learns_its_labels(prepared):
 
 @pytest.mark.parametrize("model", ["ssgan", "paper"])
 def test_the_tested_average(prepared, model):
-    """A plain mean of the discriminator's weights at first, (w1 + w2) / 2, then 0.4 of the way to w3."""
+    """Of the discriminator's weights: w1, then 10 / 11 of the way to w2, then the rate's 0.9 of the way to w3."""
     labels = ["--n_labels=6"] if model == "paper" else []
-    args, parts = prepared(f"--model={model}", "--average_rate=0.4", *labels)
+    args, parts = prepared(f"--model={model}", "--average_rate=0.9", *labels)
     batch, name = next(parts.batches(0)), "dense0.0" if model == "paper" else "conv0.0"
     weights = []
     for step in range(3 * parts.cycle):
@@ -192,8 +192,8 @@ def test_the_tested_average(prepared, model):
         if step % parts.cycle == 0:  # the discriminator's turn
             weights.append(parts.state["discriminator"][name].numpy())
     first, second, third = weights
-    mean = (first + second) / 2
-    mean += 0.4 * (third - mean)
+    mean = first + 10 / 11 * (second - first)
+    mean += 0.9 * (third - mean)
     np.testing.assert_allclose(parts.state["average"][name], mean, atol=1e-6)
     assert named_variables(parts.tested)[name] is parts.state["average"][name]
 
