@@ -1,6 +1,6 @@
 """Writes a small data set of real handwritten digits, offline, in the form that download.py writes.
 
-    python sample_data.py --output_path /tmp/digits
+    python sample_data.py --output_path digits
 
 The 1797 digits (8 x 8, 43 writers) come with scikit-learn: Alpaydin and Kaynak, "Optical Recognition of Handwritten
 Digits", UCI repository, 1998. A fifth of each class is kept to test on.
