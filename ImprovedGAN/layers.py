@@ -276,7 +276,7 @@ class FirstUpsampling(_Float32Weights):
     """A 1x1 map resized to 2x2 and convolved by 3x3 with zero padding: [batch, c] -> [batch, 2, 2, units].
 
     The four pixels of the resized map are equal, so each output pixel is one dense layer whose kernel is the sum of the
-    four taps that fall inside: an eighth of the convolution's arithmetic, and the same result.
+    four taps that fall inside: a ninth of the convolution's arithmetic, and the same result.
     """
 
     def __init__(self, units: int, **kwargs) -> None:

@@ -79,7 +79,7 @@ def paper_step(args, generator, discriminator, average, histories, d_optimizer, 
     """One update of each network. Takes (labelled pictures, labels, unlabelled pictures, others of them, step).
 
     Each update draws latents of its own. One batch of generated pictures for both would save a pass of the generator,
-    a twentieth of the step, but at this learning rate the discriminator has just turned against those very pictures:
+    but at this learning rate the discriminator has just turned against those very pictures:
     the generator chases that and loses touch within a few thousand steps.
     """
     n = args.batch_size

@@ -78,8 +78,3 @@ def checkpoint_record(path: str) -> dict[str, Any]:
         except (*MISMATCH, *DAMAGE):
             continue
     raise UserError(f"{path} holds no whole checkpoint written by this model's train.py")
-
-
-def checkpoint_options(path: str) -> argparse.Namespace:
-    """The options of the run that wrote a checkpoint. Raises what `checkpoint_record` raises."""
-    return checkpoint_record(path)["options"]

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from common.checkpoint import Record, checkpoint_options, find_checkpoints, load_checkpoint
+from common.checkpoint import Record, checkpoint_record, find_checkpoints, load_checkpoint
 from common.cli import TrainingError, UserError
 from common.run import Run, claim_output
 from common.session import Session, SessionConfig
@@ -259,14 +259,14 @@ def test_no_whole_checkpoint_to_load(tmp_path):
 
 def test_a_checkpoint_knows_its_options(tmp_path):
     training(tmp_path / "run", until=2, rate=0.25)
-    assert checkpoint_options(str(tmp_path / "run")) == argparse.Namespace(
+    assert checkpoint_record(str(tmp_path / "run"))["options"] == argparse.Namespace(
         ckpt_path=None, seed=0, evaluate=True, batch_size=4, rate=0.25
     )
     spoil(tmp_path / "run" / "checkpoints" / "ckpt-2", "index", "truncated")
-    assert checkpoint_options(str(tmp_path / "run")).rate == 0.25
+    assert checkpoint_record(str(tmp_path / "run"))["options"].rate == 0.25
     tf.train.Checkpoint(w=tf.Variable(1.0)).write(str(tmp_path / "ckpt-1"))
     with pytest.raises(UserError, match="holds no whole checkpoint written by this model's train.py"):
-        checkpoint_options(str(tmp_path / "ckpt-1"))
+        checkpoint_record(str(tmp_path / "ckpt-1"))
 
 
 # Metrics and logs.
