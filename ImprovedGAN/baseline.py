@@ -8,10 +8,10 @@ import numpy as np
 import tensorflow as tf
 from layers import data_dependent_init, no_seed
 from model import build_networks, picture_range
-from pictures import scale
 from tensorflow import keras
 
 from common.optimizer import Adam, named_variables
+from common.pictures import scale
 from common.stream import shuffled_batches
 
 

@@ -20,12 +20,12 @@ import tensorflow as tf
 import trained
 from baseline import train_supervised
 from model import classify, picture_range
-from pictures import scale
 from tensorflow import keras
 
 from common import cli
 from common.cli import UserError
-from common.session import open_session
+from common.pictures import scale
+from common.session import add_device_flags, device_config, open_session
 
 BATCH = 500  # pictures classified at a time
 
@@ -102,7 +102,7 @@ def parse_args(argv: Optional[Sequence[str]] = None, description: Optional[str] 
     parser.add_argument("--batch_size", type=cli.in_range(int, 1), default=BATCH, help=f"pictures at a time ({BATCH})")
     cli.add_boolean(parser, "--dump_result", False, "write results.hdf5: each picture's number, label, probabilities")
     parser.add_argument("--output_path", metavar="DIR", help="where evaluation.json goes (the run's folder)")
-    trained.add_device_flags(parser)
+    add_device_flags(parser)
     return parser.parse_args(argv)
 
 
@@ -112,7 +112,7 @@ def evaluate(args: argparse.Namespace) -> dict:
     Raises:
         UserError: no such checkpoint, data or picture, or data of another kind than the checkpoint's.
     """
-    open_session(trained.device_config(args))
+    open_session(device_config(args))
     model = trained.load(args.ckpt_path)
     options = model.options
     path = args.data_path or options.data_path
@@ -149,7 +149,7 @@ def evaluate(args: argparse.Namespace) -> dict:
     folder = args.output_path or model.run_folder
     if args.dump_result:
         print(f"[Info] wrote {write_results(folder, chosen, labels, tf.nn.softmax(logits).numpy())}")
-    file = trained.new_file(os.path.join(folder, "evaluation.json"))
+    file = cli.new_file(os.path.join(folder, "evaluation.json"))
     file.write_text(json.dumps(result, indent=2) + "\n")
     print(f"[Info] wrote {file}", flush=True)
     return result
@@ -157,7 +157,7 @@ def evaluate(args: argparse.Namespace) -> dict:
 
 def write_results(folder: str, numbers: np.ndarray, labels: np.ndarray, probabilities: np.ndarray) -> str:
     """Writes `test/number`, `test/label` and `test/probabilities` to a new results.hdf5 and returns its path."""
-    path = str(trained.new_file(os.path.join(folder, "results.hdf5")))
+    path = str(cli.new_file(os.path.join(folder, "results.hdf5")))
     with h5py.File(path, "w") as file:
         file["test/number"], file["test/label"], file["test/probabilities"] = numbers, labels, probabilities
     return path

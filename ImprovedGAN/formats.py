@@ -13,8 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from common.cli import UserError
-
-MAX_BYTES = 8 * 2**30  # a set is held in memory; a header that promises more than this is not followed
+from common.pictures import MAX_BYTES
 
 
 class Parts(NamedTuple):

@@ -4,61 +4,14 @@ import math
 from collections.abc import Sequence
 from typing import Optional
 
+import _path  # noqa: F401  (finds ../common)
 import tensorflow as tf
 from tensorflow import keras
 
-
-class _Float32Weights(keras.layers.Layer):
-    """A layer that keeps its weights and statistics in float32 and computes in its input's type."""
-
-    def __init__(self, **kwargs) -> None:
-        super().__init__(dtype="float32", autocast=False, **kwargs)
+from common.layers import Float32Weights
 
 
-class BatchNorm(_Float32Weights):
-    """Batch normalisation (Ioffe and Szegedy, 2015) over all axes but the last.
-
-    Pictures go through TensorFlow's fused kernel, of which Keras 3's layer makes several passes over memory.
-
-    Args:
-        scale: whether there is a learned gamma.
-    """
-
-    def __init__(self, scale: bool = True, momentum: float = 0.99, epsilon: float = 1e-3, **kwargs) -> None:
-        super().__init__(**kwargs)
-        self.scale, self.momentum, self.epsilon = scale, momentum, epsilon
-
-    def build(self, shape) -> None:
-        size = (shape[-1],)
-        self.gamma = self.add_weight(name="gamma", shape=size, initializer="ones", trainable=self.scale)
-        self.beta = self.add_weight(name="beta", shape=size, initializer="zeros")
-        self.mean = self.add_weight(name="mean", shape=size, initializer="zeros", trainable=False)
-        self.variance = self.add_weight(name="variance", shape=size, initializer="ones", trainable=False)
-
-    def call(self, x, training=False):
-        if len(x.shape) == 2:
-            x32 = tf.cast(x, tf.float32)
-            mean, variance = tf.nn.moments(x32, [0]) if training else (self.mean, self.variance)
-            y = tf.nn.batch_normalization(x32, mean, variance, self.beta, self.gamma, self.epsilon)
-            y = tf.cast(y, x.dtype)
-        else:
-            none = tf.constant([], tf.float32)
-            y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-                x=x,
-                scale=tf.convert_to_tensor(self.gamma),
-                offset=tf.convert_to_tensor(self.beta),
-                mean=none if training else tf.convert_to_tensor(self.mean),
-                variance=none if training else tf.convert_to_tensor(self.variance),
-                epsilon=self.epsilon,
-                is_training=bool(training),
-            )
-        if training:
-            self.mean.assign(self.mean * self.momentum + mean * (1 - self.momentum))
-            self.variance.assign(self.variance * self.momentum + variance * (1 - self.momentum))
-        return y
-
-
-class InstanceNorm(_Float32Weights):
+class InstanceNorm(Float32Weights):
     """Instance normalisation (Ulyanov et al., 2016): each picture's channels by their own mean and variance."""
 
     def build(self, shape) -> None:
@@ -71,7 +24,7 @@ class InstanceNorm(_Float32Weights):
         return tf.cast(tf.nn.batch_normalization(x32, mean, variance, self.beta, self.gamma, 1e-3), x.dtype)
 
 
-class VirtualBatchNorm(_Float32Weights):
+class VirtualBatchNorm(Float32Weights):
     """Virtual batch normalisation (section 3.5): each sample by the statistics of a fixed reference batch and itself.
 
     The batch holds the reference batch in its first `reference` rows (see `WithReference`).
@@ -102,7 +55,7 @@ class VirtualBatchNorm(_Float32Weights):
         return tf.cast(y * self.gamma + self.beta, x.dtype)
 
 
-class WithReference(_Float32Weights):
+class WithReference(Float32Weights):
     """Puts the reference batch, drawn once and kept with the weights, before the latent batch."""
 
     def __init__(self, reference: int, **kwargs) -> None:
@@ -128,7 +81,7 @@ class WithoutReference(keras.layers.Layer):
         return x[self.reference :]
 
 
-class WeightNorm(_Float32Weights):
+class WeightNorm(Float32Weights):
     """A dense or convolutional layer with weight normalisation (Salimans and Kingma, 2016): w = g v / |v|.
 
     Args:
@@ -246,7 +199,7 @@ def gaussian(shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     return tf.concat([radius * tf.cos(angle), radius * tf.sin(angle)], 1)[:, : shape[1]]
 
 
-class MinibatchDiscrimination(_Float32Weights):
+class MinibatchDiscrimination(Float32Weights):
     """Minibatch discrimination (section 3.2): appends to each sample how close it is to the others of its minibatch.
 
     Args:
@@ -272,7 +225,7 @@ class MinibatchDiscrimination(_Float32Weights):
         return tf.concat([features, tf.cast(tf.reshape(closeness, [rows, self.kernels]), features.dtype)], -1)
 
 
-class FirstUpsampling(_Float32Weights):
+class FirstUpsampling(Float32Weights):
     """A 1x1 map resized to 2x2 and convolved by 3x3 with zero padding: [batch, c] -> [batch, 2, 2, units].
 
     The four pixels of the resized map are equal, so each output pixel is one dense layer whose kernel is the sum of the

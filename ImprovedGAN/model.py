@@ -8,8 +8,8 @@ import argparse
 import math
 from collections.abc import Sequence
 
+import _path  # noqa: F401  (finds ../common)
 from layers import (
-    BatchNorm,
     FirstUpsampling,
     InstanceNorm,
     MinibatchDiscrimination,
@@ -23,6 +23,8 @@ from layers import (
 )
 from tensorflow import keras
 from tensorflow.keras import layers
+
+from common.layers import BatchNorm
 
 LATENT_RANGES = {"ssgan": (-1.0, 1.0), "paper": (0.0, 1.0)}
 REFERENCE_BATCH = 100  # rows of virtual batch normalisation's reference batch

@@ -1,27 +1,22 @@
-"""Picture files, and trees of them with a folder a class -> uint8 arrays."""
+"""Trees of picture files, with a folder a class -> uint8 arrays."""
 
-import math
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
 import _path  # noqa: F401  (finds ../common)
 import numpy as np
-from formats import MAX_BYTES, Parts
+from formats import Parts
+from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from common.cli import UserError
+from common.pictures import MAX_BYTES, find_pictures, is_transparent, on_white, opened, picture_files
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
-DECODERS = ["PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM"]
 UNLABELLED = ("unlabelled", "unlabeled")
 
 
-def fit_picture(picture: Any, image_size: Optional[tuple[int, int]]) -> np.ndarray:
+def fit_picture(picture: Image.Image, image_size: Optional[tuple[int, int]]) -> np.ndarray:
     """Turns a Pillow picture (L or RGB) into uint8 [h, w, 1 or 3], its middle scaled to `image_size` (h, w)."""
-    from PIL import Image, ImageOps
-
     if image_size and picture.size != image_size[::-1]:
         picture = ImageOps.fit(picture, image_size[::-1], Image.BICUBIC)
     pixels = np.asarray(picture, np.uint8)
@@ -34,27 +29,14 @@ def read_picture(path: Path, image_size: Optional[tuple[int, int]] = None) -> np
     Args:
         path: PNG, JPEG, BMP, GIF (the first frame), WebP, TIFF, PPM or PGM.
         image_size: (h, w) to scale to; the longer sides are cropped equally.
+    Raises:
+        UserError: it is too large, has more than 8 bits a channel, or does not decode.
     """
-    from PIL import Image, ImageOps
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=DECODERS) as picture:
-                if picture.mode[0] in "IF":
-                    raise UserError(f"{path}: has more than 8 bits a channel; save it with 8")
-                picture = ImageOps.exif_transpose(picture)
-                mode = "L" if picture.mode in ("1", "L", "LA") else "RGB"
-                if picture.mode in ("LA", "RGBA", "PA") or "transparency" in picture.info:
-                    picture = picture.convert("RGBA")  # what is transparent is seen on white
-                    picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-                return fit_picture(picture.convert(mode), image_size)
-    except UserError:
-        raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UserError(f"{path}: more than {Image.MAX_IMAGE_PIXELS} pixels; make it smaller or remove it") from error
-    except Exception as error:  # decoders raise nearly every kind on a broken file
-        raise UserError(f"{path}: is no picture that can be decoded ({str(error)[:120]}); mend or remove it") from error
+    with opened(path) as picture:
+        mode = "L" if picture.mode in ("1", "L", "LA") else "RGB"
+        if is_transparent(picture):
+            picture = on_white(picture)
+        return fit_picture(picture.convert(mode), image_size)
 
 
 def read_pictures(paths: list[Path], image_size: Optional[tuple[int, int]] = None) -> np.ndarray:
@@ -80,38 +62,8 @@ def resize(images: np.ndarray, image_size: Optional[tuple[int, int]]) -> np.ndar
     """Scales uint8 [n, h, w, 1 or 3] to `image_size` (h, w), bicubic; returns them as they are where that is None."""
     if image_size is None or images.shape[1:3] == tuple(image_size):
         return images
-    from PIL import Image
-
     grey = images.shape[3] == 1
     return np.stack([fit_picture(Image.fromarray(image[..., 0] if grey else image), image_size) for image in images])
-
-
-def scale(images: np.ndarray, value_range: tuple[float, float]) -> np.ndarray:
-    """uint8 pictures as float32 for a network."""
-    low, high = value_range
-    return images.astype(np.float32) * ((high - low) / 255.0) + low
-
-
-def to_uint8(pictures: Any, value_range: tuple[float, float]) -> np.ndarray:
-    """Pictures of a network as uint8."""
-    low, high = value_range
-    return np.clip(np.round((np.asarray(pictures) - low) * (255.0 / (high - low))), 0, 255).astype(np.uint8)
-
-
-def save_grid(pictures: np.ndarray, path: str) -> str:
-    """Writes uint8 pictures [n, height, width, channels] as one nearly square picture and returns its path."""
-    n, height, width, channels = pictures.shape
-    columns = math.ceil(math.sqrt(n))
-    rows = -(-n // columns)
-    from PIL import Image
-
-    grid = np.zeros([rows * columns, height, width, channels], np.uint8)
-    grid[:n] = pictures
-    grid = grid.reshape(rows, columns, height, width, channels).swapaxes(1, 2)
-    grid = grid.reshape(rows * height, columns * width, channels)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(grid[..., 0] if channels == 1 else grid).save(path)
-    return path
 
 
 def subfolders(folder: Path) -> list[Path]:
@@ -119,18 +71,9 @@ def subfolders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*") if path.is_dir() and path.name[0] != ".")
 
 
-def _pictures(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES and path.name[0] != ".")
-
-
-def picture_files(folder: Path) -> list[Path]:
-    """The picture files directly in `folder`, by their suffix, sorted."""
-    return sorted(_pictures(folder))
-
-
 def class_folders(folder: Path) -> list[Path]:
     """The folders in `folder` that hold pictures of a class; names that are numbers sort as numbers."""
-    classes = [path for path in subfolders(folder) if path.name.lower() not in UNLABELLED and any(_pictures(path))]
+    classes = [path for path in subfolders(folder) if path.name.lower() not in UNLABELLED and any(find_pictures(path))]
     return sorted(classes, key=lambda path: int(path.name)) if all(p.name.isdecimal() for p in classes) else classes
 
 

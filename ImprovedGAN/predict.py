@@ -21,13 +21,13 @@ import tensorflow as tf
 import trained
 from evaluate import predict_logits
 from model import LATENT_RANGES, picture_range
-from pictures import picture_files, read_picture, save_grid, to_uint8
+from pictures import read_picture
 from PIL import Image
 from trained import Trained
 
 from common import cli
-from common.cli import UserError
-from common.session import open_session
+from common.pictures import input_files, save_grid, to_uint8
+from common.session import add_device_flags, device_config, open_session
 
 BATCH = 64  # pictures at a time
 
@@ -42,26 +42,11 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument("--generate", type=cli.in_range(int, 1, 10000), metavar="N", help="write a grid of N pictures")
     parser.add_argument("--seed", type=cli.in_range(int, 0, 2**31 - 1), default=0, help="which pictures those are (0)")
     parser.add_argument("--output_path", default=".", metavar="DIR", help="where the files go (.)")
-    trained.add_device_flags(parser)
+    add_device_flags(parser)
     args = parser.parse_args(argv)
     if not args.input and not args.generate:
         parser.error("nothing to do: give --input PATH... to classify pictures, or --generate N to make some")
     return args
-
-
-def find_pictures(paths: Sequence[str]) -> list[Path]:
-    """The picture files that `--input` names, a folder's sorted by name."""
-    files = []
-    for path in map(Path, paths):
-        if not path.exists():
-            raise UserError(f"--input {path}: there is no such file or folder")
-        inside = picture_files(path) if path.is_dir() else [path]
-        if not inside:
-            raise UserError(
-                f"--input {path}: the folder holds no picture (those in folders below it are not looked for)"
-            )
-        files += inside
-    return files
 
 
 def read_input(path: Path, image_shape: Sequence[int], invert: bool) -> np.ndarray:
@@ -96,8 +81,8 @@ def predict(args: argparse.Namespace) -> None:
     Raises:
         UserError: no such checkpoint or picture, or a picture that does not decode.
     """
-    files = find_pictures(args.input or [])
-    open_session(trained.device_config(args))
+    files = input_files(args.input or [])
+    open_session(device_config(args))
     model = trained.load(args.ckpt_path)
     if files:
         images = np.stack([read_input(file, model.image_shape, args.invert) for file in files])
@@ -105,12 +90,12 @@ def predict(args: argparse.Namespace) -> None:
         rows = [(file, model.class_names[row.argmax()], f"{row.max():.4f}") for file, row in zip(files, probabilities)]
         for row in rows:
             print(*row, sep="  ")
-        target = trained.new_file(os.path.join(args.output_path, "predictions.csv"))
+        target = cli.new_file(os.path.join(args.output_path, "predictions.csv"))
         with open(target, "w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([("file", "class", "probability"), *rows])
         print(f"[Info] wrote {target}", flush=True)
     if args.generate:
-        target = trained.new_file(os.path.join(args.output_path, "generated.png"))
+        target = cli.new_file(os.path.join(args.output_path, "generated.png"))
         save_grid(generate(model, args.generate, args.seed), str(target))
         print(f"[Info] wrote {target}: {args.generate} generated pictures", flush=True)
 

@@ -25,13 +25,13 @@ import tensorflow as tf
 from evaluate import count_errors, evaluate_run
 from layers import data_dependent_init
 from model import build_networks, picture_range
-from pictures import save_grid, scale, to_uint8
 from steps import copies, latent, noise_seed, paper_step, ssgan_steps
 from tensorflow import keras
 
 from common import cli, modelarts
 from common.cli import UserError
 from common.optimizer import LearningRate, named_variables
+from common.pictures import save_grid, scale, to_uint8
 from common.run import Run, add_run_flags, claim_output, options_of
 from common.session import add_session_flags, notice, open_session, session_config, set_seed
 

@@ -1,10 +1,12 @@
-"""What every command line here shares: flags, and how a user's mistake is told (no TensorFlow needed)."""
+"""What every command line here shares: flags, new files, and how a user's mistake is told (no TensorFlow needed)."""
 
 import argparse
 import difflib
 import errno
+import os
 import sys
-from typing import Any, Callable, NoReturn, Optional
+from pathlib import Path
+from typing import Any, Callable, NoReturn, Optional, Union
 
 
 class UserError(Exception):
@@ -68,6 +70,44 @@ def in_range(kind: Callable, low: Optional[float] = None, high: Optional[float] 
         return value
 
     return parse
+
+
+def new_file(path: Union[str, Path]) -> Path:
+    """Makes an empty file that was not there, and its folder: `path`, or else with -2, -3, ... before its ending.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    path = free = Path(path).expanduser()
+    number = 1
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        while free.exists():
+            number += 1
+            free = path.with_name(f"{path.stem}-{number}{path.suffix}")
+        free.touch(exist_ok=False)
+    except OSError as error:
+        raise UserError(f"--output_path: {path.parent} cannot be written ({error.strerror})") from None
+    return free
+
+
+def new_folder(path: Union[str, Path]) -> Path:
+    """Makes a folder that was not there: `path`, or else <path>-2, -3, ...
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    path = free = Path(os.path.abspath(Path(path).expanduser()))  # "." and ".." get their names
+    number = 1
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        while free.exists():
+            number += 1
+            free = path.parent / f"{path.name}-{number}"
+        free.mkdir()
+    except OSError as error:
+        raise UserError(f"--output_path: {path.parent} cannot be written ({error.strerror})") from None
+    return free
 
 
 def call(function: Callable, *args: Any) -> int:

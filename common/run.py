@@ -8,6 +8,7 @@ import json
 import math
 import os
 import platform
+import shutil
 import signal
 import sys
 import time
@@ -38,45 +39,75 @@ def add_run_flags(parser: argparse.ArgumentParser, output_path: str) -> argparse
 
 
 def options_of(args: argparse.Namespace) -> dict[str, Any]:
-    """The options that make a run what it is: all but where it is written."""
-    return {name: value for name, value in sorted(vars(args).items()) if name != "output_path"}
+    """The options that make a run what it is: all but where it is written and how it goes on."""
+    return {name: value for name, value in sorted(vars(args).items()) if name not in ("output_path", "continue_train")}
 
 
 def claim_output(args: argparse.Namespace) -> None:
     """Makes `--output_path` this run's folder; call it before the session, whose dumps go there too.
 
     A finished run there is moved aside to `<folder>.<time>`; an unfinished one of the same options will be continued.
+    A model that has `--continue_train` may ask for another thing: True continues also a finished run and one of other
+    options, False moves either aside. Checkpoints in a `--checkpoint_dir` of their own go where their run goes.
 
     Raises:
-        UserError: the folder cannot be written, is in use, or holds an unfinished run of other options.
+        UserError: the folder cannot be written, is in use, or holds an unfinished run of other options; or
+            `--checkpoint_dir` holds another run's checkpoints.
     """
     folder = os.path.abspath(args.output_path)
+    go_on, checkpoint_dir = getattr(args, "continue_train", None), getattr(args, "checkpoint_dir", None)
+    finished, begun = (os.path.join(folder, name) for name in ("result.json", "options.json"))
+    now = f"{datetime.datetime.now():%Y%m%d-%H%M%S}"
     try:
-        if os.path.exists(os.path.join(folder, "result.json")):
-            aside = f"{folder}.{datetime.datetime.now():%Y%m%d-%H%M%S}"
-            os.rename(folder, aside)
-            print(f"[Info] the finished run in {folder} is now in {aside}", flush=True)
-        os.makedirs(folder, exist_ok=True)
-        # Held until the process ends, however it ends: two runs never write into one folder.
-        claim_output.lock = open(os.path.join(folder, "run.lock"), "w")  # noqa: SIM115
-        fcntl.flock(claim_output.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(folder)
+        if os.path.exists(finished) and go_on:
+            os.rename(finished, os.path.join(folder, f"result.{now}.json"))
+        elif os.path.exists(finished) or (os.path.exists(begun) and go_on is False):
+            which = "finished" if os.path.exists(finished) else "unfinished"
+            its_own = _read_options(begun).get("checkpoint_dir") == checkpoint_dir
+            os.rename(folder, f"{folder}.{now}")
+            print(f"[Info] the {which} run in {folder} is now in {folder}.{now}", flush=True)
+            if checkpoint_dir and its_own and os.path.isdir(checkpoint_dir):
+                aside = f"{os.path.abspath(checkpoint_dir)}.{now}"
+                os.rename(checkpoint_dir, aside)
+                print(f"[Info] its checkpoints in {checkpoint_dir} are now in {aside}", flush=True)
+            _lock(folder)
     except BlockingIOError:
         raise UserError(f"--output_path {folder}: another run is writing there now; choose another folder") from None
     except OSError as error:
         raise UserError(f"--output_path {folder} cannot be written: {error.strerror}") from None
 
-    try:
-        with open(os.path.join(folder, "options.json")) as file:
-            before = json.load(file)
-    except (FileNotFoundError, ValueError):  # none, or killed while it was written: nothing was trained yet
+    if go_on:
         return
-    now = json.loads(json.dumps(options_of(args)))
-    changed = [f"--{name} {before.get(name)}, now {now.get(name)}" for name in now if before.get(name) != now.get(name)]
-    if changed:
+    before = _read_options(begun)
+    if not before and checkpoint_dir and glob.glob(os.path.join(glob.escape(checkpoint_dir), "ckpt-*.index")):
+        raise UserError(
+            f"--checkpoint_dir {checkpoint_dir} holds the checkpoints of another run.\n"
+            "Give another folder, or --continue_train=True to go on from the newest of them."
+        )
+    asked = json.loads(json.dumps(options_of(args)))
+    changed = [f"--{name} {before.get(name)}, now {asked[name]}" for name in asked if before.get(name) != asked[name]]
+    if before and changed:
         raise UserError(
             f"--output_path {folder} holds an unfinished run of other options ({'; '.join(changed)}).\n"
             "Repeat that run's options to continue it, or give another --output_path to start a new one."
         )
+
+
+def _lock(folder: str) -> None:
+    """Makes a folder and holds it until the process ends, however it ends: two runs never write into one."""
+    os.makedirs(folder, exist_ok=True)
+    claim_output.lock = open(os.path.join(folder, "run.lock"), "w")  # noqa: SIM115
+    fcntl.flock(claim_output.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _read_options(file: str) -> dict[str, Any]:
+    """A run's options.json; empty where there is none, or none whole: nothing was trained yet when a kill cut it."""
+    try:
+        with open(file) as text:
+            return json.load(text)
+    except (FileNotFoundError, ValueError):
+        return {}
 
 
 class Run:
@@ -106,12 +137,13 @@ class Run:
         self.cycle = cycle
         self.session, self.args, self.network, self.total_steps, self.state = session, args, network, total_steps, state
         self.folder = os.path.abspath(args.output_path)
+        self.checkpoints = getattr(args, "checkpoint_dir", None) or self.path("checkpoints")
         self.chief = session.rank == 0
         self.step = 0
         self._record = Record(about=about or {}, options=options_of(args), step=0, seconds=0.0)
         self._manager = tf.train.CheckpointManager(
             tf.train.Checkpoint(record=self._record, **state),
-            self.path("checkpoints"),
+            self.checkpoints,
             KEPT_CHECKPOINTS,
             checkpoint_name="ckpt",
         )
@@ -163,7 +195,7 @@ class Run:
     def _restore(self) -> None:
         """Continues from this folder's newest whole checkpoint, else starts from `--ckpt_path`, else from nothing."""
         try:
-            prefixes = find_checkpoints(self.path("checkpoints"))
+            prefixes = find_checkpoints(self.checkpoints)
         except UserError:
             prefixes = []
         for prefix in prefixes:
@@ -189,9 +221,11 @@ class Run:
         if self.args.ckpt_path:
             self.log(f"[Info] starting from {load_checkpoint(self.args.ckpt_path, **self.state)}")
 
-    def save(self) -> None:
+    def save(self, keep: Optional[str] = None) -> None:
         """Writes a checkpoint of this step; older ones go only when it is whole.
 
+        Args:
+            keep: also keep it for good, in a folder of this name beside the others.
         Raises:
             TrainingError: a weight is no longer a finite number; the last good checkpoint stays.
             UserError: the disk is full or cannot be written; the last good checkpoint stays.
@@ -203,7 +237,10 @@ class Run:
                 raise TrainingError(self._not_finite(name))
         self._record.values.update(step=self.step, seconds=self._seconds(), step_seconds=self.step_seconds())
         try:
-            self._manager.save(checkpoint_number=self.step)
+            prefix = self._manager.save(checkpoint_number=self.step)
+            for file in sorted(glob.glob(glob.escape(prefix) + ".*")) if keep else []:  # .index last
+                os.makedirs(os.path.join(self.checkpoints, keep), exist_ok=True)
+                shutil.copy(file, os.path.join(self.checkpoints, keep))
         except (tf.errors.OpError, OSError) as error:
             reason = str(getattr(error, "message", error)).splitlines()[0]
             raise UserError(
@@ -394,6 +431,8 @@ class Run:
 
     def _read_history(self) -> list[dict[str, float]]:
         rows = []
+        if not os.path.exists(self.path("metrics.jsonl")):  # the checkpoints are of a run in another folder
+            return rows
         with open(self.path("metrics.jsonl")) as file:
             for line in file:
                 try:

@@ -75,6 +75,18 @@ def session_config(args: argparse.Namespace) -> SessionConfig:
     )
 
 
+def add_device_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the session flags that mean something without training."""
+    group = parser.add_argument_group("session")
+    group.add_argument("--device", choices=["auto", "npu", "gpu", "cpu"], default="auto", help="(auto)")
+    group.add_argument("--precision_mode", choices=list(PRECISION_MODES), default="allow_fp32_to_fp16")
+
+
+def device_config(args: argparse.Namespace) -> SessionConfig:
+    """Those flags for `open_session`."""
+    return SessionConfig(device=args.device, precision_mode=args.precision_mode)
+
+
 class Session:
     """An open device. Made by `open_session`, before anything else of TensorFlow.
 
@@ -233,6 +245,8 @@ def open_session(config: SessionConfig) -> Session:
     device = "gpu" if gpus and config.device != "cpu" else "cpu"
     if device == "cpu":
         tf.config.set_visible_devices([], "GPU")
+        # Fusing an activation into the convolution before it fails in train steps, loudly, and gains nothing.
+        tf.config.optimizer.set_experimental_options({"remapping": False})
     for gpu in gpus if device == "gpu" else []:
         tf.config.experimental.set_memory_growth(gpu, True)
 

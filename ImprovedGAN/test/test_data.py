@@ -253,13 +253,6 @@ def test_image_size(tmp_path):
     assert data.load(tmp_path / "mnist", image_size=(4, 8)).train_images.shape == (12, 4, 8, 1)
 
 
-def test_a_camera_held_sideways(tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6  # turn by 90 degrees
-    Image.new("RGB", (8, 4)).save(tmp_path / "photo.jpg", exif=exif)
-    assert pictures.read_picture(tmp_path / "photo.jpg").shape == (8, 4, 3)
-
-
 # where the set is
 
 
@@ -465,21 +458,12 @@ def test_damaged_hdf5(tmp_path):
     refused(lambda: data.load(tmp_path), path, "cannot be read")
 
 
-def test_damaged_pictures(tmp_path, monkeypatch):
+def test_damaged_pictures(tmp_path):
     for name in ("a", "b"):
         save_pictures(tmp_path / name, 3, size=(40, 40), suffix=".jpg")
     path = tmp_path / "b" / "01.jpg"
-    whole = path.read_bytes()
-    for content in (whole[: len(whole) // 2], b"", b"<html>not found</html>"):
-        path.write_bytes(content)
-        refused(lambda: data.load(tmp_path), path, "no picture that can be decoded")
-    Image.fromarray(np.zeros((40, 40), np.uint16)).save(tmp_path / "b" / "deep.png")
-    path.unlink()
-    refused(lambda: data.load(tmp_path), "deep.png", "more than 8 bits")
-    (tmp_path / "b" / "deep.png").unlink()
-    for limit in (1000, 700):  # Pillow warns above its limit and fails above twice the limit: both are refused
-        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-        refused(lambda: data.load(tmp_path), "more than", "pixels", ".jpg")
+    path.write_bytes(path.read_bytes()[:200])
+    refused(lambda: data.load(tmp_path), path, "no picture that can be decoded")
 
 
 def test_class_folders_that_do_not_fit(tmp_path):

@@ -8,11 +8,9 @@ import evaler
 import evaluate
 import h5py
 import numpy as np
-import pictures as picture_files
 import pytest
 import toy
 from model import build_networks
-from PIL import Image
 
 RESULTS = {"checkpoint", "data", "accuracy", "errors", "test_pictures", "baseline_accuracy", "images_per_sec"}
 
@@ -106,21 +104,6 @@ def test_bad_data(capsys, tmp_path, paper_run):
     with pytest.raises(SystemExit) as exit_:
         evaler.main(["--dataset", "MNIST"])
     assert exit_.value.code == 2 and "--checkpoint" in capsys.readouterr().err
-
-
-def test_pictures_to_values_and_back():
-    images = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
-    for low, high in ((-1.0, 1.0), (0.0, 1.0)):
-        values = picture_files.scale(images, (low, high))
-        assert values.dtype == np.float32 and values.min() == low and values.max() == pytest.approx(high)
-        assert (picture_files.to_uint8(values, (low, high)) == images).all()
-    assert picture_files.to_uint8(np.array([-9.0, 9.0]), (0.0, 1.0)).tolist() == [0, 255]
-
-
-def test_a_grid_holds_the_pictures_row_by_row(tmp_path):
-    pictures = np.stack([np.full((2, 3, 3), 10 * number, np.uint8) for number in range(1, 6)])
-    grid = np.asarray(Image.open(picture_files.save_grid(pictures, str(tmp_path / "new" / "grid.png"))))
-    assert grid[::2, ::3, 0].tolist() == [[10, 20, 30], [40, 50, 0]] and grid.shape == (4, 9, 3)
 
 
 def test_padding_does_not_touch_minibatch_discrimination():

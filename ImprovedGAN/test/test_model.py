@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from layers import (
-    BatchNorm,
     FirstUpsampling,
     InstanceNorm,
     MinibatchDiscrimination,
@@ -22,6 +21,7 @@ from layers import (
 )
 from tensorflow import keras
 
+from common.layers import BatchNorm
 from common.optimizer import named_variables
 
 SHAPES = [(28, 28, 1), (32, 32, 3), (30, 20, 1)]

@@ -5,8 +5,6 @@ import os
 import random
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,58 +12,16 @@ import pytest
 import tensorflow as tf
 import toy
 
+from common import testing
+from common.testing import checkpoints, weights_file
+
 CURRENT = not tf.__version__.startswith("2.6.")
-PATIENCE = 240  # seconds for anything to happen on a busy machine
-
-
-class Process:
-    """A training process started by spawn.py."""
-
-    def __init__(self, spawner, folder, flags, largest_file=None):
-        Process.started = getattr(Process, "started", 0) + 1
-        self.spawner, self.log = spawner, folder / f"output_{Process.started}.txt"
-        self.log.touch()
-        self.status = None
-        self.number = self._ask({"flags": flags, "log": str(self.log), "largest_file": largest_file})
-
-    def _ask(self, order):
-        self.spawner.stdin.write(json.dumps(order) + "\n")
-        self.spawner.stdin.flush()
-        return int(self.spawner.stdout.readline())
-
-    def text(self):
-        return self.log.read_text(errors="replace")
-
-    def told(self):
-        """What it said, without TensorFlow's own lines."""
-        return [line for line in self.text().splitlines() if line.startswith(("[Info]", "[Warning]", "[Error]"))]
-
-    def until(self, happened):
-        """Waits for something to happen while it works; gives up when it has ended."""
-        deadline = time.monotonic() + PATIENCE
-        while not happened():
-            state = Path(f"/proc/{self.number}/stat").read_text().rsplit(")", 1)[1].split()[0]
-            assert state != "Z" and time.monotonic() < deadline, self.text()[-2000:]
-            time.sleep(0.002)
-
-    def end(self, number=None):
-        """Sends it a signal, if given, and returns its exit status."""
-        if self.status is None:
-            if number is not None:
-                os.kill(self.number, number)
-            self.status = self._ask({"wait": self.number})
-        return self.status
 
 
 @pytest.fixture(scope="module")
 def spawner():
-    command = [sys.executable, str(Path(__file__).with_name("spawn.py"))]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, universal_newlines=True
-    ) as process:
-        assert process.stdout.readline() == "ready\n"
+    with testing.spawner(Path(__file__).resolve().parent.parent) as process:
         yield process
-        process.stdin.close()
 
 
 @pytest.fixture(scope="module")
@@ -75,34 +31,9 @@ def digits(tmp_path_factory):
 
 @pytest.fixture
 def start(spawner, digits, tmp_path):
-    """Starts training on the small set into tmp_path/run; what still works at the end of a test is killed."""
-    started = []
-
-    def begin(*flags, output=tmp_path / "run", largest_file=None):
-        tiny = [
-            "--batch_size=6",
-            "--n_labels=6",
-            "--baseline_steps=0",
-            "--ckpt_save_step=10",
-            "--output_save_step=1000",
-        ]
-        flags = [f"--data_path={digits}", f"--output_path={output}", *tiny, *flags]
-        started.append(Process(spawner, tmp_path, flags, largest_file))
-        return started[-1]
-
-    yield begin
-    for process in started:
-        process.end(signal.SIGKILL)
-
-
-def checkpoints(folder):
-    """The steps of a run's whole checkpoints, oldest first."""
-    return sorted(int(path.stem.split("-")[1]) for path in (folder / "checkpoints").glob("ckpt-*.index"))
-
-
-def weights_file(folder, step):
-    """The checkpoint's file that holds the weights; TensorFlow 2.6 puts the texts into another one."""
-    return max((folder / "checkpoints").glob(f"ckpt-{step}.data-*"), key=lambda path: path.stat().st_size)
+    tiny = ["--batch_size=6", "--n_labels=6", "--baseline_steps=0", "--ckpt_save_step=10", "--output_save_step=1000"]
+    with testing.starter(spawner, tmp_path, f"--data_path={digits}", *tiny) as begin:
+        yield begin
 
 
 def steps_told(process):
@@ -143,9 +74,9 @@ def test_killed_at_any_moment(start, tmp_path, model):
         assert told[0] == str(run) and 0 <= steps_told(before)[-1] - int(told[1]) <= 20 and int(told[1]) % 10 == 0
         assert steps_told(after)[0] == int(told[1]) + 1
     assert checkpoints(run)[-1] == checkpoints(tmp_path / "whole")[-1] == 60
-    assert toy.differing(toy.weights(tmp_path / "whole", 60), toy.weights(run, 60)) == []
+    assert testing.differing(testing.weights(tmp_path / "whole", 60), testing.weights(run, 60)) == []
     # The curve and the results are the uninterrupted run's too.
-    assert toy.json_lines(run / "metrics.jsonl") == toy.json_lines(tmp_path / "whole" / "metrics.jsonl")
+    assert testing.json_lines(run / "metrics.jsonl") == testing.json_lines(tmp_path / "whole" / "metrics.jsonl")
     results = [json.loads((folder / "result.json").read_text()) for folder in (run, tmp_path / "whole")]
     for name in ("loss", "metrics", "baseline", "train_steps"):
         assert results[0][name] == results[1][name]

@@ -16,6 +16,7 @@ import toy
 import train
 from PIL import Image
 
+from common import testing
 from common.optimizer import named_variables
 
 TRAIN = Path(train.__file__)
@@ -276,7 +277,7 @@ def test_no_other_label_is_seen(start, tmp_path, monkeypatch, digits, model):
         monkeypatch.setattr(data, "choose_pictures", poisoned)
         assert start(*flags, output=tmp_path / name) == 0
         saved = json.loads((tmp_path / name / "labels.json").read_text())
-        return toy.weights(tmp_path / name), saved
+        return testing.weights(tmp_path / name), saved
 
     def others(labels, labelled):
         poisoned = (labels + 1) % 3
@@ -291,8 +292,8 @@ def test_no_other_label_is_seen(start, tmp_path, monkeypatch, digits, model):
     honest, saved = run("honest", lambda labels, labelled: labels)
     assert saved["split_seed"] == 3
     assert sorted(data.load(digits).train_labels[saved["indices"]]) == [0, 0, 1, 1, 2, 2]
-    assert toy.differing(honest, run("others", others)[0]) == []
-    assert toy.differing(honest, run("own", one)[0])  # those that it may see do matter
+    assert testing.differing(honest, run("others", others)[0]) == []
+    assert testing.differing(honest, run("own", one)[0])  # those that it may see do matter
 
 
 def test_max_sample_and_image_size(prepared, capsys):
@@ -373,7 +374,7 @@ def test_a_run_leaves_what_the_contract_says(digits, tmp_path):
         f"E2E Training Duration sec : {fields['E2ETrainingTime']}",
     ]
 
-    rows = toy.json_lines(run / "metrics.jsonl")
+    rows = testing.json_lines(run / "metrics.jsonl")
     curve = {row["step"]: row for row in rows if "train/d_loss" in row}
     assert list(curve) == [5, 10, 15, 20, 24] and [r["step"] for r in rows if "val/accuracy" in r] == [10, 20, 24]
     assert result["loss"] == {name: curve[24][name] for name in ("train/d_loss", "train/g_loss")}
@@ -445,12 +446,12 @@ def test_killed_while_the_first_checkpoint_was_written(start, tmp_path, capsys):
     """Nothing was lost but a few steps: the same command starts anew and ends with the same weights."""
     flags = ["--model=paper", "--n_labels=6", "--train_steps=2", "--deterministic"]
     assert start(*flags) == 0
-    weights, index = toy.weights(tmp_path / "run"), tmp_path / "run" / "checkpoints" / "ckpt-2.index"
+    weights, index = testing.weights(tmp_path / "run"), tmp_path / "run" / "checkpoints" / "ckpt-2.index"
     os.truncate(str(index), index.stat().st_size // 2)
     (tmp_path / "run" / "result.json").unlink()
     assert start(*flags) == 0
     assert "ckpt-2 is damaged" in capsys.readouterr().out
-    assert toy.differing(weights, toy.weights(tmp_path / "run")) == []
+    assert testing.differing(weights, testing.weights(tmp_path / "run")) == []
 
 
 def test_seeds(start, tmp_path, capsys):
@@ -470,7 +471,7 @@ def test_a_loss_that_is_no_number(start, tmp_path, capsys, flags):
     assert re.search(r"\[Error\] .+ is no longer a finite number at step \d+; the last good checkpoint stays", told)
     assert "Try a smaller learning rate" in told and len(told.splitlines()) == 2
     assert not (tmp_path / "run" / "result.json").exists()
-    for values in toy.weights(tmp_path / "run").values():
+    for values in testing.weights(tmp_path / "run").values():
         assert np.isfinite(values).all()
 
 
@@ -480,8 +481,8 @@ def test_starting_from_a_checkpoint(start, tmp_path, capsys):
     still = ["--model=paper", "--train_steps=1", "--learning_rate_d=0", "--learning_rate_g=0", "--seed=8"]
     assert start(*still, "--n_labels=9", f"--ckpt_path={tmp_path / 'first'}") == 0
     assert f"starting from {tmp_path / 'first' / 'checkpoints' / 'ckpt-3'}" in capsys.readouterr().out
-    one, other = toy.weights(tmp_path / "first"), toy.weights(tmp_path / "run")
-    assert not [name for name in toy.differing(one, other) if name.startswith("discriminator") and "dense" in name]
+    one, other = testing.weights(tmp_path / "first"), testing.weights(tmp_path / "run")
+    assert not [name for name in testing.differing(one, other) if name.startswith("discriminator") and "dense" in name]
 
     for words, flags in (
         ("of another model", ["--train_steps=1"]),

@@ -1,11 +1,9 @@
-"""A data set small enough to train on in a test, and what a run leaves behind, read back."""
+"""A data set small enough to train on in a test, and the lines of a run's log, read back."""
 
-import json
 import re
 
 import data
 import numpy as np
-import tensorflow as tf
 
 LOG_LINE = re.compile(
     r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}\]  \[(?P<kind>train|val  ) step (?P<step>\d+)\] "
@@ -33,21 +31,3 @@ def log_lines(text):
     """The page's log lines in a text: [{"kind": "train", "step": 10, "d_loss": ...}, ...]."""
     found = [match.groupdict() for match in map(LOG_LINE.fullmatch, text.splitlines()) if match]
     return [{name: value.strip() if name == "kind" else float(value) for name, value in line.items()} for line in found]
-
-
-def weights(folder, step=None):
-    """All tensors of a run's newest checkpoint, or of that of a step, by name."""
-    prefix = folder / "checkpoints" / f"ckpt-{step}" if step else tf.train.latest_checkpoint(folder / "checkpoints")
-    reader = tf.train.load_checkpoint(str(prefix))
-    names = [name for name in reader.get_variable_to_shape_map() if name.endswith("VARIABLE_VALUE")]
-    return {name: reader.get_tensor(name) for name in names}
-
-
-def differing(one, other):
-    """Names of the tensors that are not the same bit for bit; both hold the same names."""
-    assert set(one) == set(other) and one
-    return [name for name in one if one[name].tobytes() != other[name].tobytes()]
-
-
-def json_lines(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]

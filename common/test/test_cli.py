@@ -117,3 +117,22 @@ def test_call_passes_arguments_on_and_other_errors_through():
         cli.call(lambda: 1 / 0)
     with pytest.raises(SystemExit):  # a run that a signal stopped has its status already
         cli.call(exit, 143)
+
+
+def test_a_new_file_is_new(tmp_path):
+    made = [cli.new_file(tmp_path / "new" / "result.tar.gz") for _ in range(3)]
+    assert [path.name for path in made] == ["result.tar.gz", "result.tar-2.gz", "result.tar-3.gz"]
+    made[0].write_text("mine")
+    assert cli.new_file(str(made[0])).name == "result.tar-4.gz" and made[0].read_text() == "mine"
+    with pytest.raises(cli.UserError, match="--output_path: .* cannot be written"):
+        cli.new_file(made[0] / "below" / "file")
+
+
+def test_a_new_folder_is_new(tmp_path, monkeypatch):
+    made = [cli.new_folder(tmp_path / "new" / "of.mine") for _ in range(2)]
+    assert [path.name for path in made] == ["of.mine", "of.mine-2"] and all(path.is_dir() for path in made)
+    monkeypatch.chdir(made[0])
+    assert cli.new_folder(".") == tmp_path / "new" / "of.mine-3"
+    (tmp_path / "file").touch()
+    with pytest.raises(cli.UserError, match="--output_path: .* cannot be written"):
+        cli.new_folder(tmp_path / "file" / "below")

@@ -60,6 +60,14 @@ def test_flags_become_the_config():
     assert config == SessionConfig("cpu", "force_fp16", True, True, "5", True, True, "b", "f", "c", True, "o/dumps")
 
 
+def test_flags_without_training():
+    parser = argparse.ArgumentParser()
+    session.add_device_flags(parser)
+    assert session.device_config(parser.parse_args([])) == SessionConfig()
+    config = session.device_config(parser.parse_args(["--device=cpu", "--precision_mode=force_fp32"]))
+    assert config == SessionConfig("cpu", "force_fp32")
+
+
 def test_without_an_accelerator_auto_is_the_cpu(monkeypatch):
     monkeypatch.setattr(npu, "available", lambda: False)
     opened = open_session(SessionConfig(precision_mode="force_fp32"))
