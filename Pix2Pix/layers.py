@@ -1,0 +1,58 @@
+"""What the U-Net needs beyond Keras' own layers: batch normalisation that works on one picture, dropout by seed."""
+
+import _path  # noqa: F401  (finds ../common)
+import tensorflow as tf
+from tensorflow import keras
+
+from common.layers import Float32Weights
+
+
+class BatchNorm(Float32Weights):
+    """Batch normalisation (Ioffe and Szegedy, 2015) that keeps no moving statistics, as the paper tests.
+
+    In training the statistics are the batch's. Otherwise they are each picture's own, so what comes out for a picture
+    does not depend on the pictures beside it; for one picture the two are the same (instance normalisation).
+    gamma starts as N(1, 0.02).
+    """
+
+    def __init__(self, epsilon: float = 1e-5, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.epsilon = epsilon
+
+    def build(self, shape) -> None:
+        size = (shape[-1],)
+        self.gamma = self.add_weight(name="gamma", shape=size, initializer=keras.initializers.RandomNormal(1.0, 0.02))
+        self.beta = self.add_weight(name="beta", shape=size, initializer="zeros")
+
+    def call(self, x, training=False):
+        if training:  # the fused kernel: Keras 3's layer makes several passes over memory
+            none = tf.constant([], tf.float32)
+            gamma, beta = tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
+            return tf.raw_ops.FusedBatchNormV3(
+                x=x, scale=gamma, offset=beta, mean=none, variance=none, epsilon=self.epsilon, is_training=True
+            ).y
+        x32 = tf.cast(x, tf.float32)
+        mean, variance = tf.nn.moments(x32, [1, 2], keepdims=True)
+        return tf.cast(tf.nn.batch_normalization(x32, mean, variance, self.beta, self.gamma, self.epsilon), x.dtype)
+
+
+class SeededDropout(keras.layers.Layer):
+    """Dropout (Srivastava et al., 2014) of half the values in training, a function of a seed.
+
+    Called on [values, seed int32 [2]]. What is dropped depends on the seed alone, so a run that was killed drops
+    the same values when it continues.
+
+    Args:
+        number: tells the layers of one network apart.
+    """
+
+    def __init__(self, number: int, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.number = number
+
+    def call(self, inputs, training=False):
+        x, seed = inputs
+        if not training:
+            return x
+        kept = tf.random.stateless_uniform(tf.shape(x), seed * 16 + [self.number, 0]) < 0.5
+        return tf.where(kept, x * 2, tf.zeros_like(x))

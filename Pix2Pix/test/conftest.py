@@ -1,0 +1,73 @@
+"""The tests import the model's modules flat, as the modules import each other, and `common` from the repository."""
+
+import os
+import re
+import sys
+from argparse import Namespace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+MODEL = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(MODEL), str(MODEL.parent)]
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # warnings and errors of TensorFlow only
+
+TINY = ["--ngf=2", "--ndf=2", "--precision_mode=force_fp32", "--load_size=260"]  # of train.py
+LOG_LINE = re.compile(
+    r"Epoch: \[(?P<epoch>[ \d]\d)\] \[(?P<number>[ \d]{3}\d)/(?P<of>[ \d]{3}\d)\] time: \d+\.\d{4}, "
+    r"d_loss: (?P<d_loss>\d+\.\d{8}), g_loss: (?P<g_loss>\d+\.\d{8})"
+)
+
+
+def write_run(folder: Path, **options) -> SimpleNamespace:
+    """A run's folder with the checkpoint of a small generator with random weights: `.folder`, `.options`."""
+    import tensorflow as tf
+    from model import build_generator
+
+    from common.checkpoint import Record
+    from common.optimizer import named_variables
+
+    default = {"input_nc": 3, "output_nc": 3, "ngf": 4, "ndf": 4, "fine_size": 256, "which_direction": "BtoA"}
+    default.update(data_path="nowhere", seed=0, skip_bad_files=False)
+    options = {**default, **options}
+    tf.random.set_seed(1)
+    generator = build_generator(256, 256, options["input_nc"], options["output_nc"], options["ngf"])
+    variables = named_variables(generator)
+    variables["decoder_8.0"].assign(variables["decoder_8.0"] * 20)  # for pictures with contrast
+    record = Record(about={"network": "Pix2Pix"}, options=options, step=7, seconds=1.0)
+    prefix = str(folder / "checkpoints" / "ckpt-7")
+    tf.train.Checkpoint(record=record, generator=variables).write(prefix)
+    return SimpleNamespace(folder=folder, options=Namespace(**options))
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory):
+    """A run of colour pictures, its generator's first layer of 4 channels."""
+    return write_run(tmp_path_factory.mktemp("tiny") / "run")
+
+
+def write_pairs(folder: Path, train: int, val: int) -> Path:
+    """Noisy pairs in colour, 0.png, 1.png, ... of 128 x 64, in train/ and val/. Returns the folder."""
+    import numpy as np
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for split, count in (("train", train), ("val", val)):
+        (folder / split).mkdir(parents=True)
+        for number in range(count):
+            patches = rng.integers(0, 256, (8, 16, 3)).astype(np.uint8)
+            Image.fromarray(patches.repeat(8, 0).repeat(8, 1)).save(folder / split / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pair_set(tmp_path_factory):
+    """Six pairs to train on and two to measure on."""
+    return write_pairs(tmp_path_factory.mktemp("pairs") / "set", train=6, val=2)
+
+
+def log_lines(text: str) -> list:
+    """The page's log lines in a text: [{"epoch": 0, "number": 1, "of": 6, "d_loss": ..., "g_loss": ...}, ...]."""
+    found = [match.groupdict() for match in map(LOG_LINE.fullmatch, text.splitlines()) if match]
+    return [{name: float(value) for name, value in line.items()} for line in found]

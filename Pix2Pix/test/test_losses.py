@@ -1,0 +1,49 @@
+"""Each term against numbers worked out by hand."""
+
+import math
+
+import losses
+import numpy as np
+import pytest
+import tensorflow as tf
+
+THREE = math.log(3.0)  # the logit of a patch that is real with probability 3/4
+
+
+def patches(*logits):
+    return tf.reshape(tf.constant(logits, tf.float32), [1, -1, 1, 1])
+
+
+def close(value, expected):
+    assert value.shape == () and value.dtype == tf.float32
+    assert float(value) == pytest.approx(expected, rel=1e-6)
+
+
+def test_discriminator():
+    close(losses.discriminator(patches(0.0), patches(0.0)), 2 * math.log(2))
+    close(losses.discriminator(patches(THREE), patches(-THREE)), 2 * math.log(4 / 3))
+    close(losses.discriminator(patches(THREE, 0.0), patches(THREE)), (math.log(4 / 3) + math.log(2)) / 2 + math.log(4))
+
+
+def test_adversarial():
+    close(losses.adversarial(patches(THREE, -THREE)), (math.log(4 / 3) + math.log(4)) / 2)
+
+
+def test_l1():
+    target, output = tf.constant([[1.0, -1.0], [0.0, 0.5]]), tf.constant([[-1.0, -1.0], [0.25, 0.25]])
+    close(losses.l1(target, output), (2 + 0 + 0.25 + 0.25) / 4)
+
+
+def test_a_fake_that_is_seen_through_still_teaches_the_generator():
+    """Where log(1 - D) is flat: section 3.3's reason. Each of two patches moves by half."""
+    logits = patches(-30.0, -30.0)
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        loss = losses.adversarial(logits)
+    np.testing.assert_allclose(tf.reshape(tape.gradient(loss, logits), [-1]), [-0.5, -0.5], rtol=1e-6)
+
+
+def test_sure_and_half_precision_logits():
+    sure = tf.constant([[[[6e4]]]], tf.float16)
+    close(losses.discriminator(-sure, sure), 2 * 6e4)
+    close(losses.l1(tf.constant([1.0]), tf.constant([0.5], tf.float16)), 0.5)

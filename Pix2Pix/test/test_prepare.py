@@ -1,0 +1,230 @@
+"""prepare.py: pairs with the halves where they belong, a split that stays, and every refusal with its words."""
+
+import numpy as np
+import prepare
+import pytest
+from data import read_pair
+from PIL import Image
+
+RED, BLUE = (200, 30, 40), (20, 40, 210)
+
+
+def call(capsys, *argv):
+    """The exit status, and what was said on stdout and stderr."""
+    try:
+        status = prepare.main([str(word) for word in argv])
+    except SystemExit as error:
+        status = error.code
+    told = capsys.readouterr()
+    return status, told.out, told.err
+
+
+def plain(path, colour=RED, size=(24, 16), mode="RGB"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, colour).save(path)
+    return path
+
+
+@pytest.fixture
+def two(tmp_path):
+    """Folders a (red, PNG) and b (blue, BMP) with ten pictures each."""
+    for number in range(10):
+        plain(tmp_path / "a" / f"{number}.png")
+        plain(tmp_path / "b" / f"{number}.bmp", BLUE, (40, 40))
+    return tmp_path
+
+
+def written(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def test_two_folders_become_pairs(capsys, two):
+    out = two / "new set"
+    status, said, _ = call(capsys, "--a", two / "a", "--b", two / "b", "--output_path", out, "--size=32", "--val=0.2")
+    assert status == 0
+    assert f"[Info] {out}: 8 pairs in train/, 2 pairs in val/\n" in said
+    assert f"train.py '--data_path={out}' --which_direction=BtoA\n" in said
+    files = written(out)
+    assert sorted(int(name[name.index("/") + 1 : -4]) for name in files) == list(range(10))
+    for name in files:
+        left, right = read_pair(out / name, 3, 3, "AtoB")
+        assert left.shape == right.shape == (32, 32, 3)
+        assert (left == RED).all() and (right == BLUE).all()
+
+
+def test_the_split_is_drawn_by_the_seed_from_good_files(capsys, two):
+    def val(name, *flags):
+        argv = ["--a", two / "a", "--b", two / "b", "--output_path", two / name, "--size=8", *flags]
+        assert call(capsys, *argv)[0] == 0
+        return [file for file in written(two / name) if file.startswith("val/")]
+
+    first = val("one", "--val=0.3")
+    assert len(first) == 3 and first == val("same", "--val=0.3") != val("seed", "--val=0.3", "--seed=1")
+    assert val("none", "--val=0") == [] and not (two / "none" / "val").exists()
+    assert len(val("least", "--val=0.01")) == 1
+    for number in range(8):
+        (two / "a" / f"{number}.png").write_bytes(b"no picture")
+    assert len(val("bad", "--val=0.9", "--skip_bad_files")) == 1  # of two pairs that are left
+
+
+@pytest.mark.parametrize("direction", ["BtoA", "AtoB"])
+def test_what_is_made_is_the_input_of_the_direction(capsys, tmp_path, direction):
+    plain(tmp_path / "in" / "one.jpg", RED, (50, 40))
+    argv = ["--pictures", tmp_path / "in", "--make=grey", "--output_path", tmp_path / "out", "--size=16"]
+    status, said, _ = call(capsys, *argv, f"--which_direction={direction}")
+    assert status == 0 and f"--which_direction={direction}\n" in said
+    source, target = read_pair(tmp_path / "out" / "train" / "one.png", 1, 3, direction)  # one channel: it is grey
+    assert np.abs(target.astype(int) - RED).max() <= 3
+    assert np.abs(source.astype(int) - round(0.299 * 200 + 0.587 * 30 + 0.114 * 40)).max() <= 3
+
+
+def test_edges_run_where_brightness_changes():
+    pixels = np.zeros((32, 32, 3), np.uint8)
+    pixels[:, 16:] = 255
+    edges = np.asarray(prepare.make(Image.fromarray(pixels), "edges", sigma=1.0))
+    assert set(np.unique(edges)) == {0, 255} and edges.shape == (32, 32, 3)
+    rows, columns, _ = np.nonzero(edges == 0)
+    assert set(columns.tolist()) <= {15, 16} and len(set(rows.tolist())) > 25
+    flat = np.asarray(prepare.make(Image.new("RGB", (32, 32), RED), "edges", sigma=0.0))
+    assert (flat == 255).all()
+
+
+def test_downscaling_loses_detail_and_keeps_size_and_brightness():
+    board = np.indices((32, 32)).sum(axis=0) % 2 * 200
+    small = np.asarray(prepare.make(Image.fromarray(board.astype(np.uint8)), "downscale", factor=4))
+    assert small.shape == (32, 32)
+    assert np.abs(small.astype(int) - 100).max() <= 12  # a fine chessboard is grey from afar
+
+
+def test_crop_cuts_and_the_default_squeezes():
+    strip = Image.new("RGB", (30, 10), RED)
+    strip.paste(BLUE, (10, 0, 20, 10))
+    cropped = np.asarray(prepare.fit(strip, 20, True, 3)).astype(int)
+    assert np.abs(cropped - BLUE)[:, 4:-4].max() <= 3  # but for the rim, to which bicubic weights reach from beyond
+    squeezed = np.asarray(prepare.fit(strip, 9, False, 3)).astype(int)
+    assert np.abs(squeezed[:, 4] - BLUE).max() <= 12 and np.abs(squeezed[:, [0, 8]] - RED).max() <= 12
+
+
+def test_channels():
+    glass = Image.new("RGBA", (8, 8), (200, 0, 0, 0))
+    assert (np.asarray(prepare.fit(glass, 8, False, 3)) == 255).all()  # on white paper
+    assert np.asarray(prepare.fit(glass, 8, False, 1)).tolist() == [[255] * 8] * 8
+    assert np.asarray(prepare.fit(glass, 8, False, 4))[..., 3].max() == 0
+    assert np.asarray(prepare.fit(Image.new("L", (8, 8), 7), 8, False, 4))[0, 0].tolist() == [7, 7, 7, 255]
+    half = Image.new("RGBA", (16, 16), (200, 100, 0, 128))
+    for what in ("grey", "downscale"):
+        assert (np.asarray(prepare.make(half, what))[..., 3] == 128).all()
+
+
+@pytest.mark.parametrize(
+    "channels, flags", [(1, " --input_nc=1 --output_nc=1"), (3, ""), (4, " --input_nc=4 --output_nc=4")]
+)
+def test_a_set_of_each_channel_count_can_be_read_and_is_valid(capsys, tmp_path, channels, flags):
+    plain(tmp_path / "in" / "1.png", (200, 30, 40, 90), mode="RGBA")
+    plain(tmp_path / "in" / "2.png", RED)
+    argv = ["--pictures", tmp_path / "in", "--make=edges", "--output_path", tmp_path / "out", "--size=512"]
+    status, said, _ = call(capsys, *argv, f"--channels={channels}")
+    assert status == 0 and said.endswith(f"--which_direction=BtoA{flags} --fine_size=512\n")
+    status, said, _ = call(capsys, "--validate", tmp_path / "out", f"--channels={channels}")
+    assert status == 0
+    assert said.count("1 pictures, 1 good\n") == 2
+    assert f"1024 x 512, {channels} channels: 1\n" in said and "all 2 pairs can be trained on" in said
+
+
+def test_bad_files_are_all_named_and_nothing_is_written(capsys, two):
+    broken = two / "a" / "3.png"
+    broken.write_bytes(broken.read_bytes()[:50])
+    (two / "b" / "5.bmp").write_text("no picture")
+    argv = ["--a", two / "a", "--b", two / "b", "--output_path", two / "out", "--size=8"]
+    status, _, error = call(capsys, *argv)
+    assert status == 2
+    assert "[Error] nothing was written, for what follows; mend it or give --skip_bad_files\n" in error
+    assert f"  {broken}: is no picture" in error and f"  {two / 'b' / '5.bmp'}: is no picture" in error
+    assert written(two / "out") == [] and list((two / "out").iterdir()) == []
+    status, said, error = call(capsys, *argv, "--skip_bad_files")
+    assert status == 0 and "[Warning] 2 files were left out:\n" in error and str(broken) in error
+    assert len(written(two / "out")) == 8
+
+
+def test_names_without_a_fellow(capsys, two):
+    for number in range(30):
+        plain(two / "b" / f"alone{number:02}.png")
+    argv = ["--a", two / "a", "--b", two / "b", "--output_path", two / "out", "--size=8"]
+    status, _, error = call(capsys, *argv)
+    assert status == 2 and not (two / "out").exists()
+    assert f"  {two / 'b' / 'alone19.png'}: no picture of that name in {two / 'a'}\n  ... and 10 more\n" in error
+    assert "alone20" not in error
+    status, said, error = call(capsys, *argv, "--skip_bad_files")
+    assert status == 0 and "[Warning] 30 files were left out" in error and "9 pairs in train/, 1 pairs in val/" in said
+
+
+def test_refusals(capsys, two):
+    ab = ["--a", two / "a", "--b", two / "b"]
+    new = ["--output_path", two / "new"]
+    (two / "empty").mkdir()
+    plain(two / "other" / "x.png")
+    plain(two / "twice" / "x.png")
+    plain(two / "twice" / "x.jpg")
+    (two / "broken").mkdir()
+    (two / "broken" / "x.png").write_text("no picture")
+    for argv, words in [
+        (["--a", two / "a", *new], "--a and --b go together"),
+        (["--pictures", two / "a", *new], "--pictures and --make go together"),
+        ([*ab, "--validate", two / "a"], "give --a DIR --b DIR, or --pictures DIR --make WHAT, or --validate DIR"),
+        (new, "give --a DIR --b DIR, or --pictures DIR --make WHAT, or --validate DIR"),
+        (ab, "--output_path DIR is missing"),
+        ([*ab, *new, "--format=jpg", "--channels=4"], "--format=jpg has no alpha channel"),
+        ([*ab, *new, "--val=1"], "'1' is not a number, at least 0, at most 0.9"),
+        ([*ab, "--output_path", two / "a"], f"{two / 'a'} is not an empty folder"),
+        (["--a", two / "no", "--b", two / "b", *new], f"--a {two / 'no'}: there is no such folder"),
+        (["--a", two / "a", "--b", two / "empty", *new], f"--b {two / 'empty'}: the folder holds no picture"),
+        (["--a", two / "a", "--b", two / "a", *new], "--a and --b are one folder"),
+        (["--a", two / "a", "--b", two / "other", *new], "have no name in common"),
+        (["--pictures", two / "twice", "--make=grey", *new], "x.jpg and x.png share a name"),
+        (["--pictures", two / "broken", "--make=grey", "--skip_bad_files", *new], "no pair is left\n"),
+        (["--validate", two / "a"], "no pictures in train/"),
+    ]:
+        status, _, error = call(capsys, *argv)
+        assert status == 2 and error.startswith("[Error] ") and words in error, error
+    assert len(list((two / "a").iterdir())) == 10
+
+
+def test_jpeg_keeps_the_colours_of_thin_lines(capsys, tmp_path):
+    stripes = np.zeros((16, 16, 3), np.uint8)
+    stripes[:, ::2], stripes[:, 1::2] = RED, BLUE
+    (tmp_path / "in").mkdir()
+    Image.fromarray(stripes).save(tmp_path / "in" / "1.png")
+    argv = [
+        "--pictures",
+        tmp_path / "in",
+        "--make=grey",
+        "--output_path",
+        tmp_path / "out",
+        "--size=16",
+        "--format=jpg",
+    ]
+    assert call(capsys, *argv)[0] == 0
+    left, _ = read_pair(tmp_path / "out" / "train" / "1.jpg", 3, 3, "AtoB")
+    assert np.abs(left.astype(int) - stripes).mean() < 8  # with 4:2:0 the stripes' colours would run together
+
+
+def test_validate_names_every_bad_file(capsys, tmp_path):
+    good = plain(tmp_path / "train" / "good.png", size=(32, 16))
+    bad = {
+        plain(tmp_path / "train" / "half.png", size=(16, 16)): "one half only",
+        plain(tmp_path / "train" / "odd.png", size=(33, 16)): "33 pixels wide",
+        plain(tmp_path / "val" / "glass.png", (1, 2, 3, 4), (32, 16), "RGBA"): "is transparent in places",
+        plain(tmp_path / "val" / "cut.png", size=(32, 16)): "is no picture that can be decoded",
+    }
+    (tmp_path / "val" / "cut.png").write_bytes((tmp_path / "val" / "cut.png").read_bytes()[:45])
+    for number in range(30):
+        bad[plain(tmp_path / "test" / f"{number}.png", size=(16, 16))] = "one half only"
+    status, said, error = call(capsys, "--validate", tmp_path)
+    assert status == 2
+    assert error.startswith("[Error] 34 of 35 pictures are bad:\n")
+    lines = error.splitlines()[1:]
+    assert len(lines) == 34 and str(good) not in error
+    for path, reason in bad.items():
+        assert any(line.startswith(f"  {path}: ") and reason in line for line in lines), path
+    assert f"{tmp_path / 'train'}: 3 pictures, 1 good\n" in said and "32 x 16, 3 channels: 1\n" in said
+    assert f"{tmp_path / 'val'}: 2 pictures, 0 good\n" in said

@@ -1,0 +1,446 @@
+"""Training: flags and their refusals, what a step does, and what a run leaves behind."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import losses
+import main
+import numpy as np
+import pytest
+import tensorflow as tf
+import train
+from conftest import TINY, log_lines, write_pairs
+from PIL import Image
+
+from common import testing
+from common.loss_scale import ExponentialUpdateLossScale, FixedLossScale
+from common.optimizer import named_variables
+from common.session import Session, SessionConfig
+
+
+@pytest.fixture(scope="module", autouse=True)
+def op_by_op():
+    """Tracing a step takes longer than doing a few."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Session, "compile", lambda self, step: step)
+        yield
+
+
+@pytest.fixture
+def start(pair_set, tmp_path):
+    """Runs train.py's main on the small set and returns its exit status."""
+
+    def run(*flags, output=tmp_path / "run", evaluate=False):
+        tiny = [f"--data_path={pair_set}", f"--output_path={output}", f"--evaluate={evaluate}", *TINY]
+        return train.main([*tiny, *flags])
+
+    return run
+
+
+@pytest.fixture
+def prepare(pair_set, tmp_path):
+    """What train.prepare makes of flags."""
+
+    def call(*flags):
+        tiny = [f"--data_path={pair_set}", f"--output_path={tmp_path / 'run'}", "--train_steps=10", *TINY]
+        args = train.parse_args([*tiny, *flags])
+        return args, train.prepare(args)
+
+    return call
+
+
+# Flags.
+
+
+FLAGS = {  # as the page and its code have them: the option, what the flag makes of it, and its default
+    "--precision_mode=force_fp16": ("precision_mode", "force_fp16", "allow_mix_precision"),
+    "--autotune=True": ("autotune", True, False),
+    "--batch_size=4": ("batch_size", 4, 1),
+    "--learning_rate=0.001": ("learning_rate", 0.001, 0.0002),
+    "--lr=0.001": ("learning_rate", 0.001, 0.0002),
+    "--phase=test": ("phase", "test", "train"),
+    "--epoch=3": ("train_epochs", 3, 200),
+    "--train_epochs=3": ("train_epochs", 3, 200),
+    "--train_size=100000000.0": ("train_size", 1e8, 1e8),
+    "--load_size=300": ("load_size", 300, 286),
+    "--fine_size=512": ("load_size", 572, 286),
+    "--ngf=8": ("ngf", 8, 64),
+    "--ndf=8": ("ndf", 8, 64),
+    "--input_nc=1": ("input_nc", 1, 3),
+    "--output_nc=4": ("output_nc", 4, 3),
+    "--niter=200": ("niter", 200, 100),
+    "--beta1=0.9": ("beta1", 0.9, 0.5),
+    "--flip=False": ("flip", False, True),
+    "--which_direction=AtoB": ("which_direction", "AtoB", "BtoA"),
+    "--save_epoch_freq=5": ("save_epoch_freq", 5, 50),
+    "--save_latest_freq=50": ("save_latest_freq", 50, 500),
+    "--print_freq=7": ("print_freq", 7, 50),
+    "--continue_train=False": ("continue_train", False, None),
+    "--continue_train": ("continue_train", True, None),
+    "--serial_batches=1": ("serial_batches", True, False),
+    "--checkpoint_dir=c": ("checkpoint_dir", "c", None),
+    "--sample_dir=s": ("sample_dir", "s", None),
+    "--test_dir=t": ("test_dir", "t", None),
+    "--L1_lambda=10": ("L1_lambda", 10.0, 100.0),
+    "--blacklist_path=b.json": ("blacklist_path", "b.json", None),
+    "--over_dump=True": ("over_dump", True, False),
+    "--data_dump_flag=yes": ("data_dump_flag", True, False),
+    "--data_dump_step=0|5": ("data_dump_step", "0|5", "10"),
+    "--profiling": ("profiling", True, False),
+    "--skip_bad_files": ("skip_bad_files", True, False),
+    "--seed=5": ("seed", 5, 0),
+}
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+def test_flags(flag, tmp_path):
+    name, value, default = FLAGS[flag]
+    assert vars(train.parse_args([f"--data_path={tmp_path}"]))[name] == default
+    args = vars(train.parse_args([f"--data_path={tmp_path}", flag]))
+    assert args[name] == value and type(args[name]) is type(value)
+
+
+REFUSALS = {
+    "--fine_size 300: the U-Net halves a side eight times, so give a multiple of 256": ["--fine_size=300"],
+    "--load_size 255: --fine_size 256 is cropped from it": ["--load_size=255"],
+    "--which_direction: invalid choice: 'AtoC'": ["--which_direction=AtoC"],
+    "--flip: 'maybe' is neither True nor False": ["--flip=maybe"],
+    "unknown flag --L1_lamda; the nearest known one is --L1_lambda": ["--L1_lamda=3"],
+    "--input_nc: invalid choice: 2": ["--input_nc=2"],
+    "--data_path: there is no folder /nowhere": ["--data_path=/nowhere"],
+    "--phase: invalid choice: 'val'": ["--phase=val"],
+    "--batch_size: '0' is not a whole number, at least 1": ["--batch_size=0"],
+    "--learning_rate/--lr: 'nan'": ["--lr=nan"],
+    "--beta1: '1' is not a number": ["--beta1=1"],
+    "--seed: '-1'": ["--seed=-1"],
+}
+
+
+@pytest.mark.parametrize("words", REFUSALS)
+def test_flags_refused(words, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main.main(["--data_path=.", *REFUSALS[words]])
+    told = capsys.readouterr().err
+    assert caught.value.code == 2 and words in told and len(told.splitlines()) <= 2
+
+
+def bad_set(folder, name, size):
+    write_pairs(folder, train=3, val=1)
+    Image.fromarray(np.zeros(size, np.uint8)).save(folder / "train" / name)
+    return f"--data_path={folder}"
+
+
+DATA_REFUSALS = {
+    "train/1.png: is no picture that can be decoded": lambda folder: (
+        (Path(bad_set(folder, "1.png", (64, 128, 3))[12:]) / "train" / "1.png").write_bytes(b"\x89PNG\r\n"),
+        f"--data_path={folder}",
+    ),
+    "train/1.png: is 64 x 64, one half only": lambda folder: [bad_set(folder, "1.png", (64, 64, 3))],
+    "train/1.png: is 129 pixels wide": lambda folder: [bad_set(folder, "1.png", (64, 129, 3))],
+    "no pictures in train/": lambda folder: [f"--data_path={folder}"],
+    "0.png: has no alpha channel, which --input_nc=4 asks for": lambda folder: ["--input_nc=4"],
+    "0.png: is in colour, but --output_nc=1 asks for grey": lambda folder: ["--output_nc=1"],
+    "--batch_size: a batch of 7 is larger than the data (6 pairs)": lambda folder: ["--batch_size=7"],
+    "no checkpoint in /nowhere": lambda folder: ["--ckpt_path=/nowhere"],
+    "no checkpoint in": lambda folder: ["--phase=test"],
+}
+
+
+@pytest.mark.parametrize("words", DATA_REFUSALS)
+def test_data_refused(words, start, tmp_path, capsys):
+    flags = [flag for flag in DATA_REFUSALS[words](tmp_path / "set") if isinstance(flag, str)]
+    (tmp_path / "set").mkdir(exist_ok=True)
+    assert start("--train_steps=1", *flags) == 2
+    told = capsys.readouterr().err
+    assert words in told and len(told.splitlines()) <= 2 and "Traceback" not in told
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
+# Steps.
+
+
+def weights_of(parts, network):
+    return {name: variable.numpy() for name, variable in parts.state[network].items()}
+
+
+def test_a_step(prepare):
+    """Its values are those of the losses, and both networks move, the discriminator by half its loss."""
+    args, parts = prepare("--L1_lambda=7")
+    source, target = batch = next(parts.batches(0))
+    before = {network: weights_of(parts, network) for network in ("generator", "discriminator")}
+    seed = tf.constant([args.seed, 5])
+    fake = parts.generator([source, seed], training=True)
+    values = {name: float(value) for name, value in parts.update(batch, 5).items()}
+    assert values["g_l1"] == pytest.approx(float(losses.l1(target, fake)), rel=1e-4)
+    assert values["g_loss"] == pytest.approx(values["g_adversarial"] + 7 * values["g_l1"], rel=1e-5)
+    assert 1 < values["d_loss"] < 2
+    for network, old in before.items():
+        new = weights_of(parts, network)
+        still = [name for name in old if np.array_equal(old[name], new[name])]
+        assert still == [], network
+
+
+@pytest.mark.parametrize("network, other", [("discriminator", "generator"), ("generator", "discriminator")])
+def test_steps_lower_the_loss(prepare, network, other):
+    """Of either network, the other one held fast."""
+    args, parts = prepare("--lr=0.002")
+    held = f"{other[0]}_optimizer"
+    batch, values = next(parts.batches(0)), []
+    before = parts.state[other]
+    start = {name: variable.numpy() for name, variable in before.items()}
+    for _ in range(10):
+        values.append(float(parts.update(batch, 0)[f"{network[0]}_loss"]))
+        for name, variable in before.items():
+            variable.assign(start[name])
+        for moments in (parts.state[held]["adam"]["m"], parts.state[held]["adam"]["v"]):
+            for variable in moments.values():
+                variable.assign(tf.zeros_like(variable))
+    assert values[-1] < 0.97 * values[0], values
+
+
+def test_whose_gradients_are_applied(prepare):
+    """Adam's first moment after one step is (1 - beta1) times the gradient: of half the discriminator's loss, then of
+    the generator's loss by the discriminator just updated."""
+    args, parts = prepare("--beta1=0.75", "--lr=0.01", "--L1_lambda=2")
+    source, target = batch = next(parts.batches(0))
+    generator, discriminator = train.build_generator(256, 256, ngf=2), train.build_discriminator(256, 256, ndf=2)
+
+    def copy(network):
+        for name, variable in named_variables(network).items():
+            variable.assign(parts.state[network.name][name])
+
+    def applied(network, tape, loss):
+        variables = named_variables(network)
+        moments = parts.state[f"{network.name[0]}_optimizer"]["adam"]["m"]
+        for name, gradient in zip(variables, tape.gradient(loss, list(variables.values()))):
+            np.testing.assert_allclose(
+                moments[name], 0.25 * gradient, rtol=1e-2, atol=1e-2 * np.abs(moments[name]).max()
+            )
+
+    copy(generator), copy(discriminator)
+    values = parts.update(batch, 0)
+    with tf.GradientTape(persistent=True) as tape:
+        fake = generator([source, tf.constant([args.seed, 0])], training=True)
+        real, drawn = (discriminator([source, picture], training=True) for picture in (target, fake))
+        d_loss = 0.5 * losses.discriminator(real, drawn)
+    assert float(values["d_loss"]) == pytest.approx(2 * float(d_loss), rel=1e-5)
+    applied(discriminator, tape, d_loss)
+    copy(discriminator)
+    with tape:
+        adversarial = losses.adversarial(discriminator([source, fake], training=True))
+        g_loss = adversarial + 2 * losses.l1(target, fake)
+    assert float(values["g_adversarial"]) == pytest.approx(float(adversarial), rel=1e-4)
+    applied(generator, tape, g_loss)
+
+
+def test_learning_rate():
+    """Constant for niter of 8 epochs of 5 steps, then in a line to 0 with the last step."""
+
+    def rates(niter, *updates):
+        rate = train.learning_rate(SimpleNamespace(learning_rate=0.2, niter=niter), 5, 40)
+        return [float(rate(tf.constant(n, tf.int64))) for n in updates] if callable(rate) else rate
+
+    assert rates(4, 0, 19, 20, 25, 30, 39, 40, 50) == pytest.approx([0.2, 0.2, 0.2, 0.15, 0.1, 0.01, 0, 0])
+    assert rates(7, 34, 35, 36) == pytest.approx([0.2, 0.2, 0.16])
+    assert rates(8) == rates(200) == 0.2
+
+
+def test_sizes_of_a_run(prepare, capsys):
+    """An epoch's and the run's steps, and which pairs are used."""
+    args, parts = prepare("--train_epochs=3", "--batch_size=2", "--train_size=5.0")
+    assert (parts.steps_per_epoch, parts.total_steps, len(parts.pairs)) == (2, 6, 5)
+    assert [path.name for path in parts.pairs.files] == [f"{n}.png" for n in range(5)]
+    assert "5 pairs to train on, BtoA" in capsys.readouterr().out
+    source, target = next(parts.batches(0))
+    assert source.shape == target.shape == (2, 256, 256, 3)
+
+
+@pytest.mark.parametrize("precision, scaled", [("mixed_float16", True), ("mixed_bfloat16", False), ("float32", False)])
+def test_loss_scale(prepare, monkeypatch, tmp_path, precision, scaled):
+    """The page's dynamic scale, one for each optimizer, where gradients pass through float16."""
+    made = []
+
+    def optimizer(self, *args, **kwargs):
+        made.append(original(self, *args, **kwargs))
+        return made[-1]
+
+    original = Session.optimizer
+    opened = Session(SessionConfig(dump_path=str(tmp_path)), "gpu", precision)
+    monkeypatch.setattr(Session, "optimizer", optimizer)
+    monkeypatch.setattr(train, "open_session", lambda config: opened)
+    args, parts = prepare()
+    assert len(made) == 2 and made[0].loss_scale is not made[1].loss_scale
+    for one, name in zip(made, ("d_optimizer", "g_optimizer")):
+        assert isinstance(one.loss_scale, ExponentialUpdateLossScale if scaled else FixedLossScale)
+        assert set(parts.state[name]["loss_scale"]) == (
+            {"scale", "good_steps", "bad_steps", "skipped"} if scaled else set()
+        )
+        if scaled:
+            moves = one.loss_scale
+            assert float(moves.scale) == 2.0**32
+            assert (moves.incr_every_n_steps, moves.decr_every_n_nan_or_inf) == (1000, 2)
+            assert (moves.incr_ratio, moves.decr_ratio) == (2, 0.8)
+
+
+# Whole runs.
+
+
+@pytest.fixture(scope="module")
+def finished(pair_set, tmp_path_factory):
+    """A run of two epochs of six steps, evaluated; main.py called from another folder. The folder and what it said."""
+    folder = tmp_path_factory.mktemp("finished")
+    flags = ["--phase=train", "--data_path=pairs", "--output_path=the run", "--train_epochs=2", "--print_freq=4", *TINY]
+    flags += ["--save_latest_freq=5", "--save_epoch_freq=1", "--seed=5", "--niter=1"]
+    (folder / "pairs").symlink_to(pair_set)
+    done = subprocess.run([sys.executable, main.__file__, *flags], cwd=str(folder), capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    return folder / "the run", done.stdout.decode()
+
+
+def test_what_a_run_leaves(finished):
+    run, output = finished
+    result = json.loads((run / "result.json").read_text())
+    expected = {"network": "Pix2Pix", "case_name": "Pix2Pix_bs1_1p_acc", "train_steps": 12, "seed": 5}
+    assert {name: result[name] for name in expected} == expected
+    assert result["metrics"]["pictures"] == 2 and result["accuracy"] == result["metrics"]["ssim"]
+    assert {"l1", "psnr", "ssim", "untrained_l1"} <= set(result["baseline"])
+    assert result["options"]["niter"] == 1 and result["options"]["load_size"] == 260
+
+    curve = {row["step"]: row for row in testing.json_lines(run / "metrics.jsonl") if "train/d_loss" in row}
+    assert list(curve) == [1, 4, 8, 12]
+    assert result["loss"] == {name: curve[12][name] for name in ("train/d_loss", "train/g_loss")}
+    lines = log_lines(output)
+    assert [(line["epoch"], line["number"], line["of"]) for line in lines] == [
+        (0, 1, 6),
+        (0, 4, 6),
+        (1, 2, 6),
+        (1, 6, 6),
+    ]
+    assert output.splitlines()[1].startswith("Epoch: [ 0] [   1/   6] time: ")
+    for line, row in zip(lines, curve.values()):
+        for name in ("d_loss", "g_loss"):
+            assert line[name] == pytest.approx(row[f"train/{name}"], abs=1e-7)
+    assert log_lines((run / "train_0.log").read_text()) == lines
+    assert [row["step"] for row in testing.json_lines(run / "metrics.jsonl") if "val/l1" in row] == [6, 12]
+    assert len((run / "Pix2Pix_bs1_1p_acc_loss.txt").read_text().splitlines()) == 4
+    fields = dict(line.split(" = ") for line in (run / "Pix2Pix_bs1_1p_acc.log").read_text().splitlines())
+    assert float(fields["ActualLoss1"]) == pytest.approx(result["loss"]["train/g_loss"], abs=1e-5)
+    assert float(fields["TrainAccuracy"]) == pytest.approx(result["accuracy"], abs=1e-4)
+
+    assert [path.name for path in sorted((run / "examples").iterdir())] == [f"step_{n:07d}.png" for n in (5, 10, 12)]
+    assert result["examples"].endswith("the run/examples/step_0000012.png")
+    assert Image.open(run / "examples" / "step_0000012.png").size == (3 * 256, 2 * 256)  # input, output, target
+    assert {path.name for path in (run / "evaluation").iterdir()} == {"pictures", "evaluation.json", "gallery.html"}
+    assert testing.checkpoints(run)[-1] == 12
+    assert {path.name for path in (run / "checkpoints").glob("epoch_*")} == {"epoch_001", "epoch_002"}
+    for values in testing.weights(run).values():
+        assert np.isfinite(values).all()
+
+
+def test_a_sheet_shows_input_output_and_target(finished, pair_set):
+    run, _ = finished
+    sheet = np.asarray(Image.open(run / "examples" / "step_0000012.png"))
+    held_out = Image.open(pair_set / "val" / "0.png")
+    left, right = (held_out.crop((x, 0, x + 64, 64)).resize((256, 256), Image.BICUBIC) for x in (0, 64))
+    np.testing.assert_array_equal(sheet[:256, :256], right)
+    np.testing.assert_array_equal(sheet[:256, 512:], left)
+    drawn = np.asarray(Image.open(run / "evaluation" / "pictures" / "0.png"))
+    np.testing.assert_array_equal(sheet[:256, 256:512], drawn)
+
+
+def test_phase_test(finished, pair_set, tmp_path, capsys):
+    """Measures the run of --output_path, and where --test_dir says; an epoch's kept checkpoint too."""
+    run, _ = finished
+    before = json.loads((run / "result.json").read_text())
+    flags = ["--phase=test", f"--data_path={pair_set}", f"--output_path={run}", "--precision_mode=force_fp32"]
+    assert main.main([*flags, f"--test_dir={tmp_path / 'measured'}"]) == 0
+    told = capsys.readouterr().out
+    measured = json.loads((tmp_path / "measured" / "evaluation.json").read_text())
+    assert measured["metrics"]["trained"]["l1"] == pytest.approx(before["metrics"]["l1"], rel=1e-3)
+    assert measured["checkpoint"].endswith("ckpt-12") and "trained generator" in told
+    kept = run / "checkpoints" / "epoch_001"
+    assert main.main([*flags, f"--ckpt_path={kept}", f"--test_dir={tmp_path / 'first'}"]) == 0
+    first = json.loads((tmp_path / "first" / "evaluation.json").read_text())
+    assert first["checkpoint"].endswith("epoch_001/ckpt-6")
+    assert first["metrics"]["trained"]["l1"] != measured["metrics"]["trained"]["l1"]
+    assert json.loads((run / "result.json").read_text()) == before
+
+
+def test_starting_from_an_epochs_checkpoint(finished, start, tmp_path, capsys):
+    """--ckpt_path gives a run its first weights; a network of other sizes is refused."""
+    kept = finished[0] / "checkpoints" / "epoch_001"
+    assert start("--train_steps=1", "--lr=0", f"--ckpt_path={kept}") == 0
+    assert f"starting from {kept / 'ckpt-6'}" in capsys.readouterr().out
+    reader, weights = tf.train.load_checkpoint(str(kept / "ckpt-6")), testing.weights(tmp_path / "run")
+    names = [name for name in weights if name.startswith(("generator", "discriminator"))]
+    assert names and all(np.array_equal(reader.get_tensor(name), weights[name]) for name in names)
+    assert start("--train_steps=1", "--ngf=3", f"--ckpt_path={kept}", output=tmp_path / "other") == 2
+    assert "ckpt-6 is a checkpoint of another model or of other sizes" in capsys.readouterr().err
+
+
+def test_folders_of_ones_own(start, tmp_path, capsys):
+    """--checkpoint_dir, --sample_dir, and --phase=test that finds the one and writes --test_dir."""
+    places = [f"--{name}_dir={tmp_path / name}" for name in ("checkpoint", "sample", "test")]
+    assert start("--train_steps=1", *places) == 0
+    assert (tmp_path / "checkpoint" / "ckpt-1.index").exists() and not (tmp_path / "run" / "checkpoints").exists()
+    assert [path.name for path in (tmp_path / "sample").iterdir()] == ["step_0000001.png"]
+    assert not (tmp_path / "run" / "examples").exists() and not (tmp_path / "test").exists()
+    assert start("--phase=test", *places, output=tmp_path / "none") == 0
+    assert json.loads((tmp_path / "test" / "evaluation.json").read_text())["checkpoint"].endswith("checkpoint/ckpt-1")
+
+    # Checkpoints go aside with their run; those of another run stay untouched.
+    capsys.readouterr()
+    assert start("--train_steps=2", *places) == 0
+    [aside] = tmp_path.glob("checkpoint.*")
+    assert f"its checkpoints in {tmp_path / 'checkpoint'} are now in {aside}" in capsys.readouterr().out
+    assert (aside / "ckpt-1.index").exists() and not (tmp_path / "checkpoint" / "ckpt-1.index").exists()
+    assert start("--train_steps=3", *places, output=tmp_path / "other") == 2
+    assert f"--checkpoint_dir {tmp_path / 'checkpoint'} holds the checkpoints of another run" in capsys.readouterr().err
+    assert start("--train_steps=3", *places, "--continue_train", output=tmp_path / "other") == 0
+    assert "from step 2" in capsys.readouterr().out and (tmp_path / "checkpoint" / "ckpt-3.index").exists()
+
+
+def test_skip_bad_files(start, tmp_path, capsys):
+    """Counted, in training and in the held-out pairs."""
+    data = write_pairs(tmp_path / "set", train=4, val=2)
+    (data / "train" / "1.png").write_bytes(b"no picture")
+    (data / "val" / "0.png").write_bytes(b"no picture")
+    flags = [f"--data_path={data}", "--train_epochs=1", "--skip_bad_files"]
+    assert start(*flags, evaluate=True) == 0
+    told = capsys.readouterr().out
+    assert "3 pairs to train on" in told and "--skip_bad_files: 1 of 4 files left out" in told and "train/1.png" in told
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["train_steps"] == 3 and result["metrics"]["pictures"] == 1
+
+
+def test_continue_train(start, tmp_path, capsys):
+    """Unset: a finished run is moved aside and an unfinished one of other options refused. True: on. False: anew."""
+    run = tmp_path / "run"
+
+    def ended():
+        """The run's steps, those that were told just now, and the runs moved aside."""
+        steps = [int(line["number"]) for line in log_lines(capsys.readouterr().out)]
+        return json.loads((run / "result.json").read_text())["train_steps"], steps, len(list(tmp_path.glob("run.*")))
+
+    assert start("--train_steps=1") == 0 and ended() == (1, [1], 0)
+    first = testing.weights(run)
+    assert start("--train_steps=2", "--continue_train=True", "--lr=0.001") == 0 and ended() == (2, [2], 0)
+    assert testing.differing(first, testing.weights(run, 1)) == [] and len(list(run.glob("result.*.json"))) == 1
+    (run / "result.json").unlink()  # as if it had been killed
+    assert start("--train_steps=1") == 2
+    assert "an unfinished run of other options (--learning_rate 0.001, now 0.0002; --train_steps 2, now 1)" in (
+        capsys.readouterr().err
+    )
+    assert start("--train_steps=1", "--continue_train=False") == 0 and ended() == (1, [1], 1)
+    assert testing.differing(first, testing.weights(run)) == []
+
+
+def test_a_loss_that_is_no_number(start, tmp_path, capsys):
+    assert start("--train_steps=9", "--print_freq=1", "--lr=1e30", "--save_latest_freq=1") == 1
+    told = capsys.readouterr().err
+    assert re.search(r"\[Error\] .+ is no longer a finite number at step \d+; the last good checkpoint stays", told)
+    assert len(told.splitlines()) == 2 and not (tmp_path / "run" / "result.json").exists()
