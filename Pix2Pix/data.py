@@ -206,6 +206,6 @@ def batches(args: argparse.Namespace, pairs: Pairs, start_step: int = 0) -> Iter
     try:
         yield from dataset.batch(n, drop_remainder=True).prefetch(2)
     except tf.errors.OpError:
-        if pairs.error is not None and not pairs.skip_bad:
+        if pairs.error is not None:
             raise pairs.error from None
         raise

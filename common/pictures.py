@@ -14,6 +14,7 @@ from common.cli import UserError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 DECODERS = ["PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM"]
+ORIENTATION = 0x0112  # Exif: which way is up
 MAX_BYTES = 8 * 2**30  # a set is held in memory; what would take more than this is refused
 
 
@@ -26,15 +27,15 @@ def opened(path: Union[str, Path]) -> Iterator[Image.Image]:
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", Image.DecompressionBombWarning
-            )  # filters are all threads': see for ourselves
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # all threads' filter, so not relied on
             with Image.open(path, formats=DECODERS) as picture:
                 if picture.width * picture.height > Image.MAX_IMAGE_PIXELS:
                     raise Image.DecompressionBombError
                 if picture.mode[0] in "IF":
                     raise UserError(f"{path}: has more than 8 bits a channel; save it with 8")
-                yield ImageOps.exif_transpose(picture)
+                # Where nothing is to be turned the picture is not decoded yet.
+                turned = picture.getexif().get(ORIENTATION, 1) != 1
+                yield ImageOps.exif_transpose(picture) if turned else picture
     except UserError:
         raise
     except Image.DecompressionBombError as error:

@@ -1,0 +1,85 @@
+"""metrics.py and baseline.py: answers worked out by hand, by published constants and by scikit-image."""
+
+import baseline
+import metrics
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+from skimage.color import rgb2ycbcr
+
+
+def flat(colour, side=20):
+    return np.full((side, side, 3), colour, np.uint8)
+
+
+def noise(seed, shape=(40, 36, 3)):
+    return np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
+
+
+def test_luma_of_known_colours():
+    colours = np.array([[[0, 0, 0], [255, 255, 255], [255, 0, 0], [0, 255, 0], [0, 0, 255]]], np.uint8)
+    assert metrics.luma(colours).tolist() == [[16, 235, 81, 145, 41]]  # BT.601's bars
+    assert metrics.full_luma(colours)[0] == pytest.approx([0, 255, 76.245, 149.685, 29.07])
+    assert metrics.luma(noise(0)) == pytest.approx(np.round(rgb2ycbcr(noise(0))[..., 0]))
+
+
+def test_a_shift_of_a_constant_by_hand():
+    """Grey 100 and 110: ten apart, and in luma 16 + 219 / 255 of them, rounded: 102 and 110."""
+    found = metrics.compare(flat(100), flat(110))
+    assert found["psnr_rgb"] == found["psnr_y_full"] == pytest.approx(20 * np.log10(25.5))
+    assert found["psnr_y"] == pytest.approx(20 * np.log10(255 / 8))
+    c1 = (0.01 * 255) ** 2  # of SSIM, where there is luminance alone
+    assert found["ssim_rgb"] == pytest.approx((2 * 100 * 110 + c1) / (100**2 + 110**2 + c1))
+    assert found["ssim_y"] == pytest.approx((2 * 102 * 110 + c1) / (102**2 + 110**2 + c1))
+    assert set(found) == set(metrics.NAMES)
+
+
+def test_equal_pictures():
+    found = metrics.compare(noise(1), noise(1))
+    assert found == {name: pytest.approx(100 if name[:4] == "psnr" else 1) for name in metrics.NAMES}
+
+
+def test_what_is_shaved_counts_for_y_alone():
+    target = noise(2)
+    picture = 255 - target
+    picture[4:-4, 4:-4] = target[4:-4, 4:-4]
+    found = metrics.compare(picture, target)
+    assert found["psnr_y"] == 100 and found["ssim_y"] == pytest.approx(1)
+    assert found["psnr_rgb"] < 20 and found["ssim_rgb"] < 0.95 and found["psnr_y_full"] < 20
+    assert metrics.compare(picture, target, shave=3)["psnr_y"] < 25
+    assert metrics.compare(flat(1), flat(2), shave=0)["psnr_rgb"] == pytest.approx(20 * np.log10(255))
+
+
+def test_the_two_lumas_are_1_32_db_apart():
+    found = metrics.compare(noise(3), noise(4), shave=0)
+    assert found["psnr_y"] - found["psnr_y_full"] == pytest.approx(20 * np.log10(255 / 219), abs=0.01)
+    squares = np.square(noise(3) / 255 - noise(4) / 255)
+    assert found["psnr_rgb"] == pytest.approx(-10 * np.log10(squares.mean()))
+
+
+def test_ssim_where_one_window_fits():
+    """Of 11 x 11 pixels: means, variances and covariance under a Gaussian of deviation 1.5."""
+    x, y = (noise(seed, (11, 11)).astype(float) for seed in (6, 7))
+    line = np.exp(-np.square(np.arange(11) - 5) / 4.5)
+    weights = np.outer(line, line).ravel() / line.sum() ** 2
+    mx, my = weights @ x.ravel(), weights @ y.ravel()
+    (vx, both), (_, vy) = np.cov(x.ravel(), y.ravel(), aweights=weights, ddof=0)
+    c1, c2 = 2.55**2, 7.65**2
+    expected = (2 * mx * my + c1) / (mx**2 + my**2 + c1) * (2 * both + c2) / (vx + vy + c2)
+    assert metrics.ssim(x[..., None], y[..., None]) == pytest.approx(expected)
+
+
+def test_blur_grows_with_blur():
+    sharp = Image.fromarray(noise(5, (16, 16, 3))).resize((96, 96), Image.NEAREST)
+    found = [metrics.blur(np.asarray(sharp.filter(ImageFilter.GaussianBlur(radius)))) for radius in (0, 1, 2, 4)]
+    assert found == sorted(found) and 0 < found[0] < found[-1] - 0.2 < 1
+    assert metrics.blur(flat(7)) == 1
+
+
+def test_bicubic_is_antialiased():
+    """Every other pixel white: grey when made smaller, where a kernel as narrow as when enlarging would alias."""
+    board = (np.indices((33, 50)).sum(0) % 2 * 255).astype(np.uint8)[..., None].repeat(3, -1)
+    assert baseline.crop(board, 4).shape == (32, 48, 3)
+    small = baseline.shrink(baseline.crop(board, 4), 4)
+    assert small.shape == (8, 12, 3) and np.abs(small[1:-1, 1:-1].astype(int) - 127.5).max() < 6
+    assert (baseline.enlarge(flat(9, 3), 8) == flat(9, 24)).all()

@@ -1,0 +1,63 @@
+"""png.py: files that Pillow and libpng read back, and files with 16 bits from others, whole and broken."""
+
+import struct
+import zlib
+
+import numpy as np
+import png
+import pytest
+import tensorflow as tf
+from PIL import Image, ImageCms
+
+from common.cli import UserError
+
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def noise(channels, dtype):
+    shape = (13, 7, channels)
+    return np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape, endpoint=True, dtype=dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_what_is_written_is_what_libpng_reads(tmp_path, channels, dtype):
+    pixels = noise(channels, dtype)
+    with png.png_writer(tmp_path / "a.png", *pixels.shape, 8 * pixels.itemsize, PROFILE) as write:
+        for rows in (pixels[:1], pixels[1:6], pixels[6:]):
+            write(rows)
+    data = tf.io.read_file(str(tmp_path / "a.png"))
+    np.testing.assert_array_equal(tf.io.decode_png(data, dtype=dtype).numpy(), pixels)
+    with Image.open(tmp_path / "a.png") as picture:
+        picture.load()
+        assert picture.size == (7, 13) and picture.info["icc_profile"] == PROFILE
+    assert png.is_16_bit(tmp_path / "a.png") == (dtype == np.uint16)
+    if dtype == np.uint16:
+        read, profile = png.read_16_bit(tmp_path / "a.png")
+        assert profile == PROFILE and read.dtype == np.uint16
+        np.testing.assert_array_equal(read, pixels)
+
+
+def test_one_pixel(tmp_path):
+    with png.png_writer(tmp_path / "a.png", 1, 1, 3, 8) as write:
+        write(np.array([[[1, 2, 3]]], np.uint8))
+    assert Image.open(tmp_path / "a.png").getpixel((0, 0)) == (1, 2, 3)
+
+
+def test_broken_files(tmp_path):
+    whole = tf.io.encode_png(noise(3, np.uint16)).numpy()
+    huge = struct.pack(">II", 2**20, 2**20) + whole[24:29]
+    huge = whole[:16] + huge + struct.pack(">I", zlib.crc32(b"IHDR" + huge)) + whole[33:]
+    flipped = whole[:60] + bytes([whole[60] ^ 1]) + whole[61:]
+    for broken, reason in (
+        (whole[:26], "damaged PNG"),
+        (whole[: len(whole) // 2], "damaged PNG"),
+        (flipped, "damaged PNG"),
+        (huge, "more than"),
+    ):
+        (tmp_path / "a.png").write_bytes(broken)
+        assert png.is_16_bit(tmp_path / "a.png")
+        with pytest.raises(UserError, match=reason):
+            png.read_16_bit(tmp_path / "a.png")
+    (tmp_path / "a.png").write_bytes(whole[:24])
+    assert not png.is_16_bit(tmp_path / "a.png") and not png.is_16_bit(tmp_path)
