@@ -47,7 +47,7 @@ PAPER = {  # table 2, x4: by name and number of pictures. Its SSIM is another pr
 }
 SHOWN = 256  # pixels: side of the part of a picture that the gallery shows
 BLOCK = 512  # pixels: side of the parts that VGG19 looks at, for its memory
-FEATURE_SCALE = 12.75
+FEATURE_SCALE = 1 / 12.75  # section 3.2
 
 Distance = Callable[[np.ndarray, np.ndarray], float]
 
@@ -168,7 +168,7 @@ def means(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
 def feature_distance(weights: str) -> Distance:
     """A function of two uint8 pictures [h, w, 3]: the mean squared difference of their features, equation 5.
 
-    The features are those of VGG19's block5_conv4, divided by 12.75 as in section 3.2. Of large pictures the mean is
+    The features are those of VGG19's block5_conv4, divided by 12.75. Of large pictures the mean is
     taken in blocks, which count by their areas.
 
     Raises:
@@ -185,7 +185,7 @@ def feature_distance(weights: str) -> Distance:
         for rows in parts(target.shape[0]):
             for columns in parts(target.shape[1]):
                 both = np.stack([x[rows, columns] for x in (picture, target)])
-                x, y = extract(tf.constant(both)).numpy() / FEATURE_SCALE
+                x, y = extract(tf.constant(both)).numpy() * FEATURE_SCALE
                 total += float(np.square(x - y).mean()) * both[0].size
         return total / target.size
 

@@ -116,13 +116,17 @@ def enlarged_rows(
     scale, dtype = model.options.scale, pixels.dtype
     rows, columns = tiles(model, height, width, args)
     alpha = Image.fromarray(pixels[..., -1].astype(np.float32)) if channels in ALPHA else None
-    for window, large in zip(rows, trained.enlarged_rows(model, network_input(pixels), rows, columns, progress)):
-        large = trained.quantised(large @ LUMA[:, None] if channels < 3 else large, dtype)
+
+    def finish(tile):
+        return trained.quantised(tile @ LUMA[:, None] if channels < 3 else tile, dtype)
+
+    large = trained.enlarged_rows(model, network_input(pixels), rows, columns, finish, progress)
+    for window, colours in zip(rows, large):
         if alpha is not None:
             box = (0, window.first, width, window.last)
-            matte = np.asarray(alpha.resize((width * scale, len(large)), Image.BICUBIC, box=box))
-            large = np.dstack([large, trained.quantised(matte / np.iinfo(dtype).max, dtype)])
-        yield large
+            matte = np.asarray(alpha.resize((width * scale, len(colours)), Image.BICUBIC, box=box))
+            colours = np.dstack([colours, trained.quantised(matte / np.iinfo(dtype).max, dtype)])
+        yield colours
 
 
 def tiles(model: trained.Trained, height: int, width: int, args: argparse.Namespace):

@@ -31,7 +31,7 @@ from trained import save_h5
 
 from common import cli
 from common.cli import UserError
-from common.optimizer import named_variables
+from common.optimizer import LearningRate, named_variables
 from common.pictures import scale as to_range
 from common.pictures import to_uint8
 from common.pretrained import VGG19_FILE, build_vgg19, load_weights, vgg19_input
@@ -108,6 +108,11 @@ def pretraining_steps(args: argparse.Namespace, total_steps: int) -> int:
     """How many of the steps are SRResNet's."""
     share = {"srresnet": 1.0, "srgan": 0.0, "both": args.pretrain_share}[args.phase]
     return int(share * total_steps)
+
+
+def srgan_rate(learning_rate: float, steps: int) -> LearningRate:
+    """SRGAN's rate: in the second half of its steps a tenth of the first's (section 3.2)."""
+    return lambda updates: learning_rate * tf.where(tf.cast(updates, tf.float32) < steps / 2, 1.0, 0.1)
 
 
 def content_features(args: argparse.Namespace) -> Optional[Callable[[tf.Tensor], tf.Tensor]]:
@@ -222,11 +227,7 @@ def prepare(args: argparse.Namespace) -> SimpleNamespace:
     if pretraining < total_steps:
         features = content_features(args)
         discriminator = build_discriminator(args.crop, args.channels)
-        halfway = (total_steps - pretraining) / 2
-
-        def rate(updates):
-            return args.learning_rate * tf.where(tf.cast(updates, tf.float32) < halfway, 1.0, 0.1)
-
+        rate = srgan_rate(args.learning_rate, total_steps - pretraining)
         d_optimizer, g_optimizer = (session.optimizer(network, rate, **adam) for network in (discriminator, generator))
         train_step = session.compile(
             make_train_step(args, generator, discriminator, features, d_optimizer, g_optimizer)

@@ -150,6 +150,7 @@ def enlarged_rows(
     picture: np.ndarray,
     rows: list[Window],
     columns: list[Window],
+    finish: Callable[[np.ndarray], np.ndarray] = lambda tile: tile,
     progress: Callable[[], Any] = lambda: None,
 ) -> Iterator[np.ndarray]:
     """A picture enlarged from the top down, the rows of a row of tiles at a time; no seam shows between tiles.
@@ -157,9 +158,10 @@ def enlarged_rows(
     Args:
         picture: uint8 or uint16 [height, width, 3].
         rows, columns: what `tiling` gave for it.
+        finish: makes of a tile, float32 [n, m, 3] with black 0 and white 1, what is kept of it, [n, m, any].
         progress: called after each tile.
     Yields:
-        float32 [n, scale width, 3], black 0, white 1.
+        [n, scale width, any].
     Raises:
         UserError: a tile does not fit into memory.
     """
@@ -167,7 +169,7 @@ def enlarged_rows(
     window = rows[0].end - rows[0].start, columns[0].end - columns[0].start
     draw = _compiled(model.generator, window if npu.available() else (None, None))
     for high in rows:
-        large = np.empty(((high.last - high.first) * scale, picture.shape[1] * scale, 3), np.float32)
+        drawn = []
         for wide in columns:
             x = picture[None, high.start : high.end, wide.start : wide.end].astype(np.float32) * (2 / white) - 1
             try:
@@ -175,10 +177,10 @@ def enlarged_rows(
             except tf.errors.ResourceExhaustedError:
                 raise UserError(f"a tile of {window[0]} x {window[1]} does not fit into memory; set --tile") from None
             top, left = (high.first - high.start) * scale, (wide.first - wide.start) * scale
-            y = y[top : top + len(large), left : left + (wide.last - wide.first) * scale]
-            large[:, wide.first * scale : wide.last * scale] = (y + 1) / 2
+            kept = y[top : top + (high.last - high.first) * scale, left : left + (wide.last - wide.first) * scale]
+            drawn.append(finish((kept + 1) / 2))
             progress()
-        yield large
+        yield np.concatenate(drawn, 1)
 
 
 def enlarge(model: Trained, picture: np.ndarray, tile: Optional[int] = None) -> np.ndarray:

@@ -168,10 +168,6 @@ def json_lines(path: Path) -> list[Any]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-if __name__ == "__main__":
-    _serve(Path(sys.argv[1]))
-
-
 # Files of published networks' weights.
 
 _VGG19 = [(1, (64, 64)), (2, (128, 128)), (3, (256,) * 4), (4, (512,) * 4), (5, (512,) * 4)]
@@ -213,3 +209,7 @@ def write_weights(
                 if fill:
                     fill(layer, index, dataset)
     return str(path)
+
+
+if __name__ == "__main__":
+    _serve(Path(sys.argv[1]))

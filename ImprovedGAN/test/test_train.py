@@ -54,7 +54,17 @@ def prepared(digits, tmp_path):
 
 
 RECIPES = {
-    "ssgan": ((), {"batch_size": 32, "n_z": 128, "learning_rate_d": 1e-4, "train_steps": 45000, "train_epochs": None}),
+    "ssgan": (
+        (),
+        {
+            "batch_size": 32,
+            "n_z": 128,
+            "learning_rate_d": 3e-4,
+            "learning_rate_g": 1e-4,
+            "train_steps": 45000,
+            "train_epochs": None,
+        },
+    ),
     "mnist": (
         ("--model=paper",),
         {"batch_size": 100, "n_z": 100, "learning_rate_g": 3e-3, "train_epochs": 300, "n_labels": 100},
@@ -65,7 +75,7 @@ RECIPES = {
         ("--model=paper", "--n_labels=6", "--train_steps=7"),
         {"n_labels": 6, "train_steps": 7, "train_epochs": None},
     ),
-    "epochs first": (("--train_steps=7", "--train_epochs=2"), {"train_epochs": 2, "learning_rate_d": 1e-4}),
+    "epochs first": (("--train_steps=7", "--train_epochs=2"), {"train_epochs": 2, "learning_rate_d": 3e-4}),
     "aliases": (("--max_training_steps=5", "--deconv=nn"), {"train_steps": 5, "deconv_type": "nn"}),
 }
 

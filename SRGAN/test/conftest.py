@@ -12,6 +12,16 @@ MODEL = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(MODEL), str(MODEL.parent)]
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # warnings and errors of TensorFlow only
 
+# Of train.py: small networks and crops, no file of VGG19's weights.
+TINY = [
+    "--blocks=1",
+    "--channels=4",
+    "--crop=16",
+    "--batch_size=2",
+    "--vgg19_weights=none",
+    "--precision_mode=force_fp32",
+]
+
 
 def write_run(folder: Path, **options) -> SimpleNamespace:
     """A run's folder with the checkpoint of a small generator with random weights: `.folder`, `.options`."""
@@ -40,3 +50,23 @@ def write_run(folder: Path, **options) -> SimpleNamespace:
 def tiny_run(tmp_path_factory):
     """A run that enlarges 4 times with two residual blocks of 8 channels."""
     return write_run(tmp_path_factory.mktemp("tiny") / "run")
+
+
+def write_pictures(folder: Path, train: int, val: int, side: int = 40) -> Path:
+    """Pictures of coloured patches, 0.png, 1.png, ... in train/ and val/. Returns the folder."""
+    import numpy as np
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for split, count in (("train", train), ("val", val)):
+        (folder / split).mkdir(parents=True)
+        for number in range(count):
+            patches = rng.integers(0, 256, (side // 4, side // 4, 3)).astype(np.uint8)
+            Image.fromarray(patches.repeat(4, 0).repeat(4, 1)).save(folder / split / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def picture_set(tmp_path_factory):
+    """Six pictures to train on, three steps an epoch, and two to measure on."""
+    return write_pictures(tmp_path_factory.mktemp("pictures") / "set", train=6, val=2)

@@ -83,6 +83,22 @@ def test_the_atc_command(capsys, tmp_path, function):
     assert "--input_format=ND " in export.atc_command(folder / "network.pb", (2, 8))
 
 
+def test_free_sides(capsys, tmp_path, function):
+    free = {"pb": [1], "saved_model": (0, 1, 2)}
+    chosen = ["pb", "saved_model", "onnx"]
+    export.export("network", function, X, function(X).numpy(), DESCRIPTION, chosen, tmp_path, "run/ckpt-7", free=free)
+    told = capsys.readouterr().out
+    assert "  input  float32 [2, any, 4, 3] (pb), [any, any, any, 3] (saved_model), [2, 6, 4, 3] (onnx): pic" in told
+    assert '--input_shape="input:2,-1,4,3"' in told
+    described = json.loads((tmp_path / "network.json").read_text())
+    assert described["output_shape"] == {"pb": [2, None, 4, 2], "saved_model": [None] * 3 + [2], "onnx": [2, 6, 4, 2]}
+    graph = tf.compat.v1.GraphDef.FromString((tmp_path / "network.pb").read_bytes())
+    taller, larger = X.repeat(2, 1), X[:1].repeat(2, 1).repeat(3, 2)
+    np.testing.assert_allclose(export.run_graph(graph, taller), function(taller).numpy(), atol=1e-5)
+    serve = tf.saved_model.load(str(tmp_path / "network_saved_model")).signatures["serving_default"]
+    np.testing.assert_allclose(serve(input=tf.constant(larger))["output"].numpy(), function(larger).numpy(), atol=1e-5)
+
+
 def test_an_export_that_differs_is_not_kept(tmp_path, function):
     for wrong in (function(X).numpy() + 2e-4, np.full((2, 6, 4, 2), np.nan, np.float32)):
         with pytest.raises(cli.TrainingError, match="network.pb does not give what the checkpoint gives"):
