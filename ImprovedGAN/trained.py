@@ -8,7 +8,7 @@ import _path  # noqa: F401  (finds ../common)
 from model import build_networks
 from tensorflow import keras
 
-from common.checkpoint import checkpoint_record, load_checkpoint
+from common.checkpoint import checkpoint_record, load_checkpoint, run_folder
 from common.cli import UserError
 from common.optimizer import named_variables
 
@@ -29,8 +29,7 @@ class Trained:
     @property
     def run_folder(self) -> Path:
         """The folder of the run that wrote the checkpoint, or the one that the checkpoint was copied to."""
-        folder = Path(self.prefix).resolve().parent
-        return folder.parent if folder.name == "checkpoints" else folder
+        return run_folder(self.prefix)
 
 
 def load(ckpt_path: str) -> Trained:

@@ -18,7 +18,7 @@ from tensorflow import keras
 from tiles import Window, cut, window_shape
 
 from common import npu
-from common.checkpoint import checkpoint_record, load_checkpoint
+from common.checkpoint import checkpoint_record, load_checkpoint, run_folder
 from common.cli import UserError
 from common.optimizer import named_variables
 
@@ -39,8 +39,7 @@ class Trained:
     @property
     def run_folder(self) -> Path:
         """The folder of the run that wrote the checkpoint, or the one that it was copied to."""
-        folder = Path(self.prefix).resolve().parent
-        return folder.parent if folder.name == "checkpoints" else folder
+        return run_folder(self.prefix)
 
 
 def load(path: str) -> Trained:

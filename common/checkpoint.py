@@ -4,6 +4,7 @@ import argparse
 import glob
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
@@ -63,6 +64,15 @@ def load_checkpoint(path: str, **state: Any) -> str:
         except DAMAGE:
             print(f"[Warning] the checkpoint {prefix} is damaged; trying the one before it", flush=True)
     raise UserError(f"no whole checkpoint in {path}")
+
+
+def run_folder(prefix: str) -> Path:
+    """The folder of the run that wrote a checkpoint, or the one that the checkpoint was copied to."""
+    folder = Path(prefix).resolve().parent
+    for place in (folder, folder.parent):  # checkpoints/, or checkpoints/epoch_100/
+        if place.name == "checkpoints":
+            return place.parent
+    return folder
 
 
 def checkpoint_record(path: str) -> dict[str, Any]:

@@ -135,6 +135,29 @@ def started_command(folder: Path, *command: Any) -> list[str]:
     return printed.decode().splitlines()
 
 
+def check_launchers(folder: Path, model: Path, full: list[str], short: list[str]) -> None:
+    """Both launchers and both job entries of a model start its train.py with their schedule and what they are given."""
+    output = f"--output_path={model / 'test' / 'output' / os.environ.get('ASCEND_DEVICE_ID', '0')}"
+    for script, schedule in (("train_full_1p.sh", full), ("train_performance_1p.sh", short)):
+        launcher, given = ["bash", model / "test" / script], ["--data_path", "x", "--precision_mode=force_fp16"]
+        assert started_command(folder, *launcher, *given) == [str(model / "train.py"), output, *schedule, *given]
+        assert model.name in "\n".join(started_command(folder, *launcher, "--help"))
+        done = subprocess.run([str(word) for word in launcher], capture_output=True, text=True)
+        told = done.stderr.splitlines()
+        assert done.returncode == 1 and told[0] == '[Error] para "data_path" must be config' and len(told) == 2
+        assert f"{model.name}/sample_data.py --output_path DIR" in told[1]
+    for entry, schedule in (("modelarts_entry_acc.py", full), ("modelarts_entry_perf.py", short)):
+        check_entry(folder, model / entry, schedule)
+
+
+def check_entry(folder: Path, entry: Path, schedule: list[str]) -> None:
+    """A job entry starts its model's train.py with a launcher's schedule and the job's folders."""
+    flags = ["--data_url", folder, "--train_url=out", "--batch_size=8"]
+    command = started_command(folder, sys.executable, entry, *flags)
+    assert command[0] == str(entry.parent / "train.py")
+    assert command[2:] == [*schedule, f"--data_path={folder}", "--output_path=out", "--batch_size=8"]
+
+
 # What a run leaves behind.
 
 
@@ -166,6 +189,40 @@ def differing(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> list[
 
 def json_lines(path: Path) -> list[Any]:
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+# Exports.
+
+
+def call_main(capsys: Any, main: Callable[[list[str]], int], *argv: Any) -> tuple[int, str, str]:
+    """A command's exit status, and what it said on stdout and stderr."""
+    status = main([str(word) for word in argv])
+    told = capsys.readouterr()
+    return status, told.out, told.err
+
+
+def read_pb(path: Path) -> Any:
+    """A frozen graph."""
+    import tensorflow as tf
+
+    return tf.compat.v1.GraphDef.FromString(path.read_bytes())
+
+
+def run_onnx(path: Path, x: np.ndarray) -> np.ndarray:
+    """What an ONNX file makes of its one input, `input`, as `output`."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    assert [node.name for node in session.get_inputs() + session.get_outputs()] == ["input", "output"]
+    return session.run(["output"], {"input": x})[0]
+
+
+def run_saved_model(path: Path, x: np.ndarray) -> np.ndarray:
+    """What a SavedModel makes of it."""
+    import tensorflow as tf
+
+    serve = tf.saved_model.load(str(path)).signatures["serving_default"]
+    return serve(input=tf.constant(x))["output"].numpy()
 
 
 # Files of published networks' weights.

@@ -14,6 +14,7 @@ from model import build_networks, classify, picture_range
 
 from common.export import frozen_graph, run_graph
 from common.pictures import scale
+from common.testing import call_main, read_pb, run_onnx, run_saved_model
 
 # Plain inference: no variable, no function call, no control flow, no training, nothing random.
 OPERATIONS = {
@@ -36,27 +37,8 @@ OPERATIONS = {
 
 
 def call(capsys, *argv):
-    """The exit status, and what was said on stdout and stderr."""
-    status = freeze.main([str(word) for word in argv])
-    told = capsys.readouterr()
-    return status, told.out, told.err
-
-
-def read_pb(path):
-    return tf.compat.v1.GraphDef.FromString(path.read_bytes())
-
-
-def run_onnx(path, x):
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    assert [node.name for node in session.get_inputs() + session.get_outputs()] == ["input", "output"]
-    return session.run(["output"], {"input": x})[0]
-
-
-def run_saved_model(path, x):
-    serve = tf.saved_model.load(str(path)).signatures["serving_default"]
-    return serve(input=tf.constant(x))["output"].numpy()
+    """freeze.py's exit status, and what it said on stdout and stderr."""
+    return call_main(capsys, freeze.main, *argv)
 
 
 def answers(folder, name, x):

@@ -5,39 +5,16 @@ import os
 import subprocess
 import sys
 
-import pytest
 from conftest import MODEL, TINY
 
-from common.testing import started_command
+from common.testing import check_launchers
 
 FULL = ["--train_epochs=200", "--evaluate=True"]
 SHORT = ["--train_epochs=2", "--evaluate=False"]
-SCRIPTS = [("train_full_1p.sh", FULL), ("train_performance_1p.sh", SHORT)]
 
 
-@pytest.mark.parametrize("script, schedule", SCRIPTS)
-def test_launchers(tmp_path, script, schedule):
-    launcher = ["bash", MODEL / "test" / script]
-    command = started_command(tmp_path, *launcher, "--data_path", "x", "--precision_mode=force_fp16")
-    assert command[0] == str(MODEL / "train.py")
-    assert command[1] == f"--output_path={MODEL / 'test' / 'output' / os.environ.get('ASCEND_DEVICE_ID', '0')}"
-    assert command[2:] == [*schedule, "--data_path", "x", "--precision_mode=force_fp16"]
-    assert "Pix2Pix" in "\n".join(started_command(tmp_path, *launcher, "-h"))
-
-
-def test_without_data():
-    done = subprocess.run(["bash", str(MODEL / "test" / "train_full_1p.sh")], capture_output=True, text=True)
-    told = done.stderr.splitlines()
-    assert done.returncode == 1 and told[0] == '[Error] para "data_path" must be config'
-    assert told[1].endswith("Pix2Pix/sample_data.py --output_path DIR") and len(told) == 2
-
-
-@pytest.mark.parametrize("entry, schedule", [("modelarts_entry_acc.py", FULL), ("modelarts_entry_perf.py", SHORT)])
-def test_entries(tmp_path, entry, schedule):
-    flags = ["--data_url", tmp_path, "--train_url=out", "--batch_size=8"]
-    command = started_command(tmp_path, sys.executable, MODEL / entry, *flags)
-    assert command[0] == str(MODEL / "train.py")
-    assert command[2:] == [*schedule, f"--data_path={tmp_path}", "--output_path=out", "--batch_size=8"]
+def test_launchers(tmp_path):
+    check_launchers(tmp_path, MODEL, FULL, SHORT)
 
 
 def test_the_pages_commands_on_sample_data(tmp_path):

@@ -7,12 +7,12 @@ import re
 import freeze
 import numpy as np
 import pytest
-import tensorflow as tf
 import trained
 from conftest import write_run
 
 from common.export import run_graph
 from common.pictures import scale
+from common.testing import call_main, read_pb, run_onnx, run_saved_model
 
 # Plain inference: no variable, no function call, no control flow, nothing random.
 OPERATIONS = {"Const", "Placeholder", "Identity", "Conv2D", "BiasAdd", "FusedBatchNormV3", "DepthToSpace", "Tanh"}
@@ -22,26 +22,8 @@ NEAREST = {"Shape", "StridedSlice", "Pack", "Reshape", "Tile", "ExpandDims", "Co
 
 
 def call(capsys, *argv):
-    """The exit status, and what was said on stdout and stderr."""
-    status = freeze.main([str(word) for word in argv])
-    told = capsys.readouterr()
-    return status, told.out, told.err
-
-
-def read_pb(path):
-    return tf.compat.v1.GraphDef.FromString(path.read_bytes())
-
-
-def run_onnx(path, x):
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return session.run(["output"], {"input": x})[0]
-
-
-def run_saved_model(path, x):
-    serve = tf.saved_model.load(str(path)).signatures["serving_default"]
-    return serve(input=tf.constant(x))["output"].numpy()
+    """freeze.py's exit status, and what it said on stdout and stderr."""
+    return call_main(capsys, freeze.main, *argv)
 
 
 def shape_of(graph):
