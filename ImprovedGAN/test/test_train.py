@@ -348,7 +348,7 @@ def test_a_run_leaves_what_the_contract_says(digits, tmp_path):
     assert {name: result[name] for name in expected} == expected
     assert result["images_per_sec"] == pytest.approx(6 / result["sec_per_step"])
     assert result["e2e_sec"] > 24 * result["sec_per_step"] / 2
-    assert result["options"]["n_labels"] == 30 and result["options"]["learning_rate_d"] == 1e-4
+    assert result["options"]["n_labels"] == 30 and result["options"]["learning_rate_d"] == 3e-4
     assert result["versions"]["tensorflow"] == tf.__version__
     metrics = result["metrics"]
     assert metrics["test_pictures"] == 12 and metrics["labels"] == 30
