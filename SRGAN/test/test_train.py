@@ -108,7 +108,7 @@ def test_srresnet_learns(prepare):
     """A few steps on one batch lower its error; there is no discriminator."""
     _, parts = prepare("--phase=srresnet", "--learning_rate=0.01")
     batch = next(parts.batches(0))
-    losses = [float(parts.update(batch, step)["g_loss"]) for step in range(20)]
+    losses = [float(parts.update(batch, 0)["g_loss"]) for _ in range(20)]
     assert losses[-1] < 0.7 * losses[0] and parts.discriminator is None and "discriminator" not in parts.state
 
 
