@@ -12,7 +12,11 @@ def row(model: str) -> list:
     """A model's line of the table, from its result.json. Raises what reading it raises."""
     result = json.loads((REPOSITORY / "build" / "smoke" / model / "output" / "result.json").read_text())
     metrics, baseline = result["metrics"], result["baseline"]
-    compared = [f"{name} {metrics[name]:.4g} ({baseline[name]:.4g})" for name in metrics if name in baseline]
+    compared = [
+        f"{name} {metrics[name]:.4g} ({baseline[name]:.4g})"
+        for name in metrics
+        if name in baseline and name != "pictures"
+    ]
     return [
         model,
         result["device"],
