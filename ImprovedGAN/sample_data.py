@@ -56,9 +56,7 @@ def write(args: argparse.Namespace) -> None:
             raise UserError(f"--output_path: {folder} holds another data set ({there}); name another folder")
         print(f"[Info] {folder} holds these digits already; nothing was done", flush=True)
         return
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise UserError(f"--output_path: {folder} is not an empty folder; name another one")
-    data.save(sample, folder)
+    data.save(sample, cli.empty_folder(folder))
     data.report(sample, folder, __file__)
 
 

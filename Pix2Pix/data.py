@@ -64,6 +64,11 @@ def as_channels(picture: Image.Image, nc: int, flag: str, path: Any) -> np.ndarr
 
 
 def check_halves(path: Path, width: int, height: int) -> None:
+    """Refuses a picture of a size that no two halves side by side have.
+
+    Raises:
+        UserError: it is of odd width, or no wider than high.
+    """
     if width % 2:
         raise UserError(f"{path}: is {width} pixels wide, and a pair has two halves of one width; mend or remove it")
     if width <= height:
@@ -181,7 +186,7 @@ def batches(args: argparse.Namespace, pairs: Pairs, start_step: int = 0) -> Iter
     """
     import tensorflow as tf
 
-    from common.stream import shuffled_batches
+    from common.stream import sample_batches, shuffled_batches
 
     n, load, fine = args.batch_size, args.load_size, args.fine_size
 
@@ -201,11 +206,4 @@ def batches(args: argparse.Namespace, pairs: Pairs, start_step: int = 0) -> Iter
         order = tf.data.Dataset.range(start_step * n, 2**62).map(lambda number: tf.cast(number % len(pairs), tf.int32))
     else:
         order = shuffled_batches(len(pairs), n, args.seed, start_step).unbatch()
-    numbers = tf.data.Dataset.range(start_step * n, 2**62)
-    dataset = tf.data.Dataset.zip((order, numbers)).map(jittered, num_parallel_calls=THREADS)
-    try:
-        yield from dataset.batch(n, drop_remainder=True).prefetch(2)
-    except tf.errors.OpError:
-        if pairs.error is not None:
-            raise pairs.error from None
-        raise
+    return sample_batches(order, jittered, n, start_step, pairs)

@@ -22,7 +22,7 @@ import trained
 from baseline import colour_table, mean_colours
 from data import Pairs, find_pairs
 from features import FILES, NETWORKS, feature_extractor
-from metrics import compare, frechet_distance, kernel_distance
+from metrics import compare
 from model import build_generator
 from PIL import Image
 from tensorflow import keras
@@ -31,6 +31,7 @@ from trained import INFERENCE, translate
 
 from common import cli
 from common.cli import UserError
+from common.distances import frechet_distance, kernel_distance
 from common.gallery import Row, write_gallery
 from common.session import add_device_flags, device_config, notice, open_session, set_seed
 

@@ -17,7 +17,7 @@ from typing import Optional
 import _path  # noqa: F401  (finds ../common)
 import numpy as np
 import trained
-from data import GREY, as_channels
+from data import GREY, as_channels, check_halves
 from PIL import Image
 from tqdm import tqdm
 
@@ -59,8 +59,7 @@ def input_half(pair: Image.Image, which_direction: str, path: Path) -> Image.Ima
         UserError: it cannot be a pair.
     """
     width, height = pair.size
-    if width % 2 or width <= height:
-        raise UserError(f"{path}: {width} x {height} is no pair of two halves side by side; leave --pairs out")
+    check_halves(path, width, height)
     left = 0 if which_direction == "AtoB" else width // 2
     return pair.crop((left, 0, left + width // 2, height))
 

@@ -84,10 +84,8 @@ def new_set(folder: Path) -> Iterator[Path]:
     Raises:
         UserError: `folder` holds something, or cannot be made.
     """
+    folder = cli.empty_folder(folder)
     try:
-        if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-            raise UserError(f"--output_path: {folder} is not an empty folder; name another one")
-        folder.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder))
     except OSError as error:
         raise UserError(f"--output_path: {folder} cannot be written ({error.strerror}); name another one") from error

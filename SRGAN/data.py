@@ -15,9 +15,9 @@ from tqdm import tqdm
 
 from common import pictures
 from common.cli import UserError
+from common.pictures import read_rgb
 
 MEMORY = 2 * 2**30  # bytes of decoded pictures that are kept; of a larger set the rest is decoded when it is needed
-THREADS = 4
 
 
 def find_pictures(folder: Path) -> list[Path]:
@@ -44,16 +44,6 @@ def split(args: argparse.Namespace) -> tuple[list[Path], list[Path]]:
         raise UserError(f"--data_path {folder}: one picture only; one more is needed to be held out")
     count = min(max(1, round(len(files) * args.train_test_ratio)), len(files) - 1)
     return files[:count], files[count:]
-
-
-def read_rgb(path: Path) -> np.ndarray:
-    """A picture file as uint8 [h, w, 3]: grey repeated, palette and CMYK converted, what is transparent on white.
-
-    Raises:
-        UserError: it does not decode.
-    """
-    picture = pictures.decode(path)
-    return np.asarray(pictures.on_white(picture) if picture.mode == "RGBA" else picture.convert("RGB"))
 
 
 class Crops:
@@ -130,21 +120,12 @@ def batches(args: argparse.Namespace, crops: Crops, start_step: int = 0) -> Iter
     """
     import tensorflow as tf
 
-    from common.stream import shuffled_batches
-
-    n = args.batch_size
+    from common.stream import sample_batches, shuffled_batches
 
     def crop(index, number):
         draws = tf.random.stateless_uniform([3], tf.stack([tf.constant(args.seed, tf.int64), number]))
         picture = tf.numpy_function(lambda i, d: crops.read(int(i), d), [index, draws], tf.uint8)
         return tf.ensure_shape(picture, [args.crop, args.crop, 3])
 
-    order = shuffled_batches(len(crops), n, args.seed, start_step).unbatch()
-    numbers = tf.data.Dataset.range(start_step * n, 2**62)
-    dataset = tf.data.Dataset.zip((order, numbers)).map(crop, num_parallel_calls=THREADS)
-    try:
-        yield from dataset.batch(n, drop_remainder=True).prefetch(2)
-    except tf.errors.OpError:
-        if crops.error is not None:
-            raise crops.error from None
-        raise
+    order = shuffled_batches(len(crops), args.batch_size, args.seed, start_step).unbatch()
+    return sample_batches(order, crop, args.batch_size, start_step, crops)

@@ -45,13 +45,7 @@ def write(args: argparse.Namespace) -> None:
     Raises:
         UserError: the folder holds something or cannot be written, or a photograph is not installed.
     """
-    folder = args.output_path.expanduser()
-    try:
-        if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-            raise UserError(f"--output_path: {folder} is not an empty folder; name another one")
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--output_path: {folder} cannot be written ({error.strerror}); name another one") from error
+    folder = cli.empty_folder(args.output_path)
     installed = Path(skimage.data.__file__).parent
     missing = [name for names in PHOTOGRAPHS.values() for name in names if not (installed / name).is_file()]
     if missing:

@@ -91,6 +91,22 @@ def new_file(path: Union[str, Path]) -> Path:
     return free
 
 
+def empty_folder(path: Union[str, Path]) -> Path:
+    """Makes the folder that a data set is written to; it may be there, with nothing in it.
+
+    Raises:
+        UserError: it holds something, or cannot be made.
+    """
+    folder = Path(path).expanduser()
+    try:
+        if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+            raise UserError(f"--output_path: {folder} is not an empty folder; name another one")
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--output_path: {folder} cannot be written ({error.strerror}); name another one") from error
+    return folder
+
+
 def new_folder(path: Union[str, Path]) -> Path:
     """Makes a folder that was not there: `path`, or else <path>-2, -3, ...
 

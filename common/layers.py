@@ -18,15 +18,19 @@ class BatchNorm(Float32Weights):
 
     Args:
         scale: whether there is a learned gamma.
+        gamma_stddev: it starts as N(1, gamma_stddev).
     """
 
-    def __init__(self, scale: bool = True, momentum: float = 0.99, epsilon: float = 1e-3, **kwargs) -> None:
+    def __init__(
+        self, scale: bool = True, momentum: float = 0.99, epsilon: float = 1e-3, gamma_stddev: float = 0.0, **kwargs
+    ) -> None:
         super().__init__(**kwargs)
-        self.scale, self.momentum, self.epsilon = scale, momentum, epsilon
+        self.scale, self.momentum, self.epsilon, self.gamma_stddev = scale, momentum, epsilon, gamma_stddev
 
     def build(self, shape) -> None:
         size = (shape[-1],)
-        self.gamma = self.add_weight(name="gamma", shape=size, initializer="ones", trainable=self.scale)
+        start = keras.initializers.RandomNormal(1.0, self.gamma_stddev) if self.gamma_stddev else "ones"
+        self.gamma = self.add_weight(name="gamma", shape=size, initializer=start, trainable=self.scale)
         self.beta = self.add_weight(name="beta", shape=size, initializer="zeros")
         self.mean = self.add_weight(name="mean", shape=size, initializer="zeros", trainable=False)
         self.variance = self.add_weight(name="variance", shape=size, initializer="ones", trainable=False)

@@ -67,6 +67,16 @@ def decode(path: Union[str, Path]) -> Image.Image:
         return picture.convert("L" if picture.mode in ("1", "L") else "RGB")
 
 
+def read_rgb(path: Union[str, Path]) -> np.ndarray:
+    """A picture file as uint8 [h, w, 3]: grey repeated, palette and CMYK converted, what is transparent on white.
+
+    Raises:
+        UserError: it does not decode.
+    """
+    picture = decode(path)
+    return np.asarray(on_white(picture) if picture.mode == "RGBA" else picture.convert("RGB"))
+
+
 def find_pictures(folder: Path) -> Iterator[Path]:
     """The picture files directly in `folder`, by their suffix, in no order."""
     return (path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES and path.name[0] != ".")

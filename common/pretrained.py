@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Optional
 
 import h5py
 import numpy as np
@@ -10,6 +11,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from common.cli import UserError
+from common.session import notice
 
 VGG19_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
 BGR_MEANS = (103.939, 116.779, 123.68)  # of ImageNet, as VGG19 was trained
@@ -29,6 +31,37 @@ def build_vgg19(layers: Sequence[str] = ("block5_conv4",)) -> keras.Model:
     return model
 
 
+def find_vgg19(
+    weights: Optional[str], places: Sequence[str], layers: Sequence[str], without: str, more: str = ""
+) -> Optional[keras.Model]:
+    """VGG19 as `--vgg19_weights` asks for it, said aloud where it is not the trained one.
+
+    Args:
+        weights: the flag: a file, "random", "none", or None: the first file there is of `places`.
+        layers: whose outputs are wanted.
+        without, more: for the messages: what the loss does without VGG19, and another way out.
+    Returns:
+        The model, or None for "none".
+    Raises:
+        UserError: there is no file of weights, and neither random nor none was asked for; or it cannot be used.
+    """
+    path = weights or next(filter(os.path.isfile, places), None)
+    if path is None:
+        raise UserError(
+            f"no weights of VGG19 in {' or '.join(places)}: put the file there, or name it by --vgg19_weights.\n"
+            f"Without it: --vgg19_weights=random (an untrained VGG19, weaker) or none ({without}){more}"
+        )
+    if path == "none":
+        notice(f"--vgg19_weights none: {without}")
+        return None
+    vgg19 = build_vgg19(layers)
+    if path == "random":
+        notice("--vgg19_weights random: an untrained VGG19's features are compared, which say less")
+    else:
+        load_weights(vgg19, path, "VGG19", f"give Keras' {VGG19_FILE}", "--vgg19_weights")
+    return vgg19
+
+
 def vgg19_input(pictures: tf.Tensor) -> tf.Tensor:
     """RGB pictures in 0..255 as VGG19 saw them in training: float32 BGR less ImageNet's means."""
     return tf.cast(pictures, tf.float32)[..., ::-1] - tf.constant(BGR_MEANS)
@@ -46,7 +79,11 @@ def load_weights(model: keras.Model, path: str, network: str, advice: str, flag:
     """
     layers = [layer for layer in model.layers if layer.weights]
     wanted = [tuple(weight.shape) for layer in layers for weight in layer.weights]
-    arrays = iter(read_weights(path, wanted, network, advice, flag))
+    if str(path).endswith(".pb"):
+        names = [f"{layer.name}/{kind}" for layer in layers for kind in ("kernel", "bias")]
+        arrays = iter(read_frozen(path, dict(zip(names, wanted)), network, advice, flag))
+    else:
+        arrays = iter(read_weights(path, wanted, network, advice, flag))
     for layer in layers:
         layer.set_weights([next(arrays) for _ in layer.weights])
 
@@ -88,6 +125,33 @@ def read_weights(
         raise UserError(f"{flag} {path}: damaged, or not in Keras' HDF5 layout ({_line(error)}); {advice}") from None
     if not all(np.isfinite(array).all() for array in arrays):
         raise UserError(f"{flag} {path}: holds numbers that are not finite; {advice}")
+    return arrays
+
+
+def read_frozen(
+    path: str, wanted: dict[str, tuple[int, ...]], network: str, advice: str, flag: str = "--weights"
+) -> list[np.ndarray]:
+    """The named constants of a frozen graph, a .pb file; a name may stand within a longer one.
+
+    Raises:
+        UserError: it is missing, damaged, or lacks one of them in its shape.
+    """
+    if not os.path.isfile(path):
+        raise UserError(f"{flag} {path}: there is no such file; {advice}")
+    try:
+        with open(path, "rb") as file:
+            graph = tf.compat.v1.GraphDef.FromString(file.read())
+        constants = {node.name: node.attr["value"].tensor for node in graph.node if node.op == "Const"}
+        arrays = []
+        for name, shape in wanted.items():
+            found = next((tensor for other, tensor in constants.items() if name in other), None)
+            if found is None:
+                raise ValueError(f"no constant {name}")
+            arrays.append(tf.make_ndarray(found).astype(np.float32))
+            if arrays[-1].shape != shape or not np.isfinite(arrays[-1]).all():
+                raise ValueError(f"{name} is not of the shape {list(shape)}, or not finite")
+    except Exception as error:  # protobuf and TensorFlow raise many kinds on a broken file
+        raise UserError(f"{flag} {path}: not a frozen graph of {network} ({_line(error)}); {advice}") from None
     return arrays
 
 

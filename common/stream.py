@@ -1,8 +1,13 @@
 """The order of the training data as a function of (seed, step), so that a resumed run reads what it would have read."""
 
+from collections.abc import Iterator
+from typing import Any, Callable
+
 import tensorflow as tf
 
 from common.cli import UserError
+
+THREADS = 4  # that read and decode
 
 
 def shuffled_batches(count: int, batch_size: int, seed: int, start_step: int = 0, stream: int = 0) -> tf.data.Dataset:
@@ -32,3 +37,25 @@ def shuffled_batches(count: int, batch_size: int, seed: int, start_step: int = 0
         return tf.data.Dataset.from_tensor_slices(tf.reshape(order, [steps_per_epoch, batch_size]))
 
     return tf.data.Dataset.range(first_epoch, 2**62).flat_map(epoch).skip(skipped)
+
+
+def sample_batches(
+    order: tf.data.Dataset, sample: Callable, batch_size: int, start_step: int, reader: Any
+) -> Iterator[Any]:
+    """Batches of the samples that an order of indices names, read and made in parallel, ahead of the training.
+
+    Args:
+        order: a dataset of int32 indices, which begins at step `start_step`.
+        sample: (index, number of the sample in the run, from which its random draws come) -> tensors.
+        reader: what `sample` reads from; its `error` says why the newest read failed.
+    Raises:
+        UserError: a file has ceased to decode.
+    """
+    numbers = tf.data.Dataset.range(start_step * batch_size, 2**62)
+    dataset = tf.data.Dataset.zip((order, numbers)).map(sample, num_parallel_calls=THREADS)
+    try:
+        yield from dataset.batch(batch_size, drop_remainder=True).prefetch(2)
+    except tf.errors.OpError:
+        if reader.error is not None:
+            raise reader.error from None
+        raise

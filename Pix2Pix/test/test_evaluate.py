@@ -9,12 +9,13 @@ import evaluate
 import numpy as np
 import pytest
 import tensorflow as tf
-from metrics import compare, frechet_distance, kernel_distance
+from metrics import compare
 from model import build_generator
 from PIL import Image
 
 from common.checkpoint import Record
 from common.cli import UserError
+from common.distances import frechet_distance, kernel_distance
 from common.optimizer import named_variables
 
 LABELS = np.array([[0, 0, 170], [255, 85, 0]])  # two of facades' colours

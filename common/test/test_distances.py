@@ -1,0 +1,58 @@
+"""distances.py: known answers by hand, by SciPy, and by a plain double loop."""
+
+import numpy as np
+import pytest
+from scipy import linalg
+
+from common.distances import frechet_distance, kernel_distance
+
+
+def test_frechet_distance_in_one_dimension():
+    """(m1 - m2)^2 + (s1 - s2)^2."""
+    x, y = np.array([[1.0], [3.0], [5.0]]), np.array([[9.0], [10.0], [11.0]])  # means 3 and 10, deviations 2 and 1
+    assert frechet_distance(x, y) == pytest.approx(49 + 1)
+
+
+def test_frechet_distance_of_diagonal_gaussians():
+    corners = np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]]) * np.sqrt(3 / 4)  # unit covariance, as n - 1 is 3
+    x, y = corners * [2, 3], corners * [5, 1] + [0, 7]
+    assert frechet_distance(x, y) == pytest.approx(49 + (2 - 5) ** 2 + (3 - 1) ** 2)
+
+
+def test_frechet_distance_by_scipys_root_of_a_matrix():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(60, 8)), rng.normal(size=(50, 8)) @ rng.normal(size=(8, 8)) + 1
+    c1, c2 = np.cov(x, rowvar=False), np.cov(y, rowvar=False)
+    expected = np.square(x.mean(0) - y.mean(0)).sum() + np.trace(c1 + c2 - 2 * linalg.sqrtm(c1 @ c2).real)
+    assert frechet_distance(x, y) == pytest.approx(expected, rel=1e-9)
+
+
+def test_frechet_distance_of_fewer_pictures_than_features():
+    """Turned into 40 dimensions, five pictures of three features are as far from each other as before."""
+    rng = np.random.default_rng(1)
+    turn = np.linalg.qr(rng.normal(size=(40, 40)))[0][:3]
+    x, y = rng.normal(size=(5, 3)), 2 * rng.normal(size=(6, 3)) + 3
+    expected = frechet_distance(x, y)
+    assert frechet_distance(x @ turn, y @ turn) == pytest.approx(expected, rel=1e-9)
+    wide = rng.normal(size=(5, 40)).astype(np.float32)
+    assert frechet_distance(wide, wide) == pytest.approx(0, abs=1e-9)
+
+
+def test_kernel_distance_by_a_double_loop():
+    rng = np.random.default_rng(2)
+    x, y = rng.normal(size=(5, 4)), rng.normal(size=(7, 4)) + 0.5
+
+    def kernel(a, b):
+        return (sum(a * b) / 4 + 1) ** 3
+
+    within_x = sum(kernel(a, b) for i, a in enumerate(x) for j, b in enumerate(x) if i != j) / (5 * 4)
+    within_y = sum(kernel(a, b) for i, a in enumerate(y) for j, b in enumerate(y) if i != j) / (7 * 6)
+    across = sum(kernel(a, b) for a in x for b in y) / (5 * 7)
+    assert kernel_distance(x, y) == pytest.approx(within_x + within_y - 2 * across)
+
+
+def test_kernel_distance_is_unbiased():
+    """Over many draws of the same distribution the mean is 0; with the diagonal it would be far above."""
+    rng = np.random.default_rng(3)
+    draws = [kernel_distance(rng.normal(size=(10, 4)), rng.normal(size=(10, 4))) for _ in range(400)]
+    assert abs(np.mean(draws)) < 4 * np.std(draws) / 20
