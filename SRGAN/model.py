@@ -44,11 +44,11 @@ def build_generator(scale: int = 4, upsampling: str = "shuffle", blocks: int = 1
     for number in range(1, blocks + 1):
         name, before = f"block_{number}", x
         x = conv(x, channels, 3, f"{name}_conv_1")
-        x = prelu(BatchNorm(momentum=0.8, name=f"{name}_norm_1")(x), f"{name}_prelu")
+        x = prelu(BatchNorm(momentum=0.9, name=f"{name}_norm_1")(x), f"{name}_prelu")
         x = conv(x, channels, 3, f"{name}_conv_2")
-        x = layers.Add()([BatchNorm(momentum=0.8, name=f"{name}_norm_2")(x), before])
+        x = layers.Add()([BatchNorm(momentum=0.9, name=f"{name}_norm_2")(x), before])
     x = conv(x, channels, 3, "after_blocks")
-    x = layers.Add()([BatchNorm(momentum=0.8, name="after_blocks_norm")(x), first])
+    x = layers.Add()([BatchNorm(momentum=0.9, name="after_blocks_norm")(x), first])
     for number in range(1, int(math.log2(scale)) + 1):
         x = conv(x, 4 * channels, 3, f"up_{number}")
         if upsampling == "shuffle":
@@ -66,7 +66,7 @@ def build_discriminator(side: int, channels: int = 64) -> keras.Model:
     for number, (filters, stride) in enumerate(DISCRIMINATOR, 2):
         filters = filters * channels // 64
         x = layers.Conv2D(filters, 3, stride, padding="same", name=f"layer_{number}")(x)
-        x = layers.LeakyReLU(0.2)(BatchNorm(momentum=0.8, name=f"layer_{number}_norm")(x))
+        x = layers.LeakyReLU(0.2)(BatchNorm(momentum=0.9, name=f"layer_{number}_norm")(x))
     x = layers.LeakyReLU(0.2)(layers.Dense(16 * channels, name="dense")(layers.Flatten()(x)))
     x = layers.Dense(1, name="logit")(x)
     return keras.Model(picture, layers.Activation("linear", dtype="float32")(x), name="discriminator")

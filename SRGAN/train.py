@@ -42,6 +42,7 @@ from common.session import add_session_flags, notice, open_session, session_conf
 RANGE = (-1.0, 1.0)  # black and white to the networks
 FEATURE_SCALE = 1 / 12.75  # section 3.2, of VGG19's features
 EXAMPLES = 3  # held-out crops on a sheet
+SETTLED_SHARE = 0.25  # of a phase, its end, in which the generator is normalised as it will be when it is used
 TRIED = 12  # held-out pictures to take them from: not all of thousands are read before training begins
 LOSS_SCALE = {"init_scale": 2.0**16, "incr_every_n_steps": 1000, "decr_every_n_nan_or_inf": 2, "decr_ratio": 0.5}
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -112,6 +113,13 @@ def pretraining_steps(args: argparse.Namespace, total_steps: int) -> int:
     return int(share * total_steps)
 
 
+def settling_steps(args: argparse.Namespace, pretraining: int, total_steps: int) -> tuple[int, int]:
+    """The steps at which the generator settles in SRResNet's phase and in SRGAN's; a pretrained one is settled."""
+    trained_before = pretraining > 0 or bool(args.pretrained)
+    srgan = 0.0 if trained_before else 1 - SETTLED_SHARE
+    return int((1 - SETTLED_SHARE) * pretraining), pretraining + int(srgan * (total_steps - pretraining))
+
+
 def srgan_rate(learning_rate: float, steps: int) -> LearningRate:
     """SRGAN's rate: in the second half of its steps a tenth of the first's (section 3.2)."""
     return lambda updates: learning_rate * tf.where(tf.cast(updates, tf.float32) < steps / 2, 1.0, 0.1)
@@ -138,28 +146,35 @@ def both_sizes(args: argparse.Namespace, crops: tf.Tensor) -> tuple[tf.Tensor, t
     return small / 127.5 - 1.0, large / 127.5 - 1.0
 
 
-def make_pretrain_step(args, generator, optimizer) -> Callable:
-    """One update of SRResNet. Takes (crops, step)."""
+def make_pretrain_step(args, generator, optimizer, settled: bool = False) -> Callable:
+    """One update of SRResNet. Takes (crops, step).
+
+    Args:
+        settled: the generator is normalised by its moving averages, as it is when it is used, not by the batch. One
+            that is trained by batches to the end draws single pictures too bright or too dark, a loss of 1 dB.
+    """
 
     def pretrain_step(crops, step):
         # min_G  E[(y - G(x))^2], equation 4
         small, large = both_sizes(args, crops)
         with tf.GradientTape() as tape:
-            content = losses.mse(large, generator(small, training=True))
+            content = losses.mse(large, generator(small, training=not settled))
         optimizer.minimize(content, tape)
         return {"g_loss": content, "content_loss": content, "adversarial_loss": tf.zeros([]), "d_loss": tf.zeros([])}
 
     return pretrain_step
 
 
-def make_train_step(args, generator, discriminator, features, d_optimizer, g_optimizer) -> Callable:
-    """One update of each network. Takes (crops, step)."""
+def make_train_step(
+    args, generator, discriminator, features, d_optimizer, g_optimizer, settled: bool = False
+) -> Callable:
+    """One update of each network. Takes (crops, step); `settled` as in SRResNet's."""
     n = args.batch_size
 
     def train_step(crops, step):
         small, large = both_sizes(args, crops)
         with tf.GradientTape() as g_tape:
-            fake = generator(small, training=True)  # the only pass of the generator
+            fake = generator(small, training=not settled)  # the only pass of the generator
 
         # max_D  E[log D(y)] + E[log(1 - D(G(x)))], equation 2, with smoothed labels
         noise = tf.random.stateless_uniform([2, n, 1], [args.seed, tf.cast(step, tf.int32)], 0.0, args.label_smoothing)
@@ -212,21 +227,23 @@ def prepare(args: argparse.Namespace) -> SimpleNamespace:
     adam = {"loss_scale": LOSS_SCALE}  # scaled in float16 alone
     g_pretrain = session.optimizer(generator, args.learning_rate, **adam)
     state = {"generator": named_variables(generator), "pretrain_optimizer": g_pretrain.state}
-    pretrain_step = session.compile(make_pretrain_step(args, generator, g_pretrain))
-    discriminator = train_step = None
+    pretrain_steps = [session.compile(make_pretrain_step(args, generator, g_pretrain, end)) for end in (False, True)]
+    discriminator, train_steps = None, []
     if pretraining < total_steps:
         features = content_features(args)
         discriminator = build_discriminator(args.crop, args.channels)
         rate = srgan_rate(args.learning_rate, total_steps - pretraining)
         d_optimizer, g_optimizer = (session.optimizer(network, rate, **adam) for network in (discriminator, generator))
-        train_step = session.compile(
-            make_train_step(args, generator, discriminator, features, d_optimizer, g_optimizer)
-        )
+        networks = (generator, discriminator, features, d_optimizer, g_optimizer)
+        train_steps = [session.compile(make_train_step(args, *networks, end)) for end in (False, True)]
         state.update(discriminator=named_variables(discriminator), d_optimizer=d_optimizer.state)
         state.update(g_optimizer=g_optimizer.state)
 
+    settle = settling_steps(args, pretraining, total_steps)
+
     def update(batch, step):
-        return (pretrain_step if step < pretraining else train_step)(batch, tf.constant(step))
+        phase = int(step >= pretraining)
+        return (pretrain_steps, train_steps)[phase][step >= settle[phase]](batch, tf.constant(step))
 
     return SimpleNamespace(
         session=session,

@@ -1,7 +1,7 @@
 """A trained network as files for other programs: a frozen .pb for Ascend's ATC, a SavedModel, an ONNX file.
 
-All three hold the same graph, from `input` to `output`, float32, of fixed shapes where the caller does not say which
-sides are free. Each file is run before it is kept.
+All three hold the same graph, from `input` to `output` or from named inputs to named outputs, float32, of fixed shapes
+where the caller does not say which sides are free. Each file is run before it is kept.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import shlex
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Union
 
 import numpy as np
 import tensorflow as tf
@@ -26,6 +26,9 @@ FORMATS = {"pb": "{}.pb", "saved_model": "{}_saved_model", "onnx": "{}.onnx"}
 OPSET = 13
 LARGE = 4096  # values of a constant that tf2onnx is spared
 TOLERANCE = 1e-4  # of a probability or a pixel, between an export and the checkpoint
+
+Arrays = dict[str, np.ndarray]
+Shape = tuple[Optional[int], ...]
 
 
 def formats(text: str) -> list[str]:
@@ -73,8 +76,8 @@ def begin_export(names: Sequence[str], args: argparse.Namespace) -> Path:
 def export(
     name: str,
     function: Callable,
-    x: np.ndarray,
-    expected: np.ndarray,
+    x: Union[np.ndarray, Arrays],
+    expected: Union[np.ndarray, Arrays],
     description: dict[str, Any],
     chosen: Sequence[str],
     folder: Path,
@@ -85,29 +88,35 @@ def export(
     """Writes one network in the chosen formats, all of them or none, and prints what they are.
 
     Args:
-        function: the network, from a float32 tensor of the shape of `x` to one of the shape of `expected`.
+        function: the network, from a float32 tensor of the shape of `x` to one of the shape of `expected`. Where there
+            are several they are in dictionaries by their names, which are neither `input` nor `output`.
         x, expected: an input, and what the checkpoint makes of it.
-        description: what `<name>.json` says beside the shapes: at least what `input` and `output` are.
+        description: what `<name>.json` says beside the shapes: at least what `input` and `output` are, or each by name.
         checkpoint: where the weights come from.
         tolerance: how far a file's answer may be from what is expected.
-        free: by format, the axes of input and output that may have any size; all others are as in `x` and `expected`.
+        free: by format, the axes of all inputs and outputs that may have any size; others are as in `x` and `expected`.
     Raises:
         UserError: the folder cannot be written.
         TrainingError: a file does not give what was expected.
     """
+    inputs, outputs = _by_name(x, "input"), _by_name(expected, "output")
+    taken, given = ({form: _shapes(of, (free or {}).get(form, ())) for form in chosen} for of in (inputs, outputs))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".freeze-", dir=folder) as work:
-            inputs = {form: freed(x.shape, (free or {}).get(form, ())) for form in chosen}
-            outputs = {form: freed(expected.shape, (free or {}).get(form, ())) for form in chosen}
-            graphs = {shape: frozen_graph(function, shape) for shape in set(inputs.values())}
+            graphs: dict[tuple, tf.compat.v1.GraphDef] = {}
             for form in chosen:
-                file = FORMATS[form].format(name)
-                result = WRITERS[form](graphs[inputs[form]], os.path.join(work, file), x)
-                _compare(file, result, expected, tolerance)
-            shapes = {"input_shape": inputs, "output_shape": outputs}
-            if free is None:
-                shapes = {"input_shape": x.shape, "output_shape": expected.shape}
+                file, key = FORMATS[form].format(name), tuple(taken[form].values())
+                if key not in graphs:
+                    shapes = taken[form] if isinstance(x, dict) else taken[form]["input"]
+                    graphs[key] = frozen_graph(function, shapes, list(outputs))
+                compare(
+                    file,
+                    WRITERS[form](graphs[key], os.path.join(work, file), inputs, list(outputs)),
+                    outputs,
+                    tolerance,
+                )
+            shapes = {"input_shape": _in_json(taken, free), "output_shape": _in_json(given, free)}
             with open(os.path.join(work, f"{name}.json"), "w") as text:
                 json.dump({"checkpoint": checkpoint, **shapes, **description}, text, indent=2)
                 text.write("\n")
@@ -115,18 +124,34 @@ def export(
                 os.rename(os.path.join(work, file), folder / file)
     except OSError as error:
         raise UserError(f"--output_path {folder} cannot be written ({error.strerror or error})") from None
-    print(f"  input  float32 {_told(inputs)}: {description['input']}")
-    print(f"  output float32 {_told(outputs)}: {description['output']}")
+    for tensors, shapes in ((inputs, taken), (outputs, given)):
+        for tensor in tensors:
+            told = _told({form: shapes[form][tensor] for form in chosen})
+            print(f"  {tensor:6} float32 {told}: {description[tensor]}")
     if "pb" in chosen:
-        print("  " + atc_command(folder / FORMATS["pb"].format(name), inputs["pb"]), flush=True)
+        print("  " + atc_command(folder / FORMATS["pb"].format(name), taken["pb"], list(outputs)), flush=True)
 
 
-def freed(shape: Sequence[int], axes: Sequence[int]) -> tuple[Optional[int], ...]:
+def _by_name(arrays: Union[np.ndarray, Arrays], name: str) -> Arrays:
+    return arrays if isinstance(arrays, dict) else {name: arrays}
+
+
+def _shapes(arrays: Arrays, axes: Sequence[int]) -> dict[str, Shape]:
+    return {name: freed(array.shape, axes) for name, array in arrays.items()}
+
+
+def _in_json(shapes: dict[str, dict[str, Shape]], free: Optional[dict]) -> Any:
+    """Shapes by format and name: by name alone where no side is free, by format alone where there is one tensor."""
+    alone = {form: next(iter(named.values())) if len(named) == 1 else named for form, named in shapes.items()}
+    return alone if free is not None else next(iter(alone.values()))
+
+
+def freed(shape: Sequence[int], axes: Sequence[int]) -> Shape:
     """A shape with None at some axes, for any size."""
     return tuple(None if axis in axes else side for axis, side in enumerate(shape))
 
 
-def _told(shapes: dict[str, tuple[Optional[int], ...]]) -> str:
+def _told(shapes: dict[str, Shape]) -> str:
     """The shapes of the formats in words, each with the formats that have it where they differ."""
     words = {
         form: "[" + ", ".join("any" if side is None else str(side) for side in shapes[form]) + "]" for form in shapes
@@ -136,28 +161,46 @@ def _told(shapes: dict[str, tuple[Optional[int], ...]]) -> str:
     return ", ".join(f"{shape} ({form})" for form, shape in words.items())
 
 
-def _compare(file: str, result: Optional[np.ndarray], expected: np.ndarray, tolerance: float) -> None:
-    if result is None:
+def compare(file: str, results: Optional[Arrays], expected: Arrays, tolerance: float = TOLERANCE) -> None:
+    """Tells how far a file's answers are from what is expected.
+
+    Raises:
+        TrainingError: too far.
+    """
+    if results is None:
         print(f"{file}: not run (pip install onnxruntime to have it checked)")
         return
-    difference = float(np.abs(result - expected).max())
+    difference = np.max([np.abs(results[name] - expected[name]).max() for name in expected])  # NaN if one is
     print(f"{file}: differs from the checkpoint by at most {difference:.1e}")
     if not difference <= tolerance:
         raise TrainingError(f"{file} does not give what the checkpoint gives, so it is not kept")
 
 
-def frozen_graph(function: Callable, shape: Sequence[Optional[int]]) -> tf.compat.v1.GraphDef:
-    """`function` of one float32 tensor of `shape` as a graph from `input` to `output`, all weights constants in it."""
+def frozen_graph(
+    function: Callable, shapes: Union[Shape, dict[str, Shape]], outputs: Sequence[str] = ("output",)
+) -> tf.compat.v1.GraphDef:
+    """`function` as a graph, all weights constants in it.
 
-    def named(x):
-        return tf.identity(function(x), name="output")
+    Args:
+        function: of one float32 tensor, `input` in the graph; or of a dictionary of them, to one of `outputs`.
+        shapes: of that one, or of each.
+    """
+    several = isinstance(shapes, dict)
 
-    signature = [tf.TensorSpec(shape, tf.float32, name="input")]
-    traced = tf.function(named, input_signature=signature).get_concrete_function()
-    return plain(convert_variables_to_constants_v2(traced, lower_control_flow=False).graph.as_graph_def())
+    def named(**inputs):
+        results = function(inputs) if several else {"output": function(inputs["input"])}
+        return {name: tf.identity(results[name], name=name) for name in outputs}
+
+    signature = {
+        name: tf.TensorSpec(shape, tf.float32, name=name)
+        for name, shape in (shapes if several else {"input": shapes}).items()
+    }
+    traced = tf.function(named).get_concrete_function(**signature)
+    graph_def = convert_variables_to_constants_v2(traced, lower_control_flow=False).graph.as_graph_def()
+    return plain(graph_def, outputs)
 
 
-def plain(graph_def: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
+def plain(graph_def: tf.compat.v1.GraphDef, outputs: Sequence[str] = ("output",)) -> tf.compat.v1.GraphDef:
     """The same graph for older readers: what no input changes is a constant, and no node says what is the default."""
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(graph_def, name="")
@@ -172,7 +215,7 @@ def plain(graph_def: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
     with tf.Graph().as_default() as folded:
         constants = {name: tf.constant(value, name="constant") for name, value in values.items()}
         tf.import_graph_def(graph_def, constants, name="")
-    small = tf.compat.v1.graph_util.extract_sub_graph(folded.as_graph_def(), ["output"])
+    small = tf.compat.v1.graph_util.extract_sub_graph(folded.as_graph_def(), list(outputs))
     small.ClearField("library")
     for node in small.node:
         defaults = {attr.name: attr.default_value for attr in folded.get_operation_by_name(node.name).op_def.attr}
@@ -182,37 +225,45 @@ def plain(graph_def: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
     return small
 
 
-def run_graph(graph_def: tf.compat.v1.GraphDef, x: np.ndarray) -> np.ndarray:
-    """What a frozen graph makes of `x`."""
+def run_graph(
+    graph_def: tf.compat.v1.GraphDef, x: Union[np.ndarray, Arrays], outputs: Sequence[str] = ("output",)
+) -> Union[np.ndarray, Arrays]:
+    """What a frozen graph makes of `x`: of one array one array, of named ones the `outputs` by name."""
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(graph_def, name="")
+    feeds = {f"{name}:0": array for name, array in _by_name(x, "input").items()}
     with tf.compat.v1.Session(graph=graph) as session:
-        return session.run("output:0", {"input:0": x})
+        results = session.run({name: f"{name}:0" for name in outputs}, feeds)
+    return results if isinstance(x, dict) else results["output"]
 
 
 # One function a format: writes the graph to `path` and returns what the file makes of `x` (None: nothing to run it).
 
 
-def write_pb(graph_def: tf.compat.v1.GraphDef, path: str, x: np.ndarray) -> np.ndarray:
+def write_pb(graph_def: tf.compat.v1.GraphDef, path: str, x: Arrays, outputs: Sequence[str]) -> Arrays:
     with open(path, "wb") as file:
         file.write(graph_def.SerializeToString())
     with open(path, "rb") as file:
-        return run_graph(tf.compat.v1.GraphDef.FromString(file.read()), x)
+        return run_graph(tf.compat.v1.GraphDef.FromString(file.read()), x, outputs)
 
 
-def write_saved_model(graph_def: tf.compat.v1.GraphDef, path: str, x: np.ndarray) -> np.ndarray:
+def write_saved_model(graph_def: tf.compat.v1.GraphDef, path: str, x: Arrays, outputs: Sequence[str]) -> Arrays:
     graph = tf.compat.v1.wrap_function(lambda: tf.import_graph_def(graph_def, name=""), [])
-    pruned = graph.prune("input:0", "output:0")
+    pruned = graph.prune([f"{name}:0" for name in x], [f"{name}:0" for name in outputs])
     module = tf.Module()
-    module.serve = tf.function(
-        lambda input: {"output": pruned(input)},
-        input_signature=[tf.TensorSpec(pruned.inputs[0].shape, tf.float32, name="input")],
-    )
-    tf.saved_model.save(module, path, signatures={"serving_default": module.serve})
-    return tf.saved_model.load(path).signatures["serving_default"](input=tf.constant(x))["output"].numpy()
+    signature = {name: tf.TensorSpec(t.shape, tf.float32, name=name) for name, t in zip(x, pruned.inputs)}
+
+    def serve(**inputs):
+        return dict(zip(outputs, pruned(*(inputs[name] for name in x))))
+
+    module.serve = tf.function(serve)
+    signatures = {"serving_default": module.serve.get_concrete_function(**signature)}
+    tf.saved_model.save(module, path, signatures=signatures)
+    serve = tf.saved_model.load(path).signatures["serving_default"]
+    return {name: result.numpy() for name, result in serve(**{name: tf.constant(x[name]) for name in x}).items()}
 
 
-def write_onnx(graph_def: tf.compat.v1.GraphDef, path: str, x: np.ndarray) -> Optional[np.ndarray]:
+def write_onnx(graph_def: tf.compat.v1.GraphDef, path: str, x: Arrays, outputs: Sequence[str]) -> Optional[Arrays]:
     import onnx
     import tf2onnx
 
@@ -220,10 +271,10 @@ def write_onnx(graph_def: tf.compat.v1.GraphDef, path: str, x: np.ndarray) -> Op
     light, weights = _without_weights(graph_def)
     model, _ = tf2onnx.convert.from_graph_def(
         light,
-        input_names=["input:0", *weights],
-        output_names=["output:0"],
+        input_names=[*(f"{name}:0" for name in x), *weights],
+        output_names=[f"{name}:0" for name in outputs],
         opset=OPSET,
-        tensors_to_rename={"input:0": "input", "output:0": "output"},
+        tensors_to_rename={f"{name}:0": name for name in (*x, *outputs)},
     )
     _put_weights(model.graph, weights)
     onnx.save(model, path)
@@ -232,7 +283,7 @@ def write_onnx(graph_def: tf.compat.v1.GraphDef, path: str, x: np.ndarray) -> Op
     except ImportError:
         return None
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return session.run(["output"], {"input": x})[0]
+    return dict(zip(outputs, session.run(list(outputs), x)))
 
 
 def _without_weights(graph_def: tf.compat.v1.GraphDef) -> tuple[tf.compat.v1.GraphDef, dict[str, np.ndarray]]:
@@ -271,9 +322,12 @@ def _put_weights(graph: Any, weights: dict[str, np.ndarray]) -> None:
 WRITERS = {"pb": write_pb, "saved_model": write_saved_model, "onnx": write_onnx}
 
 
-def atc_command(path: Path, shape: Sequence[Optional[int]]) -> str:
+def atc_command(path: Path, shapes: dict[str, Shape], outputs: Sequence[str] = ("output",)) -> str:
     """The command that compiles a frozen .pb for the Ascend 910; -1 is ATC's word for any size."""
     words = ["atc", f"--model={path}", "--framework=3", f"--output={path.with_suffix('')}", "--soc_version=Ascend910"]
-    sides = ",".join(str(-1 if side is None else side) for side in shape)
-    words.append("--input_format=" + ("NHWC" if len(shape) == 4 else "ND"))
-    return shlex.join(words) + f' --input_shape="input:{sides}"'
+    words.append("--input_format=" + ("NHWC" if all(len(shape) == 4 for shape in shapes.values()) else "ND"))
+    sides = {name: ",".join(str(-1 if side is None else side) for side in shape) for name, shape in shapes.items()}
+    command = f'{shlex.join(words)} --input_shape="{";".join(f"{name}:{sides[name]}" for name in sides)}"'
+    if len(outputs) > 1:  # for their order
+        command += f' --out_nodes="{";".join(f"{name}:0" for name in outputs)}"'
+    return command

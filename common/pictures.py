@@ -31,7 +31,7 @@ def opened(path: Union[str, Path]) -> Iterator[Image.Image]:
             with Image.open(path, formats=DECODERS) as picture:
                 if picture.width * picture.height > Image.MAX_IMAGE_PIXELS:
                     raise Image.DecompressionBombError
-                if picture.mode[0] in "IF":
+                if picture.mode[0] in "IF" or _is_cut_to_8_bits(picture):
                     raise UserError(f"{path}: has more than 8 bits a channel; save it with 8")
                 # Where nothing is to be turned the picture is not decoded yet.
                 turned = picture.getexif().get(ORIENTATION, 1) != 1
@@ -42,6 +42,14 @@ def opened(path: Union[str, Path]) -> Iterator[Image.Image]:
         raise UserError(f"{path}: more than {Image.MAX_IMAGE_PIXELS} pixels; make it smaller or remove it") from error
     except Exception as error:  # decoders raise nearly every kind on a broken file
         raise UserError(f"{path}: is no picture that can be decoded ({str(error)[:120]}); mend or remove it") from error
+
+
+def _is_cut_to_8_bits(picture: Image.Image) -> bool:
+    """Whether Pillow keeps only the upper 8 bits of each channel, as it does unasked of more in colour."""
+    layouts = [str(layout) for tile in picture.tile for layout in (tile[3] if isinstance(tile[3], tuple) else tile[3:])]
+    if picture.format == "PPM":  # its layouts are followed by the value of white
+        return any(layout.isdigit() and int(layout) > 255 for layout in layouts)
+    return picture.format in ("PNG", "TIFF") and any(";16" in layout for layout in layouts)
 
 
 def is_transparent(picture: Image.Image) -> bool:

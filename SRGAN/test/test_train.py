@@ -134,6 +134,25 @@ def test_phases(prepare):
     assert any((value != before[key]).any() for key, value in values(parts, "discriminator").items())
 
 
+def test_settling(prepare):
+    """The last quarter of SRResNet's steps, and all of a pretrained SRGAN's, leave the generator's statistics alone."""
+    args, parts = prepare("--phase=both", "--pretrain_share=0.5")
+    assert train.settling_steps(args, 4, 8) == (3, 4)
+    assert train.settling_steps(args, 0, 8) == (0, 6)
+    args.pretrained = "run"
+    assert train.settling_steps(args, 0, 8) == (0, 0)
+    batch = next(parts.batches(0))
+    for step, settled in ((2, False), (3, True), (4, True)):
+        before = values(parts, "generator")
+        parts.update(batch, step)
+        kept = [(value == before[key]).all() for key, value in values(parts, "generator").items() if is_average(key)]
+        assert len(kept) == 6 and all(kept) == settled  # of three normalisations
+
+
+def is_average(name):
+    return re.search(r"norm(_\d)?\.[23]$", name) is not None
+
+
 def test_rates():
     """1e-4, and a tenth of it in the second half of SRGAN's steps."""
     rate = train.srgan_rate(1e-4, 10)

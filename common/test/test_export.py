@@ -80,7 +80,7 @@ def test_the_atc_command(capsys, tmp_path, function):
         '--soc_version=Ascend910 --input_format=NHWC --input_shape="input:2,6,4,3"'
     )
     assert f"  {command}\n" in capsys.readouterr().out
-    assert "--input_format=ND " in export.atc_command(folder / "network.pb", (2, 8))
+    assert "--input_format=ND " in export.atc_command(folder / "network.pb", {"input": (2, 8)})
 
 
 def test_free_sides(capsys, tmp_path, function):
@@ -97,6 +97,32 @@ def test_free_sides(capsys, tmp_path, function):
     np.testing.assert_allclose(export.run_graph(graph, taller), function(taller).numpy(), atol=1e-5)
     serve = tf.saved_model.load(str(tmp_path / "network_saved_model")).signatures["serving_default"]
     np.testing.assert_allclose(serve(input=tf.constant(larger))["output"].numpy(), function(larger).numpy(), atol=1e-5)
+
+
+def test_several_inputs_and_outputs(capsys, tmp_path, function):
+    """By their names in every format, in the order given, and a fixed batch in the .pb alone."""
+
+    def network(tensors):
+        return {"difference": function(tensors["one"] - tensors["other"]), "half": tensors["other"] / 2}
+
+    def expected(x):
+        return {"difference": function(x["one"] - x["other"]).numpy(), "half": x["other"] / 2}
+
+    x, chosen = {"one": X, "other": X[::-1] + 1}, ["pb", "saved_model", "onnx"]
+    said = {"one": "a", "other": "b", "difference": "c", "half": "d"}
+    free = {"saved_model": (0,), "onnx": (0,)}
+    export.export("network", network, x, expected(x), said, chosen, tmp_path, "run/ckpt-7", free=free)
+    told = capsys.readouterr().out
+    assert told.count("differs from the checkpoint") == 3
+    assert "  other  float32 [2, 6, 4, 3] (pb), [any, 6, 4, 3] (saved_model), [any, 6, 4, 3] (onnx): b\n" in told
+    assert '--input_shape="one:2,6,4,3;other:2,6,4,3" --out_nodes="difference:0;half:0"' in told
+    described = json.loads((tmp_path / "network.json").read_text())
+    assert described["output_shape"]["onnx"] == {"difference": [None, 6, 4, 2], "half": [None, 6, 4, 3]}
+    x = {name: array.repeat(2, 0) for name, array in x.items()}
+    serve = tf.saved_model.load(str(tmp_path / "network_saved_model")).signatures["serving_default"]
+    results = serve(**{name: tf.constant(array) for name, array in x.items()})
+    for name, array in expected(x).items():
+        np.testing.assert_allclose(results[name].numpy(), array, atol=1e-5)
 
 
 def test_an_export_that_differs_is_not_kept(tmp_path, function):
