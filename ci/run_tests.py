@@ -1,5 +1,7 @@
 """Runs the linter, then every folder's tests on both stacks, each in a process of its own, and sums them up.
 
+As many run at a time as there are cores and stacks, since most of what tests do keeps one core busy.
+
 `python ci/run_tests.py` is what `make test` does; `python ci/run_tests.py ImprovedGAN` runs one folder's tests.
 """
 
@@ -8,6 +10,7 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ElementTree
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -16,17 +19,12 @@ STACKS = {"current": ".venv", "ascend": ".venv-ascend"}
 
 
 def run(name: str, command: list) -> int:
-    """Runs a command in the repository; its output goes to the terminal and to a log. Returns its exit status."""
-    print(f"\n==== {name} ====", flush=True)
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(
-        command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace"
-    )
-    with process, open(LOGS / f"{name.replace(' ', '-')}.log", "w") as log:
-        for line in process.stdout:
-            print(line, end="", flush=True)
-            log.write(line)
-    return process.returncode
+    """Runs a command in the repository, its output to a log and whole to the terminal. Returns its exit status."""
+    log = LOGS / f"{name.replace(' ', '-')}.log"
+    with open(log, "wb") as file:
+        status = subprocess.run(command, cwd=REPOSITORY, stdout=file, stderr=subprocess.STDOUT).returncode
+    print(f"\n==== {name} ====\n{log.read_text(errors='replace')}", end="", flush=True)
+    return status
 
 
 def lint() -> bool:
@@ -35,8 +33,12 @@ def lint() -> bool:
     return run("lint", [*ruff, "check", "."]) == 0 and run("lint format", [*ruff, "format", "--check", "."]) == 0
 
 
-def test(folder: str, stack: str) -> dict:
-    """Runs a folder's tests on a stack. Returns the number passed, failed and skipped; a crash counts as one failed."""
+def test(folder: str, stack: str) -> tuple:
+    """Runs a folder's tests on a stack.
+
+    Returns: the number passed, failed and skipped, where a crash counts as one failed; and the seconds it took.
+    """
+    started = time.monotonic()
     report = LOGS / f"{folder}-{stack}.xml"
     if report.exists():
         report.unlink()
@@ -52,7 +54,7 @@ def test(folder: str, stack: str) -> dict:
             counts["passed"] += max(0, int(suite.get("tests")) - failed - skipped)
     if status and not counts["failed"]:
         counts["failed"] = 1
-    return counts
+    return counts, time.monotonic() - started
 
 
 def told(counts: dict) -> str:
@@ -67,13 +69,11 @@ def main(argv: list) -> int:
     if not argv:
         good = lint()
         summary.append(f"{'lint':24}{'passed' if good else 'FAILED'}")
-    for folder in argv or tested:
-        for stack, venv in STACKS.items():
-            if not (REPOSITORY / venv / ".ready").exists():
-                continue
-            started = time.monotonic()
-            counts = test(folder, stack)
-            summary.append(f"{folder + ' ' + stack:24}{told(counts)} in {time.monotonic() - started:.0f} s")
+    ready = [stack for stack, venv in STACKS.items() if (REPOSITORY / venv / ".ready").exists()]
+    jobs = [(folder, stack) for folder in argv or tested for stack in ready]
+    with ThreadPoolExecutor(max(1, min(len(ready), os.cpu_count() or 1))) as pool:
+        for (folder, stack), (counts, seconds) in zip(jobs, pool.map(lambda job: test(*job), jobs)):
+            summary.append(f"{folder + ' ' + stack:24}{told(counts)} in {seconds:.0f} s")
             total = {outcome: total[outcome] + counts[outcome] for outcome in total}
     for stack, venv in STACKS.items():
         if not (REPOSITORY / venv / ".ready").exists():

@@ -1,0 +1,435 @@
+"""A sample of the data set: two words of one style on one background (no TensorFlow needed).
+
+Everything is drawn from one random generator, so that a sample depends on the seed and its number alone. `Recipe` holds
+every probability; the figures are those of SRNet-Datagen where it has them.
+"""
+
+import colorsys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Optional
+
+import _path  # noqa: F401  (finds ../common)
+import fonts
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
+from scipy.fft import dstn, idstn, next_fast_len
+from scipy.ndimage import binary_dilation, gaussian_filter, map_coordinates
+from skimage.color import rgb2lab
+from skimage.morphology import skeletonize
+
+from common import pictures
+from common.cli import UserError
+
+FINE = 2  # letters are drawn at twice their size and averaged, after they are bent and turned
+GREY = 127  # ground of t_t
+WIDEST = 1600  # pixels of a sample
+LARGEST_SIDE = 1024  # photographs are made smaller than this before they are cut
+MARGIN = 8  # pixels around a sample in which the blending settles
+TRIES = 50  # draws of a word or a colour before another way is taken
+
+Colour = np.ndarray  # float32 [3], 0..255
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is drawn how often. Probabilities are 0..1; the spreads are standard deviations, cut off at three."""
+
+    size: tuple[int, int] = (25, 60)  # of the font in pixels
+    capitalised: float = 0.10
+    upper: float = 0.04
+    underline: float = 0.01
+    bold: float = 0.05
+    oblique: float = 0.02
+    curved: float = 0.05
+    sag: tuple[float, float] = (0.03, 0.12)  # of a curved word, in its widths
+    rotation: float = 1.0  # degrees
+    zoom: float = 0.1  # about 1, each axis
+    shear: float = 2.0  # degrees, each axis
+    perspective: float = 0.0005  # 1 / pixels, each axis
+    pad_rows: tuple[int, int] = (0, 10)  # pixels above, and below
+    pad_columns: tuple[int, int] = (0, 20)  # pixels on the left, and on the right
+    border: float = 0.02
+    border_width: tuple[float, float] = (0.03, 0.06)  # in font sizes
+    shadow: float = 0.02
+    shadow_offset: tuple[float, float] = (0.04, 0.12)  # in font sizes, each axis
+    elastic: float = 0.001
+    random_colour: float = 0.5  # else one that goes with the background
+    contrast: float = 40.0  # CIE Lab between letters and four fifths of the background, where that can be had
+    blending: float = 0.5  # share of Poisson editing, the rest is laid over: by itself it loses words on busy grounds
+    visible: float = 30.0  # change of four fifths of the letters' pixels, 0..255; below it they are laid over alone
+    jitter: float = 0.8  # brightness, contrast and colour of the background, each
+    jitter_range: tuple[float, float] = (0.7, 1.3)
+
+
+RECIPE = Recipe()
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What samples are drawn from; `words` by the folder they go to."""
+
+    fonts: list[tuple[Path, frozenset]]  # with those characters of the words that each has
+    words: dict[str, list[str]]
+    backgrounds: list[Path]
+    standard: Optional[Path]  # font of i_t
+    seed: int
+    shape: Optional[tuple[int, int]]
+
+    def having(self, text: str) -> list[tuple[Path, frozenset]]:
+        """The fonts that have all characters of a text."""
+        signs = fonts.signs(text)
+        return [(path, known) for path, known in self.fonts if known.issuperset(signs)]
+
+
+def variants(word: str) -> list[str]:
+    """A word as it is, capitalised, and in upper case."""
+    return [word, word[:1].upper() + word[1:], word.upper()]
+
+
+# A word's shape.
+
+
+@dataclass(frozen=True)
+class Style:
+    """What the two words of a sample have in common, but for their colours."""
+
+    font: Path
+    size: int
+    bold: bool
+    oblique: bool
+    underline: bool
+    border: float  # font sizes; 0 for none
+    sag: float  # how far the middle hangs below the ends, in widths; 0 for straight
+    matrix: np.ndarray  # [3, 3] about the middle of the word
+    elastic: Optional[int]  # seed of its waves
+
+
+def chance(rng: np.random.Generator, probability: float) -> bool:
+    return bool(rng.random() < probability)
+
+
+def spread(rng: np.random.Generator, deviation: float) -> float:
+    """A normal draw about 0, cut off at three deviations."""
+    return float(np.clip(rng.normal(), -3, 3) * deviation)
+
+
+def draw_style(rng: np.random.Generator, font: Path, recipe: Recipe) -> Style:
+    turn, lean_x, lean_y = (np.deg2rad(spread(rng, s)) for s in (recipe.rotation, recipe.shear, recipe.shear))
+    zoom_x, zoom_y = (1 + spread(rng, recipe.zoom) for _ in range(2))
+    tilt_x, tilt_y = (spread(rng, recipe.perspective) for _ in range(2))
+    oblique = chance(rng, recipe.oblique)
+    lean_x -= np.deg2rad(12) * oblique  # y points down
+    matrix = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [tilt_x, tilt_y, 1]])
+    matrix = matrix @ [[1, np.tan(lean_x), 0], [np.tan(lean_y), 1, 0], [0, 0, 1]] @ np.diag([zoom_x, zoom_y, 1])
+    return Style(
+        font=font,
+        size=int(rng.integers(recipe.size[0], recipe.size[1] + 1)),
+        bold=chance(rng, recipe.bold),
+        oblique=oblique,
+        underline=chance(rng, recipe.underline),
+        border=rng.uniform(*recipe.border_width) if chance(rng, recipe.border) else 0.0,
+        sag=rng.uniform(*recipe.sag) * rng.choice([-1, 1]) if chance(rng, recipe.curved) else 0.0,
+        matrix=matrix,
+        elastic=int(rng.integers(2**31)) if chance(rng, recipe.elastic) else None,
+    )
+
+
+def draw_word(text: str, style: Style) -> Optional[tuple[np.ndarray, np.ndarray]]:
+    """Draws a word and bends and turns it.
+
+    Returns: what its letters cover, and what they cover with their border, uint8 [h, w] 0..255, cut to the latter; None
+        where nothing can be seen of it, or it is too wide.
+    """
+    size = style.size * FINE
+    font = fonts.load(style.font, size)
+    strokes = [round(size * 0.025) * style.bold]
+    if style.border:
+        strokes.append(strokes[0] + max(FINE, round(size * style.border)))
+    try:
+        left, top, right, bottom = font.getbbox(text, anchor="ls", stroke_width=strokes[-1])
+    except (OSError, ValueError):  # FreeType's, of a glyph that is damaged
+        return None
+    thick, low = max(FINE, size // 16), size // 8
+    if style.underline:
+        bottom = max(bottom, low + thick + strokes[-1])
+    if right <= left or bottom <= top or right - left > WIDEST * FINE:
+        return None
+    layers = []
+    for stroke in strokes:
+        layer = Image.new("L", (right - left + 2, bottom - top + 2))
+        draw = ImageDraw.Draw(layer)
+        draw.text((1 - left, 1 - top), text, 255, font, anchor="ls", stroke_width=stroke)
+        if style.underline:
+            edge = stroke - strokes[0]
+            ends = (1 + strokes[-1] - edge, layer.width - 2 - strokes[-1] + edge)
+            draw.rectangle((ends[0], 1 - top + low - edge, ends[1], 1 - top + low + thick + edge - 1), 255)
+        if style.sag:
+            layer = bend(layer, style.sag)
+        if style.elastic is not None:
+            layer = wave(layer, style.elastic, style.size)
+        layers.append(warp(layer, style.matrix))
+    box = layers[-1].getbbox()
+    if box is None:
+        return None
+    layers = [np.asarray(layer.crop(box).reduce(FINE)) for layer in layers]
+    if layers[0].max() <= GREY // 4:  # specks
+        return None
+    return layers[0], layers[-1]
+
+
+def bend(layer: Image.Image, sag: float) -> Image.Image:
+    """Moves each column down or up, along a parabola."""
+    across = np.linspace(-1, 1, layer.width)
+    fall = np.round(sag * layer.width * (1 - across**2)).astype(int)
+    fall -= fall.min()
+    pixels = np.pad(np.asarray(layer), ((0, fall.max()), (0, 0)))
+    rows = (np.arange(len(pixels))[:, None] - fall) % len(pixels)
+    return Image.fromarray(np.take_along_axis(pixels, rows, axis=0))
+
+
+def wave(layer: Image.Image, seed: int, size: int) -> Image.Image:
+    """Moves each pixel a little, its neighbours alike."""
+    pixels = np.pad(np.asarray(layer), size // 4)
+    rng = np.random.default_rng(seed)
+    shifts = [gaussian_filter(rng.uniform(-1, 1, pixels.shape), size / 4) for _ in range(2)]
+    shifts = [shift / max(np.abs(shift).max(), 1e-9) * size / 6 for shift in shifts]
+    grid = np.mgrid[: pixels.shape[0], : pixels.shape[1]]
+    return Image.fromarray(map_coordinates(pixels, [axis + shift for axis, shift in zip(grid, shifts)], order=1))
+
+
+def warp(layer: Image.Image, matrix: np.ndarray) -> Image.Image:
+    """A layer under a projective map about its middle, as large as it then is; very wide words are tilted less."""
+    width, height = layer.size
+    scaled = matrix * [[1, 1, FINE], [1, 1, FINE], [1 / FINE, 1 / FINE, 1]]  # the matrix is meant in finished pixels
+    tilt = np.abs(scaled[2, :2]) @ [width / 2, height / 2]
+    scaled[2, :2] *= min(1, 0.25 / max(tilt, 1e-9))
+    corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], float) - [width / 2, height / 2]
+    x, y, z = scaled @ np.c_[corners, np.ones(4)].T
+    left, top = np.floor([(x / z).min(), (y / z).min()])
+    right, bottom = np.ceil([(x / z).max(), (y / z).max()])
+    there = [[1, 0, -width / 2], [0, 1, -height / 2], [0, 0, 1]]
+    back = [[1, 0, -left], [0, 1, -top], [0, 0, 1]]
+    inverse = np.linalg.inv(np.array(back) @ scaled @ there)
+    size = (int(right - left), int(bottom - top))
+    return layer.transform(size, Image.PERSPECTIVE, tuple((inverse / inverse[2, 2]).ravel()[:8]), Image.BICUBIC)
+
+
+# Colours and backgrounds.
+
+
+@lru_cache(maxsize=16)
+def photograph(path: Path) -> Image.Image:
+    """A background as RGB, no side longer than LARGEST_SIDE.
+
+    Raises:
+        UserError: it does not decode.
+    """
+    with pictures.opened(path) as picture:
+        picture.draft("RGB", (LARGEST_SIDE, LARGEST_SIDE))  # a JPEG is decoded smaller at once
+        transparent = pictures.is_transparent(picture)
+        picture = pictures.on_white(picture) if transparent else picture.convert("RGB")
+    picture.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.BICUBIC)
+    return picture
+
+
+def lab(colours: np.ndarray) -> np.ndarray:
+    """Colours [n, 3], 0..255, in CIE Lab."""
+    return rgb2lab(colours[None] / 255.0)[0]
+
+
+def draw_colour(rng: np.random.Generator, ground: np.ndarray, recipe: Recipe) -> Colour:
+    """A colour to be seen on a ground of colours [n, 3]: any, or one of its hue or the hue opposite, light on dark
+    or dark on light. Where none stands out from nearly all of the ground, the one that does best."""
+    hue, lightness, saturation = colorsys.rgb_to_hls(*(ground.mean(axis=0) / 255.0))
+    best, most, behind = None, -1.0, lab(ground)
+    for _ in range(TRIES):
+        if chance(rng, recipe.random_colour):
+            colour = rng.uniform(0, 255, 3)
+        else:
+            turned = hue + rng.choice([0, 0.5]) + rng.normal(0, 0.05)
+            light = rng.uniform(0.65, 1) if lightness < 0.5 else rng.uniform(0, 0.35)
+            colour = 255 * np.array(colorsys.hls_to_rgb(turned % 1, light, rng.uniform(saturation, 1)))
+        distance = np.percentile(np.linalg.norm(behind - lab(colour[None]), axis=1), 20)
+        if distance > most:
+            best, most = colour.astype(np.float32), distance
+        if most >= recipe.contrast:
+            break
+    return best
+
+
+def draw_background(rng: np.random.Generator, path: Path, height: int, width: int, recipe: Recipe) -> np.ndarray:
+    """A piece of a photograph in other light, float32 [height, width, 3], 0..255."""
+    picture = photograph(path)
+    scale = min(2.0, max(1.0, height / picture.height, width / picture.width))
+    if scale > 1:
+        picture = picture.resize([round(side * scale) for side in picture.size], Image.BICUBIC)
+    left, top = (int(rng.integers(max(1, have - want + 1))) for have, want in zip(picture.size, (width, height)))
+    box = (left, top, min(left + width, picture.width), min(top + height, picture.height))
+    piece = np.asarray(picture.crop(box), np.float32)
+    if piece.shape[:2] != (height, width):  # a small photograph goes on as its mirror image
+        piece = np.pad(piece, [(0, height - piece.shape[0]), (0, width - piece.shape[1]), (0, 0)], "symmetric")
+    luma = np.float32([0.299, 0.587, 0.114])
+    if chance(rng, recipe.jitter):
+        piece = piece * np.float32(rng.uniform(*recipe.jitter_range))
+    if chance(rng, recipe.jitter):
+        grey = (piece @ luma)[..., None]
+        piece = grey + (piece - grey) * np.float32(rng.uniform(*recipe.jitter_range))
+    if chance(rng, recipe.jitter):
+        mean = (piece @ luma).mean()
+        piece = mean + (piece - mean) * np.float32(rng.uniform(*recipe.jitter_range))
+    return piece.clip(0, 255)
+
+
+def blend(background: np.ndarray, composite: np.ndarray) -> np.ndarray:
+    """Poisson editing with mixed gradients (Perez et al., 2003): of the background and of what is laid over it the
+    stronger gradient holds in each place, so that the background's texture shows through. Both float32 [h, w, 3]; the
+    outermost pixels stay as they are. Solved in sines: the difference from the background is 0 all around.
+    """
+    across, down = (
+        np.where(np.abs(top) > np.abs(under), top - under, 0)
+        for top, under in ((np.diff(composite, axis=axis), np.diff(background, axis=axis)) for axis in (1, 0))
+    )
+    divergence = np.diff(across, axis=1)[1:-1] + np.diff(down, axis=0)[:, 1:-1]
+    rows, columns = divergence.shape[:2]
+    waves_down, waves_across = (2 * np.cos(np.pi * np.arange(1, n + 1) / (n + 1)) - 2 for n in (rows, columns))
+    eigenvalues = (waves_down[:, None] + waves_across).astype(np.float32)[..., None]
+    blended = background.copy()
+    blended[1:-1, 1:-1] += idstn(dstn(divergence, 1, axes=(0, 1)) / eigenvalues, 1, axes=(0, 1))
+    return blended.clip(0, 255)
+
+
+# A sample.
+
+
+@dataclass(frozen=True)
+class Paint:
+    """The colours of a sample, and where its shadow falls."""
+
+    letters: Colour
+    border: Colour
+    shadow: Optional[tuple[float, float, float, float]]  # x, y and blur in pixels, opacity
+
+    def over(self, ground: np.ndarray, letters: np.ndarray, ink: np.ndarray) -> np.ndarray:
+        """Lays a word over a ground float32 [h, w, 3], given what its letters cover without and with their border."""
+        if self.shadow:
+            x, y, blur, opacity = self.shadow
+            shade = Image.fromarray(ink).transform(ink.shape[::-1], Image.AFFINE, (1, 0, -x, 0, 1, -y), Image.BILINEAR)
+            shade = np.asarray(shade.filter(ImageFilter.GaussianBlur(blur)), np.float32)
+            ground = ground * (1 - shade * (opacity / 255))[..., None]
+        for mask, colour in ((ink, self.border), (letters, self.letters)):
+            opacity = (mask / np.float32(255))[..., None]
+            ground = ground + (colour - ground) * opacity
+        return ground
+
+
+def draw_pair(rng: np.random.Generator, sources: Sources, words: list[str], recipe: Recipe) -> Iterator[tuple]:
+    """Without end: the source word, the target word and a font that has both, as often as words and fonts are given."""
+    while True:
+        first = words[rng.integers(len(words))]
+        able = sources.having(first)
+        path, known = able[rng.integers(len(able))]
+        second = first
+        for _ in range(TRIES):
+            second = words[rng.integers(len(words))]
+            if second != first and known.issuperset(fonts.signs(second)):
+                break
+        else:
+            second = next((word for word in words if word != first and known.issuperset(fonts.signs(word))), first)
+        number = 1 if chance(rng, recipe.capitalised) else 2 if chance(rng, recipe.upper) else 0
+        cased = [variants(word)[number] for word in (first, second)]
+        if all(known.issuperset(fonts.signs(word)) for word in cased):
+            first, second = cased
+        yield first, second, path
+
+
+def centred(layer: np.ndarray, height: int, width: int, top: int, left: int, room: tuple[int, int]) -> np.ndarray:
+    """A layer in the middle of a room at (top, left) of a canvas [height, width] of zeros."""
+    canvas = np.zeros((height, width), np.uint8)
+    top += (room[0] - layer.shape[0]) // 2
+    left += (room[1] - layer.shape[1]) // 2
+    canvas[top : top + layer.shape[0], left : left + layer.shape[1]] = layer
+    return canvas
+
+
+def solid(mask: np.ndarray) -> np.ndarray:
+    """Which pixels are of letters, bool: those covered half as much as most. Hair lines cover no pixel wholly."""
+    return mask > 0.45 * np.percentile(mask[mask > 0], 95)
+
+
+def thin(mask: np.ndarray) -> np.ndarray:
+    """The skeleton of the letters, uint8 [h, w] 0 or 255, made three pixels wide so that it outlives being resized."""
+    wide = max(1, round(mask.shape[1] / 256))  # very wide samples are made narrower than they are made lower
+    lines = binary_dilation(skeletonize(solid(mask)), np.ones((3, 2 * wide + 1), bool))
+    return lines.astype(np.uint8) * 255
+
+
+def draw_sample(sources: Sources, split: str, index: int, recipe: Recipe = RECIPE) -> dict[str, np.ndarray]:
+    """One sample, which depends on the seed, the split and the index alone.
+
+    Returns: the seven pictures by their folders' names, uint8 [h, w, 3], or [h, w] of t_sk and mask_t. mask_t shows
+        letters and border, t_sk letters alone, neither of them the shadow.
+    Raises:
+        UserError: no word can be drawn, or a background does not decode.
+    """
+    words = sources.words[split]
+    rng = np.random.default_rng([sources.seed, list(sources.words).index(split), index])
+    for (first, second, font), _ in zip(draw_pair(rng, sources, words, recipe), range(TRIES)):
+        style = draw_style(rng, font, recipe)
+        drawn = [draw_word(word, style) for word in (first, second)]
+        if None not in drawn and max(layer.shape[1] for pair in drawn for layer in pair) <= WIDEST:
+            break
+    else:
+        raise UserError(f"none of {TRIES} words could be drawn, the last {first!r} with {font}; name other fonts")
+    room = tuple(max(pair[1].shape[axis] for pair in drawn) for axis in (0, 1))
+    above, below = rng.integers(recipe.pad_rows[0], recipe.pad_rows[1] + 1, 2)
+    before, after = rng.integers(recipe.pad_columns[0], recipe.pad_columns[1] + 1, 2)
+    height, width = int(max(16, room[0] + above + below)), int(max(16, room[1] + before + after))
+    # The canvas is larger by a margin, and by a little more where that makes its sines fast to compute.
+    canvas = [next_fast_len(side + 2 * MARGIN - 1) + 1 for side in (height, width)]
+    inside = (slice(MARGIN, MARGIN + height), slice(MARGIN, MARGIN + width))
+    layers = [[centred(layer, *canvas, MARGIN + above, MARGIN + before, room) for layer in pair] for pair in drawn]
+    path = sources.backgrounds[rng.integers(len(sources.backgrounds))]
+    background = draw_background(rng, path, *canvas, recipe)
+    paint = draw_paint(rng, background[inside][::5, ::5].reshape(-1, 3), style, recipe)
+
+    def laid(pair: list[np.ndarray]) -> np.ndarray:
+        composite = paint.over(background, *pair)
+        blended = composite + np.float32(recipe.blending) * (blend(background, composite) - composite)
+        changed = np.abs(blended - background).max(axis=2)[solid(pair[1])]
+        return blended if np.percentile(changed, 20) >= recipe.visible else composite
+
+    source, target = layers
+    grey = np.full((*canvas, 3), GREY, np.float32)
+    standard = fonts.standard_font(second, sources.standard, [path for path, _ in sources.having(second)[:1]])
+    sample = {
+        "i_t": fonts.standard_picture(second, standard, (height, width)),
+        "i_s": laid(source)[inside],
+        "t_sk": thin(target[0])[inside],
+        "t_t": paint.over(grey, *target)[inside],
+        "t_b": background[inside],
+        "t_f": laid(target)[inside],
+        "mask_t": target[1][inside],
+    }
+    return {name: finish(picture, sources.shape) for name, picture in sample.items()}
+
+
+def draw_paint(rng: np.random.Generator, ground: np.ndarray, style: Style, recipe: Recipe) -> Paint:
+    letters = draw_colour(rng, ground, recipe)
+    border = draw_colour(rng, letters[None], recipe) if style.border else letters
+    shadow = None
+    if chance(rng, recipe.shadow):
+        x, y = (style.size * rng.uniform(*recipe.shadow_offset) * rng.choice([-1, 1]) for _ in range(2))
+        shadow = (x, y, style.size * rng.uniform(0.01, 0.05), rng.uniform(0.5, 0.9))
+    return Paint(letters, border, shadow)
+
+
+def finish(picture: np.ndarray, size: Optional[tuple[int, int]]) -> np.ndarray:
+    """A picture 0..255 as uint8, of `size` (height, width) where that is given."""
+    if picture.dtype != np.uint8:
+        picture = np.round(picture).astype(np.uint8)
+    if size is None or picture.shape[:2] == size:
+        return picture
+    return np.asarray(Image.fromarray(picture).resize(size[::-1], Image.BICUBIC))

@@ -1,0 +1,116 @@
+"""Exports a trained SRNet generator: a frozen .pb for Ascend's ATC, a SavedModel, an ONNX file.
+
+python SRNet/freeze.py --ckpt_path=SRNet/test/output/0 --output_path=exported
+python SRNet/freeze.py --ckpt_path=SRNet/test/output/0 --output_path=wide --format=pb --width=256
+
+All three hold the same graph, from `i_t` (the wanted word in a standard font) and `i_s` (the crop), [batch, height,
+width, 3], to `o_sk`, [batch, height, width, 1] in 0..1, and `o_t`, `o_b`, `o_f`, [batch, height, width, 3]; float32,
+black -1 and white 1. The SavedModel and the ONNX file take any batch and any sides that are multiples of 8; the .pb,
+final.pb as in the original, the ones that --batch_size, --height and --width say, since the 910 is fastest with fixed
+shapes (-1: any). They draw what predict.py draws before it rounds. Each file is run beside the checkpoint before it is
+kept, and exported/final.json tells the shapes and ranges. A training run ends with such a final.pb in its folder.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import Callable, Optional
+
+import _path  # noqa: F401  (finds ../common)
+import numpy as np
+import tensorflow as tf
+import trained
+from model import MULTIPLE
+from tensorflow import keras
+from trained import OUTPUTS
+
+from common import cli
+from common.cli import UserError
+from common.export import add_export_flags, begin_export, export, frozen_graph
+from common.optimizer import named_variables
+from common.pretrained import float32_layers
+
+NAME = "final"  # of the files, as in the original
+TOLERANCE = 1e-3  # an eighth of a grey level; rounding errors add up over sixty layers
+DESCRIPTION = {
+    "i_t": "the wanted word in a standard font, RGB, black -1, white 1",
+    "i_s": "the crop, likewise",
+    "o_sk": "the wanted word's skeleton, 0 to 1",
+    "o_t": "the wanted word in the crop's style, on grey, RGB, black -1, white 1",
+    "o_b": "the background, likewise",
+    "o_f": "the edited crop, likewise",
+}
+
+
+def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    parser = cli.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_export_flags(parser)
+    for name in ("height", "width"):
+        what = f"of the .pb's inputs, a multiple of {MULTIPLE}, -1: any (that of the training)"
+        parser.add_argument(f"--{name}", type=cli.in_range(int, -1), metavar="N", help=what)
+    args = parser.parse_args(argv)
+    for name, side in (("height", args.height), ("width", args.width)):
+        if side is not None and side != -1 and (side < MULTIPLE or side % MULTIPLE):
+            parser.error(f"--{name} {side}: the encoders halve a side three times, so give a multiple of {MULTIPLE}")
+    return args
+
+
+def function(generator: keras.Model) -> Callable[[dict], dict]:
+    """A generator from named inputs to named outputs."""
+    return lambda inputs: dict(zip(OUTPUTS, generator([inputs["i_t"], inputs["i_s"]], training=False)))
+
+
+def freeze(args: argparse.Namespace) -> None:
+    """Exports the generator.
+
+    Raises:
+        UserError: no such checkpoint, a package that is missing, a file that is there already or cannot be written.
+    """
+    folder = begin_export([NAME], args)
+    model = trained.load(args.ckpt_path)
+    sides = [args.height or model.options.data_shape[0], args.width or model.options.data_shape[1]]
+    height, width = (usual if side == -1 else side for side, usual in zip(sides, model.options.data_shape))
+    rng = np.random.default_rng(0)
+    x = {name: rng.uniform(-1, 1, (args.batch_size, height, width, 3)).astype(np.float32) for name in ("i_t", "i_s")}
+    draw = function(model.generator)
+    free = {"pb": [axis for axis, side in enumerate(sides, 1) if side == -1]}
+    free.update(saved_model=(0, 1, 2), onnx=(0, 1, 2))
+    try:
+        expected = {
+            name: y.numpy() for name, y in draw({name: tf.constant(array) for name, array in x.items()}).items()
+        }
+        export(NAME, draw, x, expected, DESCRIPTION, args.format, folder, model.prefix, TOLERANCE, free)
+    except tf.errors.ResourceExhaustedError:
+        raise UserError(f"{height} x {width} does not fit into memory; make --height and --width smaller") from None
+
+
+def write_final(generator: keras.Model, options: argparse.Namespace, path: str) -> None:
+    """Writes a generator in training as the frozen .pb that the original ends with: float32, one crop of the training's
+    size at a time. The file is whole or not there.
+
+    Args:
+        options: of the run.
+    Raises:
+        OSError: it cannot be written.
+    """
+    if keras.mixed_precision.global_policy().name != "float32":
+        with float32_layers():
+            exact = trained.build(options)
+        weights = named_variables(generator)
+        for name, variable in named_variables(exact).items():
+            variable.assign(weights[name])
+        generator = exact
+    shape = (1, *options.data_shape, 3)
+    graph_def = frozen_graph(function(generator), {"i_t": shape, "i_s": shape}, OUTPUTS)
+    with open(f"{path}.partial", "wb") as file:
+        file.write(graph_def.SerializeToString())
+    os.replace(f"{path}.partial", path)
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    return cli.call(freeze, parse_args(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""The tests import the model's modules flat, as the modules import each other, and `common` from the repository."""
+
+import os
+import sys
+from argparse import Namespace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+MODEL = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(MODEL), str(MODEL.parent)]
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # warnings and errors of TensorFlow only
+
+# Of train.py: small networks and pictures, no file of VGG19's weights.
+TINY = ["--cnum=2", "--data_shape=16,32", "--batch_size=2", "--vgg19_weights=none"]
+
+
+def write_run(folder: Path, **options) -> SimpleNamespace:
+    """A run's folder with the checkpoint of a small generator with random weights: `.folder`, `.options`."""
+    import tensorflow as tf
+    from model import build_generator
+
+    from common.checkpoint import Record
+    from common.optimizer import named_variables
+
+    options = {"cnum": 2, "data_shape": [64, 128], "data_path": "nowhere", "seed": 0, **options}
+    tf.random.set_seed(1)
+    variables = named_variables(build_generator(channels=options["cnum"]))
+    for name, variable in variables.items():
+        if "_norm" in name:  # as if trained
+            variable.assign(tf.random.uniform(variable.shape, 0.5, 1.5))
+    record = Record(about={"network": "SRNet"}, options=options, step=7, seconds=1.0)
+    prefix = str(folder / "checkpoints" / "ckpt-7")
+    tf.train.Checkpoint(record=record, generator=variables).write(prefix)
+    return SimpleNamespace(folder=folder, options=Namespace(**options))
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory):
+    """A run of a generator with two channels in its first layers."""
+    return write_run(tmp_path_factory.mktemp("tiny") / "run")
+
+
+def write_samples(folder: Path, count: int, height: int = 16, width: int = 32) -> Path:
+    """The seven folders with samples 00.png, 01.png, ...: a dark bar as the word. Returns the folder."""
+    import numpy as np
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for name in ("i_t", "i_s", "t_sk", "t_t", "t_b", "t_f", "mask_t"):
+        (folder / name).mkdir(parents=True)
+    for number in range(count):
+        background = np.full((height, width, 3), rng.integers(100, 256, 3), np.uint8)
+        source, target = (rng.integers(width // 4, width // 2, 2) for _ in range(2))
+
+        def bar(picture, length, value, high=height // 4, left=height // 4):
+            drawn = picture.copy()
+            drawn[high : 2 * high, left : left + length] = value
+            return drawn
+
+        black, grey = np.zeros((height, width), np.uint8), np.full((height, width, 3), 127, np.uint8)
+        sample = {
+            "i_t": bar(grey, target[0], 0),
+            "i_s": bar(background, source[0], 40),
+            "t_sk": bar(black, target[0], 255, high=1, left=height // 4),
+            "t_t": bar(grey, target[0], 40),
+            "t_b": background,
+            "t_f": bar(background, target[0], 40),
+            "mask_t": bar(black, target[0], 255),
+        }
+        for name, picture in sample.items():
+            Image.fromarray(picture).save(folder / name / f"{number:02d}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sample_set(tmp_path_factory):
+    """Six samples to train on, three steps an epoch, and one to measure on."""
+    return write_samples(tmp_path_factory.mktemp("samples") / "set", 7)

@@ -1,0 +1,95 @@
+"""Seven folders -> batches: what is used, what is named, and that they are a function of (seed, step)."""
+
+from argparse import Namespace
+from itertools import islice
+
+import data
+import numpy as np
+import pytest
+from conftest import write_samples
+from PIL import Image
+
+from common.cli import UserError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_samples(tmp_path / "set", 4)
+
+
+def test_split(tmp_path, folder):
+    train, val = data.split(Namespace(data_path=str(folder)))
+    assert train == [(folder, f"0{number}.png") for number in range(3)] and val == [(folder, "03.png")]
+    folder.rename(tmp_path / "v1")  # as the original's launcher has it
+    assert data.split(Namespace(data_path=str(tmp_path)))[1] == [(tmp_path / "v1", "03.png")]
+    for part, count in (("train", 3), ("val", 2)):
+        write_samples(tmp_path / "both" / part, count)
+    train, val = data.split(Namespace(data_path=str(tmp_path / "both")))
+    assert [len(train), len(val)] == [3, 2] and val[0][0] == tmp_path / "both" / "val"
+
+
+def test_folders_that_do_not_match(folder):
+    (folder / "t_b" / "02.png").unlink()
+    (folder / "t_b" / "03.png").unlink()
+    with pytest.raises(UserError, match="t_b lacks 2 of the names in the other folders, first 02.png"):
+        data.find_samples(folder)
+    (folder / "t_b").rename(folder / "elsewhere")
+    with pytest.raises(UserError, match="there is no folder t_b in it"):
+        data.find_samples(folder)
+
+
+def test_too_few(tmp_path):
+    empty = write_samples(tmp_path / "empty", 0)
+    with pytest.raises(UserError, match="no pictures in i_t"):
+        data.find_samples(empty)
+    with pytest.raises(UserError, match="one sample only"):
+        data.split(Namespace(data_path=str(write_samples(tmp_path / "one", 1))))
+
+
+def test_read_sample(folder):
+    sample = data.read_sample(folder, "01.png")
+    assert {name: x.shape for name, x in sample.items()} == {
+        name: (16, 32, 1 if name in ("t_sk", "mask_t") else 3) for name in data.FOLDERS
+    }
+    Image.new("RGB", (32, 18)).save(folder / "t_t" / "01.png")
+    with pytest.raises(UserError, match=r"t_t/01.png: is 32 x 18, and its i_t is 32 x 16; the seven must be of one"):
+        data.read_sample(folder, "01.png")
+    (folder / "mask_t" / "02.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(UserError, match=r"mask_t/02.png: is no picture that can be decoded"):
+        data.read_sample(folder, "02.png")
+
+
+def test_resized():
+    picture = np.random.default_rng(0).integers(0, 256, (16, 32, 3)).astype(np.uint8)
+    assert data.resized(picture, (16, 32)) is picture
+    assert data.resized(picture, (8, 24)).shape == (8, 24, 3) and data.resized(picture[..., :1], (8, 24)).ndim == 3
+
+
+def test_unstack_undoes_read(folder):
+    samples = data.Samples(data.split(Namespace(data_path=str(folder)))[0], (16, 32))
+    whole = data.read_sample(folder, "00.png")
+    for name, picture in data.unstack(samples.read(0)).items():
+        np.testing.assert_array_equal(picture, whole[name])
+
+
+def test_batches(folder):
+    """Every epoch has each sample once; a stream that begins later is the same one; another seed another."""
+
+    def first(count, seed=3, start=0):
+        args = Namespace(data_path=str(folder), batch_size=1, seed=seed)
+        samples = data.Samples(data.split(args)[0], (16, 32))
+        return [batch.numpy() for batch in islice(data.batches(args, samples, start), count)]
+
+    whole = first(6)
+    assert whole[0].shape == (1, 16, 32, data.CHANNELS) and whole[0].dtype == np.uint8
+    assert len({batch.tobytes() for batch in whole[:3]}) == 3
+    np.testing.assert_array_equal(first(4, start=2), whole[2:])
+    assert any((a != b).any() for seed in range(4, 8) for a, b in zip(first(6, seed), whole))
+
+
+def test_a_sample_that_cannot_be_used(folder):
+    (folder / "i_s" / "01.png").write_bytes(b"nothing")
+    args = Namespace(data_path=str(folder), batch_size=3, seed=0)
+    samples = data.Samples(data.split(args)[0], (16, 32))
+    with pytest.raises(UserError, match="i_s/01.png: is no picture that can be decoded"):
+        next(iter(data.batches(args, samples)))

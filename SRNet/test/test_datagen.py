@@ -1,0 +1,281 @@
+"""datagen.py: what is drawn, the same whatever the processes and interruptions, and how mistakes are told."""
+
+import hashlib
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import data
+import datagen
+import drawing
+import fonts
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.ndimage import binary_dilation
+
+from common.testing import call_main
+
+WORDS = ["apple", "bridge", "castle", "dolphin", "engine", "forest", "garden", "harbour", "island", "jungle", "kettle"]
+PLAIN = replace(drawing.RECIPE, capitalised=0, upper=0, shadow=0, border=0, elastic=0, curved=0)
+
+
+@pytest.fixture(scope="module")
+def at_hand(tmp_path_factory):
+    """Flags for two fonts, eleven words and two small photographs; `at_hand[0]` is their folder."""
+    folder = tmp_path_factory.mktemp("at_hand")
+    for part in ("fonts", "photos"):
+        (folder / part).mkdir()
+    for path in fonts.font_files():
+        if path.name in ("DejaVuSans-Bold.ttf", "cmr10.ttf"):
+            shutil.copy(path, folder / "fonts")
+    (folder / "words.txt").write_text("\n".join(WORDS))
+    rng = np.random.default_rng(0)
+    for number in range(2):
+        coarse = Image.fromarray(rng.integers(0, 256, (9, 12, 3)).astype(np.uint8))
+        coarse.resize((240, 160), Image.BICUBIC).save(folder / "photos" / f"{number}.jpg")
+    return [folder, f"--fonts={folder / 'fonts'}", f"--words={folder / 'words.txt'}", f"--backgrounds={folder}/photos"]
+
+
+def sources(at_hand, *flags):
+    return datagen.gather(datagen.parse_args(["--output_path=nowhere", "--number=1", *at_hand[1:], *flags]))
+
+
+def write(capsys, folder, at_hand, *flags):
+    return call_main(capsys, datagen.main, f"--output_path={folder}", *at_hand[1:], *flags)
+
+
+def digests(folder):
+    files = (path for path in Path(folder).rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.md5(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_what_the_seven_pictures_show(at_hand):
+    drawn = sources(at_hand)
+    for index in range(8):
+        sample = drawing.draw_sample(drawn, "", index, PLAIN)
+        assert tuple(sample) == ("i_t", "i_s", "t_sk", "t_t", "t_b", "t_f", "mask_t")
+        assert len({picture.shape[:2] for picture in sample.values()}) == 1
+        assert all(picture.dtype == np.uint8 for picture in sample.values())
+        i_s, t_sk, t_t, t_b, t_f, mask = (
+            sample[name].astype(int) for name in ("i_s", "t_sk", "t_t", "t_b", "t_f", "mask_t")
+        )
+        letters, away = mask == 255, ~binary_dilation(mask > 0, iterations=3)
+        assert (t_t[mask == 0] == 127).all()
+        assert np.ptp(t_t[letters], axis=0).max() <= 1  # one colour
+        # Blending changes the background around the letters a little, never much.
+        assert np.abs(t_f - t_b)[away].mean() < 12 and np.abs(t_f - t_b)[letters].max(axis=-1).mean() > 30
+        assert np.abs(i_s - t_b).max() > 30 and (i_s != t_f).any()
+        assert set(np.unique(t_sk)) == {0, 255}
+        assert (t_sk[~binary_dilation(mask > 100, np.ones((5, 5)))] == 0).all()
+        assert 0.1 < (t_sk == 255).sum() / (mask > 127).sum() < 3  # hair lines are widened
+
+
+def test_the_standard_picture_is_of_the_target_word(at_hand):
+    """With one word in upper case alone to choose, it is known."""
+    drawn = replace(sources(at_hand), words={"": ["bridge"]})
+    sample = drawing.draw_sample(drawn, "", 3, replace(PLAIN, upper=1))
+    size = sample["i_t"].shape[:2]
+    assert (sample["i_t"] == fonts.standard_picture("BRIDGE", fonts.standard_font("A"), size)).all()
+    assert (sample["i_s"] == sample["t_f"]).all()  # the same word in the same style on the same ground
+
+
+@pytest.mark.parametrize("effect", ["underline", "bold", "oblique", "curved", "elastic", "border", "shadow"])
+def test_every_effect_shows_in_source_and_target_alike(at_hand, effect):
+    drawn = replace(sources(at_hand), words={"": ["garden"]})
+    off = replace(PLAIN, underline=0, bold=0, oblique=0)
+    without, sample = (drawing.draw_sample(drawn, "", 5, recipe) for recipe in (off, replace(off, **{effect: 1.0})))
+    assert (sample["i_s"] == sample["t_f"]).all()
+    assert without["t_t"].shape != sample["t_t"].shape or (without["t_t"] != sample["t_t"]).any()
+    if effect == "bold":
+        assert (sample["mask_t"] > 127).sum() > 1.1 * (without["mask_t"] > 127).sum()
+    if effect == "underline":
+        wide = (sample["mask_t"] > 127).any(axis=0).sum()
+        assert (sample["mask_t"] > 127).sum() > (without["mask_t"] > 127).sum() + wide
+
+
+def test_blending_against_a_direct_solution():
+    from scipy.sparse import csr_matrix
+    from scipy.sparse.linalg import spsolve
+
+    rng = np.random.default_rng(0)
+    ground, over = rng.uniform(60, 190, (2, 6, 7, 1)).astype(np.float32)
+    over[[0, -1]], over[:, [0, -1]] = ground[[0, -1]], ground[:, [0, -1]]
+    rows, right = [], []
+    for y in range(6):
+        for x in range(7):
+            row, value = np.zeros((6, 7)), 0.0
+            if y in (0, 5) or x in (0, 6):
+                row[y, x], value = 1, ground[y, x, 0]
+            else:
+                for dy, dx in ((0, 1), (0, -1), (1, 0), (-1, 0)):
+                    row[y, x] += 1
+                    row[y + dy, x + dx] -= 1
+                    steps = [picture[y, x, 0] - picture[y + dy, x + dx, 0] for picture in (over, ground)]
+                    value += steps[0] if abs(steps[0]) > abs(steps[1]) else steps[1]
+            rows.append(row.ravel())
+            right.append(value)
+    expected = spsolve(csr_matrix(rows), right).reshape(6, 7).clip(0, 255)
+    np.testing.assert_allclose(drawing.blend(ground, over)[..., 0], expected, atol=1e-2)
+
+
+def test_blending_keeps_flat_letters_and_lets_texture_through():
+    flat = np.full((20, 30, 3), 100, np.float32)
+    letter = flat.copy()
+    letter[5:12, 8:20] = (200, 30, 100)
+    np.testing.assert_allclose(drawing.blend(flat, letter), letter, atol=1e-2)
+    ripples = flat + 3 * np.sin(np.arange(30, dtype=np.float32))[:, None]
+    letter = ripples.copy()
+    letter[5:12, 8:20] = (200, 30, 100)
+    inside = drawing.blend(ripples, letter)[8, 10:18]
+    np.testing.assert_allclose(np.diff(inside, axis=0), np.diff(ripples[8, 10:18], axis=0), atol=0.8)
+
+
+def test_turning_and_bending_by_known_amounts():
+    layer = Image.new("L", (80, 40))
+    layer.paste(255, (30, 10, 50, 30))
+    same = drawing.warp(layer, np.eye(3))
+    assert same.size == layer.size and np.abs(np.asarray(same).astype(int) - np.asarray(layer)).max() <= 1
+    turned = drawing.warp(layer, np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1.0]]))
+    assert turned.size == (40, 80) and np.asarray(turned).sum() == pytest.approx(np.asarray(layer).sum(), rel=0.01)
+    wide = drawing.warp(Image.new("L", (3000, 60), 255), np.array([[1, 0, 0], [0, 1, 0], [0.0015, 0, 1.0]]))
+    assert wide.width < 4000  # a tilt that would send its end to infinity is made less
+    bent = np.asarray(drawing.bend(Image.new("L", (101, 4), 255), 0.1))
+    tops = (bent > 0).argmax(axis=0)
+    assert (tops[0], tops[50], tops[100]) == (0, 10, 0) and (bent > 0).sum(axis=0).tolist() == [4] * 101
+
+
+def test_colours_stand_out():
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        ground = rng.uniform(0, 255, (1, 3)).astype(np.float32)
+        colour = drawing.draw_colour(rng, ground, drawing.RECIPE)
+        assert np.linalg.norm(drawing.lab(colour[None]) - drawing.lab(ground)) >= drawing.RECIPE.contrast - 0.1
+
+
+def test_other_words_for_val_and_none_too_long(at_hand, capsys):
+    parts = datagen.split_words([*WORDS, "Apple", "Kettle"], 5, seed=1)
+    train, val = ({word.lower() for word in parts[name]} for name in ("train", "val"))
+    assert len(val) >= 1 and not train & val and len(train | val) == len(WORDS)
+    words = at_hand[0] / "long.txt"
+    words.write_bytes("\ufeffapple\r\n\n  two   words \napple\n".encode() + b"a" * 25)
+    assert sources(at_hand, f"--words={words}").words == {"": ["apple", "two words"]}
+    assert capsys.readouterr().out == "[Info] 1 of 3 words have more than 24 letters and are left out\n"
+
+
+def test_only_fonts_that_have_a_words_characters(at_hand, capsys):
+    words = at_hand[0] / "scripts.txt"
+    words.write_text("слово\napple\nмост\nbridge\n漢字\n", encoding="utf-8")
+    drawn = sources(at_hand, f"--words={words}")
+    assert capsys.readouterr().out.startswith("[Info] 1 of 5 words have a character that no font has")
+    seen, pairs = set(), drawing.draw_pair(np.random.default_rng(0), drawn, drawn.words[""], drawing.RECIPE)
+    for (first, second, font), _ in zip(pairs, range(60)):
+        assert fonts.covers(font, first + second) and first != second
+        seen.add((font.name, first.isascii()))
+    assert seen == {("cmr10.ttf", True), ("DejaVuSans-Bold.ttf", True), ("DejaVuSans-Bold.ttf", False)}
+    standard = sources(at_hand, f"--words={words}", f"--standard_font={at_hand[0]}/fonts/cmr10.ttf")
+    assert standard.words == {"": ["apple", "bridge"]}  # i_t could not be drawn of the others
+
+
+def test_the_same_whatever_the_processes_and_interruptions(at_hand, tmp_path, capsys):
+    flags = ["--number=9", "--val=2", "--shape=32x64"]
+    assert write(capsys, tmp_path / "one", at_hand, *flags, "--processes=1")[0] == 0
+    assert write(capsys, tmp_path / "two", at_hand, *flags, "--processes=2")[0] == 0
+    whole = digests(tmp_path / "one")
+    assert whole == digests(tmp_path / "two") and len(whole) == 7 * 11 + 1
+    assert len(data.find_samples(tmp_path / "one" / "train")) == 9
+    part = tmp_path / "part"
+    assert write(capsys, part, at_hand, "--number=3", "--val=1", "--shape=32x64", "--processes=1")[0] == 0
+    (part / "train" / "t_f" / "00000002.png").unlink()
+    (part / "train" / "t_f" / ".00000002.png.part").write_text("half a file of a process that was killed")
+    kept = (part / "train" / "t_f" / "00000001.png").stat().st_mtime_ns
+    status, said, _ = write(capsys, part, at_hand, *flags, "--processes=1")
+    assert status == 0 and f"[Info] {part}: 3 samples are there already" in said.splitlines()
+    assert digests(part) == whole and (part / "train" / "t_f" / "00000001.png").stat().st_mtime_ns == kept
+
+
+def test_other_options_in_the_same_folder_are_refused(at_hand, tmp_path, capsys):
+    folder = tmp_path / "set"
+    assert write(capsys, folder, at_hand, "--number=1")[0] == 0
+    before = digests(folder)
+    for flag, told in (("--seed=1", "--seed (0, now 1)"), ("--shape=32x64", "--shape (null, now [32, 64])"),
+                       ("--val=1", "--val"), ("--fonts=matplotlib", "--fonts")):  # fmt: skip
+        status, _, said = write(capsys, folder, at_hand, "--number=2", flag)
+        assert status == 2 and f"holds samples of another {told}" in said and len(said.splitlines()) == 2
+    assert digests(folder) == before
+    (folder / datagen.OPTIONS).write_text(json.dumps([1]))
+    assert "is damaged" in write(capsys, folder, at_hand, "--number=2")[2]
+
+
+def test_a_sheet_alone(at_hand, tmp_path, capsys):
+    folder = tmp_path / "look"
+    assert write(capsys, folder, at_hand, "--preview=3", "--shape=32x64")[0] == 0
+    assert [path.name for path in folder.iterdir()] == ["preview.png"]
+    with Image.open(folder / "preview.png") as sheet:
+        assert sheet.width > 7 * 64 and sheet.height > 3 * 64
+    assert write(capsys, folder, at_hand, "--preview=1", "--number=1")[0] == 0  # samples may follow beside it
+    assert {path.name for path in folder.iterdir()} == {
+        *data.FOLDERS, datagen.OPTIONS, "preview.png", "preview-2.png"
+    }  # fmt: skip
+
+
+def mistakes(folder):
+    """Flags, and what is said of them."""
+    (folder / "fonts").mkdir()
+    (folder / "fonts" / "broken.ttf").write_text("no font")
+    (folder / "photos").mkdir()
+    (folder / "photos" / "broken.jpg").write_bytes(b"\xff\xd8\xff no picture")
+    (folder / "empty").mkdir()
+    texts = {"binary": b"\x00\xff\xfe\x12" * 99, "blank": b" \n\n", "none": "漢字".encode(), "few": b"one\ntwo\nthree"}
+    for name, content in texts.items():
+        (folder / name).write_bytes(content)
+    with (folder / "huge").open("wb") as file:
+        file.truncate(datagen.LARGEST_LIST + 1)
+    return [
+        (f"--fonts={folder / 'fonts'}", f"{folder / 'fonts' / 'broken.ttf'}: is no font"),
+        (f"--fonts={folder / 'empty'}", f"--fonts {folder / 'empty'}: the folder holds no font"),
+        (f"--fonts={folder / 'x'}", f"--fonts {folder / 'x'}: there is no such font file or folder"),
+        (f"--standard_font={folder / 'blank'}", f"{folder / 'blank'}: is no font"),
+        (f"--backgrounds={folder / 'photos'}", f"{folder / 'photos' / 'broken.jpg'}: is no picture"),
+        (f"--backgrounds={folder / 'empty'}", "the folder holds no picture"),
+        (f"--backgrounds={folder / 'x'}", "there is no such folder"),
+        (f"--words={folder / 'binary'}", "is no text in UTF-8"),
+        (f"--words={folder / 'huge'}", "is larger than 32 MB"),
+        (f"--words={folder / 'blank'}", "holds no word"),
+        (f"--words={folder / 'x'}", "is no file"),
+        (f"--words={folder / 'none'}", "no font covers any of the 1 words"),
+        (f"--words={folder / 'few'}", "too few words (3)"),
+    ]
+
+
+def test_mistakes_are_told_in_a_line(at_hand, tmp_path, capsys):
+    for number, (flag, told) in enumerate(mistakes(tmp_path)):
+        status, _, said = write(capsys, tmp_path / f"set{number}", at_hand, "--number=1", "--val=1", flag)
+        assert status == 2 and told in said and len(said.splitlines()) == 1, (flag, said)
+    status, _, said = write(capsys, tmp_path, at_hand, "--number=1")
+    assert status == 2 and f"{tmp_path} is not an empty folder" in said
+    for flags, told in (([], "give --number N"), (["--preview=1", "--val=1"], "--val goes with --number"),
+                        (["--number=1", "--shape=64"], "neither HEIGHTxWIDTH")):  # fmt: skip
+        with pytest.raises(SystemExit) as exit_:
+            datagen.main([f"--output_path={tmp_path / 'new'}", *flags])
+        assert exit_.value.code == 2 and told in capsys.readouterr().err
+
+
+def test_stopped_by_a_signal_it_leaves_no_half_files_and_no_processes(at_hand, tmp_path):
+    command = [sys.executable, datagen.__file__, f"--output_path={tmp_path / 'set'}", "--number=100000"]
+    with subprocess.Popen([*command, *map(str, at_hand[1:]), "--processes=2"], stdout=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 120
+        while not list((tmp_path / "set").glob("mask_t/*.png")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 143
+    assert data.find_samples(tmp_path / "set")  # every name in all seven
+    assert not list((tmp_path / "set").rglob(".*.part"))
+    before = digests(tmp_path / "set")
+    time.sleep(0.3)
+    assert digests(tmp_path / "set") == before  # nobody writes any more

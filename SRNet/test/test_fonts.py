@@ -1,0 +1,134 @@
+"""fonts.py: which font has which characters, and the standard picture of a text."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import fonts
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, features
+
+from common.cli import UserError
+
+
+def installed(name):
+    return next(path for path in fonts.font_files() if path.name == name)
+
+
+def test_the_installed_fonts_are_text_fonts():
+    files = fonts.font_files()
+    assert files == sorted(files) and len(files) >= 15 and installed(fonts.STANDARD) in files
+    assert all(fonts.covers(path, "Typed0123") for path in files)
+    # Those of formulas, and one that has a box for each character of all scripts.
+    assert not {path.name for path in files} & {"cmsy10.ttf", "cmex10.ttf", "LastResortHE-Regular.ttf"}
+
+
+def test_fonts_of_a_folder_and_below_it(tmp_path):
+    for name in ("b.ttf", "below/a.OTF", ".hidden.ttf", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert fonts.font_files(tmp_path) == [tmp_path / "b.ttf", tmp_path / "below" / "a.OTF"]
+    assert fonts.font_files(tmp_path / "b.ttf") == [tmp_path / "b.ttf"]
+    (tmp_path / "none").mkdir()
+    for source, message in ((tmp_path / "none", "the folder holds no font"), (tmp_path / "x", "no such font file")):
+        with pytest.raises(UserError, match=message):
+            fonts.font_files(source)
+
+
+def test_what_a_font_covers():
+    sans, roman = installed("DejaVuSans.ttf"), installed("cmr10.ttf")
+    assert fonts.covers(sans, "Größe Привет שלום مرحبا λόγος") and fonts.lacking(sans, "a漢字") == "漢"
+    assert fonts.covers(roman, "Word") and fonts.lacking(roman, "Слово") == "С"
+    assert not fonts.covers(roman, "|")  # TeX's code has a dash there
+    assert fonts.covers(sans, "e\u0301") and fonts.covers(installed("STIXGeneralBol.ttf"), "e\u0301")  # joined to é
+    assert fonts.covers(sans, "a\u2060b")  # a mark of formatting needs no glyph
+
+
+@pytest.mark.parametrize("kind", ["text", "cut", "folder", "missing"])
+def test_a_file_that_is_no_font_is_named(tmp_path, kind):
+    path = tmp_path / "letters.ttf"
+    if kind == "text":
+        path.write_text("not a font")
+    elif kind == "cut":
+        path.write_bytes(installed("cmr10.ttf").read_bytes()[:700])
+    elif kind == "folder":
+        path.mkdir()
+    with pytest.raises(UserError) as error:
+        fonts.check_font(path)
+    assert str(error.value).startswith(f"{path}: is no font that can be used (") and "\n" not in str(error.value)
+
+
+def test_the_standard_font(tmp_path):
+    sans, roman = installed("DejaVuSans.ttf"), installed("cmr10.ttf")
+    assert fonts.standard_font("Слово") == sans and fonts.standard_font("Word", roman) == roman
+    with pytest.raises(UserError) as error:
+        fonts.standard_font("Ab漢字", roman)
+    assert str(error.value) == f"{roman}: has no '漢' (U+6F22) of the text 'Ab漢字'; name another font"
+    with pytest.raises(UserError) as error:
+        fonts.standard_font("Ab漢字")
+    assert str(error.value).startswith("no font at hand has '漢' (U+6F22) of the text") and "--font" in str(error.value)
+
+
+def extent(picture):
+    """top, bottom, left, right of what is darker than the ground, ends included."""
+    rows, columns = np.nonzero(picture[..., 0] < 100)
+    return rows.min(), rows.max(), columns.min(), columns.max()
+
+
+@pytest.mark.parametrize("text", ["Hello", "gypsy", "a", "two  words", "internationalization"])
+@pytest.mark.parametrize("size", [(64, 128), (48, 301)])
+def test_the_standard_picture_fills_its_borders(text, size):
+    picture = fonts.standard_picture(text, installed("DejaVuSans.ttf"), size)
+    assert picture.shape == (*size, 3) and picture.dtype == np.uint8
+    assert (picture == picture[..., :1]).all() and picture.max() == 127 and picture.min() < 20
+    top, bottom, left, right = extent(picture)
+    high, wide = bottom - top + 1, right - left + 1
+    assert high <= 0.8 * size[0] and wide <= 0.8 * size[1]
+    assert abs(top - (size[0] - 1 - bottom)) <= 2 and abs(left - (size[1] - 1 - right)) <= 4  # centred
+    if text != "a":
+        assert high >= 0.74 * size[0] or wide >= 0.74 * size[1]  # and no smaller than it has to be
+
+
+def test_letters_keep_their_shape_and_a_full_stop_stays_small():
+    sans = installed("DejaVuSans.ttf")
+    shapes = []
+    for size in ((64, 200), (128, 128)):
+        top, bottom, left, right = extent(fonts.standard_picture("Hxg", sans, size))
+        shapes.append((bottom - top) / (right - left))
+    assert shapes[0] == pytest.approx(shapes[1], rel=0.08)
+    top, bottom, left, right = extent(fonts.standard_picture(".", sans, (64, 128)))
+    assert bottom - top < 20 and right - left < 20
+
+
+@pytest.mark.skipif(not features.check("raqm"), reason="this Pillow lays nothing out")
+def test_right_to_left():
+    """The first letter stands on the right: the same picture as that of the letters in reverse, set one by one."""
+    from PIL import ImageFont
+
+    sans = installed("DejaVuSans.ttf")
+    top, bottom, left, right = extent(fonts.standard_picture("של", sans, (100, 100)))
+    plain = ImageFont.truetype(str(sans), 90, layout_engine=ImageFont.Layout.BASIC)
+    page = Image.new("L", (300, 200), 127)
+    ImageDraw.Draw(page).text((50, 50), "של"[::-1], 0, plain)
+    one = fonts.standard_picture("של", sans, (100, 100))[top : bottom + 1, left : right + 1, 0]
+    x0, x1, y0, y1 = (extent(np.asarray(page)[..., None])[i] for i in (2, 3, 0, 1))
+    other = np.asarray(page.crop((x0, y0, x1 + 1, y1 + 1)).resize(one.shape[::-1]))
+    mirrored = other[:, ::-1]
+    assert np.abs(one.astype(int) - other).mean() < 0.4 * np.abs(one.astype(int) - mirrored).mean()
+
+
+def test_nothing_to_draw():
+    sans = installed("DejaVuSans.ttf")
+    for text in ("", " \t\n"):
+        with pytest.raises(UserError, match="the text is empty"):
+            fonts.standard_picture(text, sans, (64, 128))
+    with pytest.raises(UserError, match="at most 200"):
+        fonts.standard_picture("a" * 201, sans, (64, 128))
+    assert fonts.standard_picture("a" * 200, sans, (8, 8)).shape == (8, 8, 3)
+
+
+def test_no_tensorflow_for_it():
+    code = "import sys, fonts, drawing, datagen, sample_data; sys.exit('tensorflow' in sys.modules)"
+    folder = Path(fonts.__file__).parent
+    assert subprocess.run([sys.executable, "-c", code], cwd=str(folder), check=False).returncode == 0

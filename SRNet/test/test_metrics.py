@@ -1,0 +1,93 @@
+"""metrics.py and baseline.py: answers worked out by hand, by definition and by scikit-image."""
+
+import baseline
+import metrics
+import numpy as np
+import pytest
+from skimage.metrics import peak_signal_noise_ratio
+
+
+def flat(level, side=16, channels=3):
+    return np.full((side, side, channels), level, np.uint8)
+
+
+def noise(seed, shape=(24, 40, 3)):
+    return np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_two_greys_by_hand(channels):
+    """200 and 149: a fifth of white apart, and of SSIM there is luminance alone."""
+    a, b, c1 = 200, 149, (0.01 * 255) ** 2
+    expected = {"mse": 0.04, "psnr": 20 * np.log10(5), "ssim": (2 * a * b + c1) / (a * a + b * b + c1)}
+    for pair in ((a, b), (b, a)):
+        assert metrics.compare(*(flat(level, channels=channels) for level in pair)) == pytest.approx(expected)
+
+
+def test_equal_pictures_and_noise():
+    assert metrics.compare(noise(0), noise(0)) == {"mse": 0.0, "psnr": 100.0, "ssim": pytest.approx(1.0)}
+    x, y = noise(1), noise(2)
+    assert metrics.psnr(x, y) == pytest.approx(peak_signal_noise_ratio(x, y))
+    assert metrics.mse(x, y) == pytest.approx(np.square(x / 255 - y / 255).mean())
+
+
+def test_ssim_where_one_window_fits():
+    """Of 11 x 11 pixels: means, variances and covariance under a Gaussian of deviation 1.5."""
+    x, y = noise(6, (11, 11, 1)), noise(7, (11, 11, 1))
+    line = np.exp(-np.square(np.arange(11) - 5) / 4.5)
+    weights = np.outer(line, line).ravel() / line.sum() ** 2
+    mx, my = weights @ x.ravel(), weights @ y.ravel()
+    (vx, both), (_, vy) = np.cov(x.ravel(), y.ravel(), aweights=weights, ddof=0)
+    c1, c2 = 2.55**2, 7.65**2
+    expected = (2 * mx * my + c1) / (mx**2 + my**2 + c1) * (2 * both + c2) / (vx + vy + c2)
+    assert metrics.ssim(x, y) == pytest.approx(expected)
+
+
+def test_dice_by_hand():
+    x, y = (np.zeros((16, 16, 1), np.uint8) for _ in range(2))
+    assert metrics.dice(x, y) == 1
+    x[3, 0:8], y[3, 2:10] = 255, 255  # 8 pixels each, 6 of them in both
+    assert metrics.dice(x, y) == metrics.dice(y, x) == pytest.approx(0.75)
+    assert metrics.dice(x, x) == 1 and metrics.dice(x, np.zeros_like(x)) == 0
+    assert metrics.dice(x // 5, y) == pytest.approx(2 * 6 * 0.2 / (8 * 0.2 + 8))  # a fifth of white counts a fifth
+    assert set(metrics.compare(x, y, skeletons=True)) == {*metrics.NAMES, "dice"}
+
+
+def test_inpainting_continues_a_slope():
+    """A slope is biharmonic, so nothing of it is lost; what is not covered stays, whatever it is."""
+    slope = (np.arange(40) * 5 + 20 + np.zeros((24, 1)))[..., None].repeat(3, -1).astype(np.uint8)
+    written = slope.copy()
+    written[8:16, 10:13], written[12:14, 20:30] = 250, (0, 0, 99)
+    mask = baseline.text_mask(written, slope)
+    assert mask[8:16, 10:13].all() and mask[12, 30] and not mask[12, 31:36].any() and not mask[:5].any()
+    assert np.abs(baseline.inpainted(written, mask).astype(int) - slope).max() <= 1
+    busy = noise(3)
+    filled = baseline.inpainted(busy, mask)
+    assert (filled[~mask] == busy[~mask]).all() and (filled[mask] != busy[mask]).mean() > 0.9
+    for same in (np.zeros_like(mask), np.ones_like(mask)):
+        assert (baseline.inpainted(busy, same) == busy).all()
+
+
+def test_small_differences_are_no_text():
+    picture = np.clip(noise(4), 0, 200)
+    assert not baseline.text_mask(picture + np.uint8(baseline.DIFFERENT - 1), picture).any()
+    dot = picture.copy()
+    dot[10, 20, 1] += baseline.DIFFERENT
+    assert baseline.text_mask(dot, picture).sum() == 5  # and its four neighbours
+
+
+def test_the_trivial_answers():
+    i_t = flat(127, 24)
+    i_t[10:15, 4:20] = 0
+    sample = {"i_t": i_t, "i_s": noise(5, (24, 24, 3)), "t_b": flat(90, 24)}
+    answers = baseline.answers(sample)
+    assert {output: list(methods) for output, methods in answers.items()} == {
+        "o_f": ["source"],
+        "o_b": ["inpainted", "source"],
+        "o_t": ["grey", "standard"],
+        "o_sk": ["standard"],
+    }
+    assert answers["o_f"]["source"] is sample["i_s"] and (answers["o_t"]["grey"] == 127).all()
+    bar = answers["o_sk"]["standard"]
+    assert bar.shape == (24, 24, 1) and bar.dtype == np.uint8 and set(np.unique(bar)) == {0, 255}
+    assert (bar[11:14, 7:17] == 255).all() and not bar[[10, 14], 9:15].any()  # around the middle of five rows

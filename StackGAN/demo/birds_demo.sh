@@ -1,0 +1,6 @@
+#!/bin/bash
+# Draws sentences on birds with the model in models/birds (models/README.md): birds_demo.sh [demo.py's flags]
+#   demo/birds_demo.sh --caption "a small red bird with a white belly"
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+[ $# -gt 0 ] || set -- --caption "this small bird has a red body and black wings" --caption "a yellow bird with a white belly"
+exec "${PYTHON:-python}" "$here/demo.py" --cfg "$here/cfg/birds-demo.yml" "$@"

@@ -1,0 +1,116 @@
+"""How good drawn pictures are, and how well they show what their captions say (no TensorFlow needed).
+
+The share of pictures of the right colour is of the sample set, whose captions name what was drawn.
+"""
+
+from typing import Optional
+
+import _path  # noqa: F401  (finds ../common)
+import data
+import numpy as np
+import sample_data
+from skimage.color import rgb2lab
+
+SPLITS = 10  # of the inception score
+CANDIDATES = 100  # captions that a picture's own one is found among
+LOOKED_AT = 64  # the side at which colours are looked for, whatever a picture's own
+LIGHTNESS = 0.5  # its weight beside hue and chroma in CIELAB: pale and blurred birds keep their colour
+BEHIND = np.array([0.86, 0.98, 1.1])  # a background's colour from shade to light
+CELLS = 4  # a side of the grid whose mean colours are a picture's simple features
+
+
+def inception_score(probabilities: np.ndarray, splits: int = SPLITS, seed: int = 0) -> tuple[float, float]:
+    """exp E KL(p(y | x) || p(y)) (Salimans et al., 2016, section 4) of each split, as the paper takes it.
+
+    The pictures are shuffled first, since those of a class often stand together.
+
+    Args:
+        probabilities: p(y | x) of each picture by a classifier, [n, classes], n at least `splits`.
+    Returns:
+        Mean and standard deviation over the splits. The mean is between 1 and the number of classes.
+    """
+    p = np.asarray(probabilities, np.float64)[np.random.default_rng(seed).permutation(len(probabilities))]
+    edges = [number * len(p) // splits for number in range(splits + 1)]
+    scores = [_score(p[start:end]) for start, end in zip(edges, edges[1:])]
+    return float(np.mean(scores)), float(np.std(scores))
+
+
+def _score(p: np.ndarray) -> float:
+    """The score of a split. 0 log 0 is 0."""
+    ratio = np.divide(p, p.mean(0), out=np.ones_like(p), where=p > 0)
+    return float(np.exp((p * np.log(ratio)).sum(1).mean()))
+
+
+def r_precision(
+    pictures: np.ndarray,
+    captions: np.ndarray,
+    classes: Optional[np.ndarray] = None,
+    candidates: int = CANDIDATES,
+    seed: int = 0,
+) -> float:
+    """The share of pictures whose own caption is nearest to them among `candidates` (Xu et al., 2018, section 4.1).
+
+    Args:
+        pictures, captions: in the joint embedding, [n, d] each, those of a row belonging together.
+        classes: [n]; the other captions are of other classes, since one of the same class may well fit too.
+        candidates: the own caption and others by chance; fewer where there are not so many.
+    Returns:
+        0 to 1. A caption as near as the own one counts as nearer. Without any other caption it is 1.
+    """
+    rng = np.random.default_rng(seed)
+    similarity = _unit(pictures) @ _unit(captions).T
+    found = 0
+    for number, row in enumerate(similarity):
+        others = np.arange(len(row)) != number if classes is None else np.asarray(classes) != classes[number]
+        others = np.flatnonzero(others)
+        chosen = rng.permutation(others)[: candidates - 1]
+        found += bool((row[chosen] < row[number]).all())
+    return found / len(similarity)
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    x = np.asarray(x, np.float64)
+    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+
+
+def pooled_colours(pictures: np.ndarray) -> np.ndarray:
+    """Simple features that need no network: the mean colour of each of 4 x 4 cells.
+
+    Args:
+        pictures: uint8 [n, s, s, 3], s a multiple of 4.
+    Returns:
+        float64 [n, 48], on the scale where white is 1.
+    """
+    n, side, _, channels = pictures.shape
+    cells = pictures.reshape(n, CELLS, side // CELLS, CELLS, side // CELLS, channels)
+    return cells.mean((2, 4), dtype=np.float64).reshape(n, -1) / 255
+
+
+def body_colours(pictures: np.ndarray) -> np.ndarray:
+    """The colour of each bird's body, drawn by the sample set or by a network: a number in `sample_data.COLOURS`.
+
+    That is the colour that most of a bird has. Each pixel is of the colour that is nearest in CIELAB, in light or in
+    shade, or of the background. Of real pictures of the set more than 97 % are told rightly.
+
+    Args:
+        pictures: uint8 [n, s, s, 3].
+    Returns:
+        int64 [n].
+    """
+    names, lights = list(sample_data.COLOURS.values()), np.array(sample_data.LIGHTS)
+    shades = [
+        np.array(colours)[:, None] * by[:, None] for colours, by in ((names, lights), (sample_data.BEHIND, BEHIND))
+    ]
+    known = _lab(np.concatenate([shade.reshape(-1, 3) for shade in shades]).clip(0, 255))
+    found = []
+    for picture in pictures:
+        pixels = _lab(data.smaller(picture, LOOKED_AT).reshape(-1, 3))
+        distances = np.square(known).sum(1) - 2 * pixels @ known.T  # but for each pixel's own square
+        nearest = distances.argmin(1) // len(lights)
+        found.append(np.bincount(nearest, minlength=len(names))[: len(names)].argmax())
+    return np.array(found, np.int64)
+
+
+def _lab(colours: np.ndarray) -> np.ndarray:
+    """Colours 0..255 [n, 3] in CIELAB, lightness by its weight."""
+    return rgb2lab(np.asarray(colours, np.float64) / 255) * [LIGHTNESS, 1, 1]

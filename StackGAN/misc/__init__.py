@@ -1,0 +1,1 @@
+"""What stands around the networks: the settings' files, the pickles and what makes them."""

@@ -1,0 +1,23 @@
+"""Trains stage I by the original's command; --help lists every flag of train.py.
+
+python stageI/run_exp.py --cfg stageI/cfg/birds.yml --gpu 0             into ckpt/birds/stageI
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Optional
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import train  # noqa: E402
+
+CKPT = "ckpt"  # in the working directory, as in the original
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    return train.main(["--stage=1", *(sys.argv[1:] if argv is None else argv)], CKPT)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

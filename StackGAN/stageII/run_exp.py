@@ -1,0 +1,25 @@
+"""Trains stage II by the original's command, or, with TRAIN.FLAG: False in its settings, draws the test set's captions.
+
+python stageII/run_exp.py --cfg stageII/cfg/birds.yml --gpu 0           into ckpt/birds/stageII
+
+In the settings, PRETRAINED_MODEL is the folder of the trained stage I; to draw, that of the trained stage II.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Optional
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import train  # noqa: E402
+
+CKPT = "ckpt"  # in the working directory, as in the original
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    return train.main(["--stage=2", *(sys.argv[1:] if argv is None else argv)], CKPT)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""metrics.py: known answers by hand and by plain loops."""
+
+import data
+import metrics
+import numpy as np
+import pytest
+import sample_data
+
+
+def probabilities(n, classes, seed=0):
+    values = np.random.default_rng(seed).exponential(size=(n, classes))
+    return values / values.sum(1, keepdims=True)
+
+
+def test_inception_score_of_certain_and_of_clueless_classifiers():
+    certain = np.eye(5)[np.arange(200) % 5]
+    assert metrics.inception_score(certain, splits=1) == (pytest.approx(5), 0)
+    assert metrics.inception_score(np.full((40, 5), 0.2)) == (pytest.approx(1), pytest.approx(0))
+    sure_of_one = np.eye(5)[np.zeros(40, int)]
+    assert metrics.inception_score(sure_of_one) == (pytest.approx(1), pytest.approx(0))
+
+
+def test_inception_score_of_pictures_that_stand_class_by_class():
+    """Cut up in their order, each tenth would hold one class alone, and the score would be 1."""
+    mean, std = metrics.inception_score(np.eye(10)[np.repeat(np.arange(10), 200)])
+    assert 9.5 < mean < 10 and 0 < std < 0.2
+
+
+def test_inception_score_by_plain_loops():
+    """Mean and standard deviation (of all ten, not of a sample) of exp E KL in tenths that are not of one size."""
+    p, scores = probabilities(57, 4), []
+    shuffled = p[np.random.default_rng(3).permutation(57)]
+    for number in range(10):
+        part = shuffled[number * 57 // 10 : (number + 1) * 57 // 10]
+        marginal = part.mean(0)
+        kl = [sum(row[k] * np.log(row[k] / marginal[k]) for k in range(4)) for row in part]
+        scores.append(np.exp(np.mean(kl)))
+    expected = np.mean(scores), np.sqrt(np.mean((np.array(scores) - np.mean(scores)) ** 2))
+    assert metrics.inception_score(p, seed=3) == pytest.approx(expected)
+
+
+def test_r_precision_by_hand():
+    captions = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    pictures = np.array([[9.0, 1.0], [0.1, 0.3], [5.0, 0.0]])  # the third is nearest to the first caption
+    assert metrics.r_precision(pictures, captions) == pytest.approx(2 / 3)
+    assert metrics.r_precision(pictures, captions, candidates=1) == 1
+    assert metrics.r_precision(pictures, captions, classes=np.array([7, 8, 7])) == 1  # that caption may fit too
+
+
+def test_r_precision_of_chance():
+    rng = np.random.default_rng(0)
+    pictures, captions = rng.normal(size=(2000, 8)), rng.normal(size=(2000, 8))
+    assert metrics.r_precision(pictures, captions, candidates=10) == pytest.approx(0.1, abs=0.03)
+    assert metrics.r_precision(np.ones((50, 8)), np.ones((50, 8))) == 0  # all alike: nothing is told apart
+
+
+def test_pooled_colours():
+    picture = np.zeros((1, 8, 8, 3), np.uint8)
+    picture[0, 2:4, 6:8] = [255, 51, 0]  # the second row's last cell
+    picture[0, 7, 0, 2] = 204  # a quarter of the last row's first cell
+    expected = np.zeros((4, 4, 3))
+    expected[1, 3], expected[3, 0] = [1, 0.2, 0], [0, 0, 0.2]
+    np.testing.assert_allclose(metrics.pooled_colours(picture), [expected.ravel()])
+
+
+@pytest.fixture(scope="module")
+def birds():
+    """Birds of the sample set's test classes as stage I sees them, uint8 [n, 64, 64, 3], and their bodies' colours."""
+    classes = sample_data.choose_classes(np.random.default_rng(0), 64, held_out=True)
+    pictures, bodies = [], []
+    for number, colours in enumerate(classes):
+        rng = np.random.default_rng([5, number])
+        bird = sample_data.make_bird(rng, colours)
+        picture = data.smaller(np.asarray(sample_data.draw(bird, rng)), 76)
+        pictures.append(picture[6:70, 6:70])
+        bodies.append(list(sample_data.COLOURS).index(bird.body))
+    return np.stack(pictures), np.array(bodies)
+
+
+def test_body_colours_of_real_birds(birds):
+    pictures, bodies = birds
+    assert (metrics.body_colours(pictures) == bodies).mean() > 0.97
+    pale = np.uint8(np.round(128 + 0.8 * (pictures - 128.0)))
+    assert (metrics.body_colours(pale) == bodies).mean() > 0.95
+    noisy = np.uint8(np.clip(pictures + np.random.default_rng(0).normal(0, 6, pictures.shape), 0, 255))
+    assert (metrics.body_colours(noisy) == bodies).mean() > 0.9
+
+
+def test_body_colours_of_plain_pictures():
+    """One colour beside a smaller patch of another; nothing but sky is no bird, and counts as the first colour."""
+    colours = np.array(list(sample_data.COLOURS.values()), np.uint8)
+    pictures = np.broadcast_to(colours[:, None, None], (len(colours), 96, 96, 3)).copy()
+    pictures[:, :40] = np.roll(colours, 1, 0)[:, None, None]
+    assert metrics.body_colours(pictures).tolist() == list(range(len(colours)))
+    assert metrics.body_colours(np.full((1, 64, 64, 3), sample_data.BEHIND[0], np.uint8)).tolist() == [0]
