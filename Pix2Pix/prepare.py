@@ -14,12 +14,8 @@ Writes train/ and val/, one picture a pair, only when all of it is there. Your o
 import argparse
 import os
 import shlex
-import shutil
 import sys
-import tempfile
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Optional
 
@@ -36,21 +32,18 @@ MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 NAMED = 20  # bad files that are named; the others are counted
 
 
-def user_path(text: str) -> Path:
-    """A flag's `type`: a path, in which ~ is the home folder (shells leave it as it is in --flag=~/path)."""
-    return Path(os.path.expanduser(text))
-
-
 def parse_args(argv: Optional[list[str]] = None) -> argparse.Namespace:
     parser = cli.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--a", type=user_path, metavar="DIR", help="the pictures of the left halves")
-    parser.add_argument("--b", type=user_path, metavar="DIR", help="those of the right halves, named as those of --a")
-    parser.add_argument("--pictures", type=user_path, metavar="DIR", help="pictures whose other half --make draws")
+    parser.add_argument("--a", type=cli.user_path, metavar="DIR", help="the pictures of the left halves")
+    parser.add_argument(
+        "--b", type=cli.user_path, metavar="DIR", help="those of the right halves, named as those of --a"
+    )
+    parser.add_argument("--pictures", type=cli.user_path, metavar="DIR", help="pictures whose other half --make draws")
     parser.add_argument("--make", choices=["edges", "grey", "downscale"], help="what that other half is")
     parser.add_argument(
-        "--validate", type=user_path, metavar="DIR", help="a set to check: a folder with train/ and val/"
+        "--validate", type=cli.user_path, metavar="DIR", help="a set to check: a folder with train/ and val/"
     )
-    parser.add_argument("--output_path", type=user_path, metavar="DIR", help="a new or empty folder")
+    parser.add_argument("--output_path", type=cli.user_path, metavar="DIR", help="a new or empty folder")
     parser.add_argument(
         "--which_direction", choices=["BtoA", "AtoB"], default="BtoA", help="in which you will train (BtoA)"
     )
@@ -75,26 +68,6 @@ def parse_args(argv: Optional[list[str]] = None) -> argparse.Namespace:
     if args.format == "jpg" and args.channels == 4:
         parser.error("--format=jpg has no alpha channel; give --format=png or --channels=3")
     return args
-
-
-@contextmanager
-def new_set(folder: Path) -> Iterator[Path]:
-    """A folder to write a set into. Its content moves to `folder` when the block ends well, else it is removed.
-
-    Raises:
-        UserError: `folder` holds something, or cannot be made.
-    """
-    folder = cli.empty_folder(folder)
-    try:
-        work = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder))
-    except OSError as error:
-        raise UserError(f"--output_path: {folder} cannot be written ({error.strerror}); name another one") from error
-    try:
-        yield work
-        for part in sorted(work.iterdir()):
-            part.rename(folder / part.name)
-    finally:
-        shutil.rmtree(work)
 
 
 def report(folder: Path, counts: dict, *flags: str) -> None:
@@ -206,7 +179,7 @@ def write(args: argparse.Namespace) -> None:
     if bad and not args.skip_bad_files:
         raise refusal(bad)
     good = []
-    with new_set(args.output_path) as work:
+    with cli.new_set(args.output_path) as work:
         train, val = work / "train", work / "val"
         train.mkdir()
         for stem, paths in tqdm(pairs.items(), "pairs", unit="", disable=None):

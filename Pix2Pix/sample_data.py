@@ -16,7 +16,7 @@ from typing import Optional
 import _path  # noqa: F401  (finds ../common)
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
-from prepare import new_set, report, user_path
+from prepare import report
 from tqdm import tqdm
 
 from common import cli
@@ -52,7 +52,7 @@ Colour = tuple[int, ...]
 
 def parse_args(argv: Optional[list[str]] = None) -> argparse.Namespace:
     parser = cli.ArgumentParser(description="Draws a small set of facades and their label maps, offline.")
-    parser.add_argument("--output_path", type=user_path, required=True, help="a new or empty folder")
+    parser.add_argument("--output_path", type=cli.user_path, required=True, help="a new or empty folder")
     parser.add_argument("--train", type=cli.in_range(int, 1, 10**5), default=100, help="pairs to train on")
     parser.add_argument("--val", type=cli.in_range(int, 1, 10**5), default=20, help="pairs to test on")
     parser.add_argument("--seed", type=cli.in_range(int, 0), default=0, help="other seeds draw other facades")
@@ -440,7 +440,7 @@ def facade(rng: np.random.Generator) -> Image.Image:
 def write(args: argparse.Namespace) -> None:
     """Draws the set into a new folder."""
     counts = {"train": args.train, "val": args.val}
-    with new_set(args.output_path) as work, tqdm(total=sum(counts.values()), unit="", disable=None) as bar:
+    with cli.new_set(args.output_path) as work, tqdm(total=sum(counts.values()), unit="", disable=None) as bar:
         for number, (split, count) in enumerate(counts.items()):
             (work / split).mkdir()
             for index in range(count):

@@ -12,11 +12,7 @@ files are left as they are. Next, train_text_encoder.py learns embeddings of the
 import argparse
 import os
 import shlex
-import shutil
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Optional
 
@@ -33,24 +29,19 @@ NAMED = 20  # bad files that are named; the others are counted
 SIDE = data.LOAD_SIZES[256]
 
 
-def user_path(text: str) -> Path:
-    """A flag's `type`: a path, in which ~ is the home folder (shells leave it as it is in --flag=~/path)."""
-    return Path(os.path.expanduser(text))
-
-
 def parse_args(argv: Optional[list[str]] = None) -> argparse.Namespace:
     parser = cli.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=user_path, metavar="DIR", help="pictures, in sub-folders a class or not")
+    parser.add_argument("--pictures", type=cli.user_path, metavar="DIR", help="pictures, in sub-folders a class or not")
     parser.add_argument(
         "--captions",
-        type=user_path,
+        type=cli.user_path,
         metavar="DIR",
         help="their captions, NAME.txt, in the same sub-folders (beside them)",
     )
     parser.add_argument(
-        "--validate", type=user_path, metavar="DIR", help="a set to check: a folder with train/ and test/"
+        "--validate", type=cli.user_path, metavar="DIR", help="a set to check: a folder with train/ and test/"
     )
-    parser.add_argument("--output_path", type=user_path, metavar="DIR", help="a new or empty folder")
+    parser.add_argument("--output_path", type=cli.user_path, metavar="DIR", help="a new or empty folder")
     parser.add_argument(
         "--split",
         choices=["pictures", "classes"],
@@ -66,26 +57,6 @@ def parse_args(argv: Optional[list[str]] = None) -> argparse.Namespace:
     if not args.validate and args.output_path is None:
         parser.error("--output_path DIR is missing: a new or empty folder for the set")
     return args
-
-
-@contextmanager
-def new_set(folder: Path) -> Iterator[Path]:
-    """A folder to write a set into. Its content moves to `folder` when the block ends well, else it is removed.
-
-    Raises:
-        UserError: `folder` holds something, or cannot be made.
-    """
-    folder = cli.empty_folder(folder)
-    try:
-        work = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder))
-    except OSError as error:
-        raise UserError(f"--output_path: {folder} cannot be written ({error.strerror}); name another one") from error
-    try:
-        yield work
-        for part in sorted(work.iterdir()):
-            part.rename(folder / part.name)
-    finally:
-        shutil.rmtree(work)
 
 
 def report(folder: Path, counts: dict[str, int], trained: bool = False) -> None:
@@ -176,7 +147,7 @@ def write(args: argparse.Namespace) -> None:
     if bad and not args.skip_bad_files:
         raise refusal(bad)
     good = []
-    with new_set(args.output_path) as work:
+    with cli.new_set(args.output_path) as work:
         for name, (path, text) in tqdm(found.items(), "pictures", unit="", disable=None):
             try:
                 captions = data.read_lines(text)

@@ -18,7 +18,7 @@ import _path  # noqa: F401  (finds ../common)
 import data
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
-from prepare import new_set, report, user_path
+from prepare import report
 from tqdm import tqdm
 
 from common import cli
@@ -463,7 +463,7 @@ def write(args: argparse.Namespace) -> None:
         "train": choose_classes(rng, args.classes, held_out=False),
         "test": choose_classes(rng, args.test_classes, held_out=True),
     }
-    with new_set(args.output_path) as work, tqdm(total=sum(counts.values()), unit="", disable=None) as bar:
+    with cli.new_set(args.output_path) as work, tqdm(total=sum(counts.values()), unit="", disable=None) as bar:
         for number, (split, count) in enumerate(counts.items()):
             write_split(work / split, classes[split], count, [args.seed, number], bar)
             if args.embeddings == "attributes":
@@ -473,7 +473,7 @@ def write(args: argparse.Namespace) -> None:
 
 def parse_args(argv: Optional[list[str]] = None) -> argparse.Namespace:
     parser = cli.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output_path", type=user_path, required=True, metavar="DIR", help="a new or empty folder")
+    parser.add_argument("--output_path", type=cli.user_path, required=True, metavar="DIR", help="a new or empty folder")
     parser.add_argument("--train", type=cli.in_range(int, 2, 10**6), default=1200, help="pictures in train/ (1200)")
     parser.add_argument("--test", type=cli.in_range(int, 2, 10**6), default=150, help="pictures in test/ (150)")
     parser.add_argument("--classes", type=cli.in_range(int, 2, 448), default=150, help="classes in train/ (150)")

@@ -4,7 +4,11 @@ import argparse
 import difflib
 import errno
 import os
+import shutil
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Callable, NoReturn, Optional, Union
 
@@ -72,6 +76,11 @@ def in_range(kind: Callable, low: Optional[float] = None, high: Optional[float] 
     return parse
 
 
+def user_path(text: str) -> Path:
+    """A flag's `type`: a path, in which ~ is the home folder (shells leave it as it is in --flag=~/path)."""
+    return Path(os.path.expanduser(text))
+
+
 def new_file(path: Union[str, Path]) -> Path:
     """Makes an empty file that was not there, and its folder: `path`, or else with -2, -3, ... before its ending.
 
@@ -105,6 +114,26 @@ def empty_folder(path: Union[str, Path]) -> Path:
     except OSError as error:
         raise UserError(f"--output_path: {folder} cannot be written ({error.strerror}); name another one") from error
     return folder
+
+
+@contextmanager
+def new_set(folder: Path) -> Iterator[Path]:
+    """A folder to write a set into. Its content moves to `folder` when the block ends well, else it is removed.
+
+    Raises:
+        UserError: `folder` holds something, or cannot be made.
+    """
+    folder = empty_folder(folder)
+    try:
+        work = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder))
+    except OSError as error:
+        raise UserError(f"--output_path: {folder} cannot be written ({error.strerror}); name another one") from error
+    try:
+        yield work
+        for part in sorted(work.iterdir()):
+            part.rename(folder / part.name)
+    finally:
+        shutil.rmtree(work)
 
 
 def new_folder(path: Union[str, Path]) -> Path:

@@ -13,7 +13,7 @@ import _path  # noqa: F401  (finds ../common)
 import data
 import numpy as np
 from PIL import Image
-from prepare import held_out, report, user_path
+from prepare import held_out, report
 
 from common import cli, pictures
 from common.cli import UserError
@@ -32,9 +32,11 @@ def parse_args(argv: Optional[Sequence[str]], description: str, name: str, split
     """
     parser = cli.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--data_path", type=user_path, metavar="DIR", help=f"(Data/{name}, here or in the model's folder)"
+        "--data_path", type=cli.user_path, metavar="DIR", help=f"(Data/{name}, here or in the model's folder)"
     )
-    parser.add_argument("--output_path", type=user_path, metavar="DIR", help="where train/ and test/ go (--data_path)")
+    parser.add_argument(
+        "--output_path", type=cli.user_path, metavar="DIR", help="where train/ and test/ go (--data_path)"
+    )
     cli.add_boolean(parser, "--pickle", False, "write the original's 76images.pickle and 304images.pickle as well")
     only = "where train/filenames.pickle is not there:"
     parser.add_argument(
