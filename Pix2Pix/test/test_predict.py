@@ -153,8 +153,8 @@ def test_bad_pictures(capsys, tmp_path, tiny_run):
         "empty": ("holds no picture", []),
         "broken.png": ("is no picture that can be decoded", []),
         "good.png": ("30 x 20 is more than --max_pixels 599", ["--max_pixels=599"]),
-        "tall.png": ("20 x 30 is no pair", ["--pairs"]),
-        "odd.png": ("31 x 20 is no pair", ["--pairs"]),
+        "tall.png": ("is 20 x 30, one half only", ["--pairs"]),
+        "odd.png": ("is 31 pixels wide", ["--pairs"]),
     }
     for name, (reason, flags) in cases.items():
         argv = ["--input", good, tmp_path / name, "--output_path", tmp_path / "drawn", *flags]
