@@ -28,7 +28,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -49,6 +49,7 @@ PHOTOGRAPHS = ["astronaut.png", "brick.png", "camera.png", "chelsea.png", "coffe
 LETTERS = 24  # of a word at most; longer ones cannot be read in 128 pixels
 LARGEST_LIST = 32 * 2**20  # bytes of a file of words
 CHUNK = 4  # samples that a process takes at a time
+MOST_PADDING = 200  # pixels
 OPTIONS = "datagen.json"
 
 
@@ -61,6 +62,15 @@ def shape(text: str) -> Optional[tuple[int, int]]:
     if not all(8 <= side <= 2048 for side in size):
         raise argparse.ArgumentTypeError(f"{text!r} is neither HEIGHTxWIDTH, such as 64x128 (8 to 2048), nor none")
     return size
+
+
+def padding(text: str) -> tuple[int, int]:
+    """A flag's `type`: ROWS,COLUMNS."""
+    match = re.fullmatch(r"(\d+),(\d+)", text.strip())
+    most = tuple(map(int, match.groups())) if match else (MOST_PADDING + 1,)
+    if max(most) > MOST_PADDING:
+        raise argparse.ArgumentTypeError(f"{text!r} is not ROWS,COLUMNS, such as 10,20 (0 to {MOST_PADDING})")
+    return most
 
 
 def cores() -> int:
@@ -89,6 +99,16 @@ def parse_args(argv: Optional[list[str]] = None) -> argparse.Namespace:
     parser.add_argument("--standard_font", metavar="FILE", help="font of i_t (DejaVu Sans, else one that has the word)")
     parser.add_argument(
         "--shape", type=shape, metavar="HxW", help="size of every picture, such as 64x128 (none: each word's own)"
+    )
+    most = (RECIPE.pad_rows[1], RECIPE.pad_columns[1])
+    parser.add_argument(
+        "--padding",
+        type=padding,
+        default=most,
+        metavar="ROWS,COLUMNS",
+        help="pixels that there may be above and below the longer word, and on its left and right ({},{})".format(
+            *most
+        ),
     )
     parser.add_argument("--seed", type=cli.in_range(int, 0, 2**63), default=0, help="other seeds, other samples (0)")
     parser.add_argument(
@@ -172,6 +192,7 @@ def gather(args: argparse.Namespace) -> Sources:
         standard=standard,
         seed=args.seed,
         shape=args.shape,
+        recipe=replace(RECIPE, pad_rows=(0, args.padding[0]), pad_columns=(0, args.padding[1])),
     )
 
 
@@ -254,12 +275,13 @@ def options_of(args: argparse.Namespace, sources: Sources) -> dict[str, Any]:
     return {
         "--seed": args.seed,
         "--shape": list(args.shape) if args.shape else None,
+        "--padding": list(args.padding),
         "--val": "some" if args.val else "none",
         "--fonts": [len(sources.fonts), digest([path.name for path, _ in sources.fonts])],
         "--words": [len(words), digest(words)],
         "--backgrounds": [len(sources.backgrounds), digest([path.name for path in sources.backgrounds])],
         "--standard_font": sources.standard.name if sources.standard else None,
-        "recipe": json.loads(json.dumps(asdict(RECIPE))),
+        "recipe": json.loads(json.dumps(asdict(sources.recipe))),
     }
 
 

@@ -77,6 +77,7 @@ class Sources:
     standard: Optional[Path]  # font of i_t
     seed: int
     shape: Optional[tuple[int, int]]
+    recipe: Recipe = RECIPE
 
     def having(self, text: str) -> list[tuple[Path, frozenset]]:
         """The fonts that have all characters of a text."""
@@ -366,7 +367,7 @@ def thin(mask: np.ndarray) -> np.ndarray:
     return lines.astype(np.uint8) * 255
 
 
-def draw_sample(sources: Sources, split: str, index: int, recipe: Recipe = RECIPE) -> dict[str, np.ndarray]:
+def draw_sample(sources: Sources, split: str, index: int) -> dict[str, np.ndarray]:
     """One sample, which depends on the seed, the split and the index alone.
 
     Returns: the seven pictures by their folders' names, uint8 [h, w, 3], or [h, w] of t_sk and mask_t. mask_t shows
@@ -374,7 +375,7 @@ def draw_sample(sources: Sources, split: str, index: int, recipe: Recipe = RECIP
     Raises:
         UserError: no word can be drawn, or a background does not decode.
     """
-    words = sources.words[split]
+    words, recipe = sources.words[split], sources.recipe
     rng = np.random.default_rng([sources.seed, list(sources.words).index(split), index])
     for (first, second, font), _ in zip(draw_pair(rng, sources, words, recipe), range(TRIES)):
         style = draw_style(rng, font, recipe)

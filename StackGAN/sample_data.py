@@ -4,7 +4,8 @@
 
 Each bird has colours of body, wings and belly, which make its class, and a beak, a tail, a size, a pose and a place;
 ten sentences tell some of it, in words that vary. In test/ the body and the wings have pairs of colours that are never
-seen together in train/: who draws those has understood the words one by one. attributes.json tells what is shown.
+seen together in train/, either way round: who draws those has understood the words one by one. attributes.json tells
+what is shown.
 """
 
 import argparse
@@ -40,8 +41,10 @@ COLOURS = {  # of body, wings and belly
 }
 BEAKS = {"orange": (238, 138, 36), "yellow": (240, 200, 60), "black": (44, 42, 44), "grey": (136, 136, 140)}
 PLACES = ("sky", "leaves", "sand")
-# Which colour of wings a body of each colour has in test/ and never in train/.
-HELD_OUT = dict(zip(COLOURS, [*list(COLOURS)[3:], *list(COLOURS)[:3]]))
+# Which colour of wings a body of each colour has in test/ and never in train/. In both directions: where train/ had
+# purple birds with yellow wings and no yellow ones with purple wings, "yellow" and "purple" would mean a purple bird.
+HELD_OUT = {"red": "blue", "yellow": "purple", "green": "brown", "black": "white"}
+HELD_OUT.update({wing: body for body, wing in HELD_OUT.items()})
 
 Colour = tuple[float, float, float]
 Points = np.ndarray  # [n, 2], x to the right and y down, in lengths of a body, 0 its middle

@@ -55,10 +55,22 @@ def digests(folder):
     return {str(path.relative_to(folder)): hashlib.md5(path.read_bytes()).hexdigest() for path in files}
 
 
+def test_padding(at_hand):
+    """Without any, one of the two words reaches each edge; with some, the samples are larger by as much at the most."""
+    tight, loose = (sources(at_hand, f"--padding={pixels}") for pixels in ("0,0", "6,9"))
+    more = []
+    for index in range(8):
+        sample, larger = (drawing.draw_sample(drawn, "", index) for drawn in (tight, loose))
+        words = (sample["mask_t"] > 0) | (sample["i_s"] != sample["t_b"]).any(axis=2)
+        assert words[[0, -1]].any(axis=1).all() and words[:, [0, -1]].any(axis=0).all()
+        more.append(np.subtract(larger["mask_t"].shape, sample["mask_t"].shape))
+    assert (np.min(more, axis=0) >= 0).all() and 6 < np.max(more, axis=0)[0] <= 12 and 9 < np.max(more, axis=0)[1] <= 18
+
+
 def test_what_the_seven_pictures_show(at_hand):
     drawn = sources(at_hand)
     for index in range(8):
-        sample = drawing.draw_sample(drawn, "", index, PLAIN)
+        sample = drawing.draw_sample(replace(drawn, recipe=PLAIN), "", index)
         assert tuple(sample) == ("i_t", "i_s", "t_sk", "t_t", "t_b", "t_f", "mask_t")
         assert len({picture.shape[:2] for picture in sample.values()}) == 1
         assert all(picture.dtype == np.uint8 for picture in sample.values())
@@ -79,7 +91,7 @@ def test_what_the_seven_pictures_show(at_hand):
 def test_the_standard_picture_is_of_the_target_word(at_hand):
     """With one word in upper case alone to choose, it is known."""
     drawn = replace(sources(at_hand), words={"": ["bridge"]})
-    sample = drawing.draw_sample(drawn, "", 3, replace(PLAIN, upper=1))
+    sample = drawing.draw_sample(replace(drawn, recipe=replace(PLAIN, upper=1)), "", 3)
     size = sample["i_t"].shape[:2]
     assert (sample["i_t"] == fonts.standard_picture("BRIDGE", fonts.standard_font("A"), size)).all()
     assert (sample["i_s"] == sample["t_f"]).all()  # the same word in the same style on the same ground
@@ -89,7 +101,8 @@ def test_the_standard_picture_is_of_the_target_word(at_hand):
 def test_every_effect_shows_in_source_and_target_alike(at_hand, effect):
     drawn = replace(sources(at_hand), words={"": ["garden"]})
     off = replace(PLAIN, underline=0, bold=0, oblique=0)
-    without, sample = (drawing.draw_sample(drawn, "", 5, recipe) for recipe in (off, replace(off, **{effect: 1.0})))
+    recipes = (off, replace(off, **{effect: 1.0}))
+    without, sample = (drawing.draw_sample(replace(drawn, recipe=recipe), "", 5) for recipe in recipes)
     assert (sample["i_s"] == sample["t_f"]).all()
     assert without["t_t"].shape != sample["t_t"].shape or (without["t_t"] != sample["t_t"]).any()
     if effect == "bold":
@@ -204,7 +217,8 @@ def test_other_options_in_the_same_folder_are_refused(at_hand, tmp_path, capsys)
     assert write(capsys, folder, at_hand, "--number=1")[0] == 0
     before = digests(folder)
     for flag, told in (("--seed=1", "--seed (0, now 1)"), ("--shape=32x64", "--shape (null, now [32, 64])"),
-                       ("--val=1", "--val"), ("--fonts=matplotlib", "--fonts")):  # fmt: skip
+                       ("--padding=2,4", "--padding ([10, 20], now [2, 4])"), ("--val=1", "--val"),
+                       ("--fonts=matplotlib", "--fonts")):  # fmt: skip
         status, _, said = write(capsys, folder, at_hand, "--number=2", flag)
         assert status == 2 and f"holds samples of another {told}" in said and len(said.splitlines()) == 2
     assert digests(folder) == before
@@ -260,7 +274,9 @@ def test_mistakes_are_told_in_a_line(at_hand, tmp_path, capsys):
     status, _, said = write(capsys, tmp_path, at_hand, "--number=1")
     assert status == 2 and f"{tmp_path} is not an empty folder" in said
     for flags, told in (([], "give --number N"), (["--preview=1", "--val=1"], "--val goes with --number"),
-                        (["--number=1", "--shape=64"], "neither HEIGHTxWIDTH")):  # fmt: skip
+                        (["--number=1", "--shape=64"], "neither HEIGHTxWIDTH"),
+                        (["--number=1", "--padding=4"], "not ROWS,COLUMNS"),
+                        (["--number=1", "--padding=0,201"], "not ROWS,COLUMNS")):  # fmt: skip
         with pytest.raises(SystemExit) as exit_:
             datagen.main([f"--output_path={tmp_path / 'new'}", *flags])
         assert exit_.value.code == 2 and told in capsys.readouterr().err

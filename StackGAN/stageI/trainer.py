@@ -2,7 +2,7 @@
 
 import argparse
 from types import SimpleNamespace
-from typing import Callable
+from typing import Callable, Optional
 
 import _path  # noqa: F401  (finds ../common)
 import losses
@@ -31,20 +31,30 @@ def noise(args: argparse.Namespace, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tens
     return workers.part(eps), workers.part(eps_2), workers.part(z)
 
 
+def verdicts(args, discriminator: keras.Model, real, wrong, fake, embedding) -> list[Optional[tf.Tensor]]:
+    """Logits of real, wrong and drawn pictures beside the same texts; without `--b_wrong` the second is None.
+
+    All are in one batch: normalised by themselves, drawn pictures could be of any brightness and contrast.
+    """
+    pictures = [real, wrong, fake] if args.b_wrong else [real, fake]
+    count = len(pictures)
+    logits = discriminator([tf.concat(pictures, 0), tf.concat([embedding] * count, 0)], training=True)
+    first, *middle, last = tf.split(logits, count)
+    return [first, *(middle or [None]), last]
+
+
 def discriminator_loss(args, discriminator: keras.Model, real, wrong, fake, embedding) -> tf.Tensor:
     """Equations 3 and 5, negated; `fake` is taken as it is."""
-    logits = [
-        discriminator([picture, embedding], training=True) if used else None
-        for picture, used in ((real, True), (wrong, args.b_wrong), (tf.stop_gradient(fake), True))
-    ]
-    return losses.discriminator(*logits)
+    return losses.discriminator(*verdicts(args, discriminator, real, wrong, tf.stop_gradient(fake), embedding))
 
 
-def generator_loss(args, discriminator: keras.Model, fake, embedding, mean, log_sigma) -> tuple[tf.Tensor, tf.Tensor]:
+def generator_loss(
+    args, discriminator: keras.Model, real, wrong, fake, embedding, mean, log_sigma
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Equations 4 and 6, and their part of the KL divergence alone."""
-    adversarial = losses.adversarial(discriminator([fake, embedding], training=True))
+    *_, logits = verdicts(args, discriminator, real, wrong, fake, embedding)
     kl = args.coeff_kl * losses.kl_divergence(mean, log_sigma) if args.cond_augmentation else tf.zeros([])
-    return adversarial + kl, kl
+    return losses.adversarial(logits) + kl, kl
 
 
 def make_train_step(args, generator, discriminator, d_optimizer, g_optimizer) -> Callable:
@@ -62,7 +72,7 @@ def make_train_step(args, generator, discriminator, d_optimizer, g_optimizer) ->
 
         # min_G0  E[-log D0(G0(z, c0), t)] + lambda KL(N(mu0, sigma0) || N(0, I)), equation 4, by the D0 just updated
         with g_tape:
-            g_loss, kl = generator_loss(args, discriminator, fake, embedding, mean, log_sigma)
+            g_loss, kl = generator_loss(args, discriminator, real, wrong, fake, embedding, mean, log_sigma)
         g_optimizer.minimize(g_loss, g_tape)
         return {"d_loss": d_loss, "g_loss": g_loss, "kl": kl}
 

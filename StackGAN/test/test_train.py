@@ -3,6 +3,7 @@
 import importlib
 import json
 import re
+from types import SimpleNamespace
 
 import losses
 import numpy as np
@@ -11,10 +12,10 @@ import tensorflow as tf
 import train
 import trained
 from conftest import MODEL, TINY, write_run
-from stageI import trainer
+from stageI import model, trainer
 
 from common.optimizer import named_variables
-from common.session import Session
+from common.session import Session, set_seed
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -136,7 +137,7 @@ def test_stage1_learns(prepare):
 
 
 def test_losses_of_a_step(prepare):
-    """Without wrong pictures and augmentation, the losses are those of two passes of the discriminator."""
+    """Wrong pictures and augmentation play their part where they are asked for, and none where they are not."""
     parts = prepare(1, "--b_wrong=False", "--cond_augmentation=False", "--discriminator_lr=0", "--generator_lr=0")
     real, wrong, embedding = next(parts.batches(0))
     one, other = (parts.update((real, x, embedding), 5) for x in (wrong, -wrong))
@@ -145,6 +146,17 @@ def test_losses_of_a_step(prepare):
     one, other = (twice.update((real, x, embedding), 5) for x in (wrong, real))
     assert float(one["d_loss"]) != float(other["d_loss"])
     assert float(losses.discriminator(tf.zeros([2, 1]), None, tf.zeros([2, 1]))) == pytest.approx(2 * np.log(2))
+
+
+def test_faint_pictures_do_not_pass_for_real():
+    """Beside the real ones in a batch they are told apart. By themselves they are normalised until they look alike."""
+    set_seed(0)
+    discriminator = model.build_discriminator(embedding_dim=4, condition_dim=4, df_dim=4)
+    pictures, text = tf.random.stateless_normal([6, 64, 64, 3], [1, 2]), tf.ones([6, 4])
+    real, _, faint = trainer.verdicts(SimpleNamespace(b_wrong=False), discriminator, pictures, None, pictures / 4, text)
+    alone = [discriminator([x, text], training=True) for x in (pictures, pictures / 4)]
+    apart = [np.abs(one - other).mean() for one, other in (alone, (real, faint))]
+    assert apart[0] < 0.3 * np.std(alone[0]) < 0.6 * np.std(alone[0]) < apart[1]
 
 
 @pytest.mark.parametrize("finetune", [False, True])
