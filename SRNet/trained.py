@@ -23,6 +23,7 @@ NETWORK = "SRNet"
 OUTPUTS = ("o_sk", "o_t", "o_b", "o_f")  # skeleton, styled word on grey, background, the edited crop
 RANGE = (-1.0, 1.0)  # black and white to the networks
 RANGES = {name: (0.0, 1.0) if name == "o_sk" else RANGE for name in OUTPUTS}
+SQUEEZED = 2  # times narrower than they were written are words in training, where all samples are brought to one size
 LONGEST = 32  # heights: the width of a crop that is still taken as one line of text
 
 
@@ -66,8 +67,8 @@ def build(options: argparse.Namespace) -> keras.Model:
 
 
 def network_size(options: argparse.Namespace, height: int, width: int) -> tuple[int, int]:
-    """The height and width at which the network sees a crop of some size: those of the training, or wider where the
-    crop is longer than these.
+    """The height and width at which the network sees a crop of some size: those of the training, or wider where
+    letters would be narrower than in training.
 
     Raises:
         UserError: the crop is too long.
@@ -77,7 +78,7 @@ def network_size(options: argparse.Namespace, height: int, width: int) -> tuple[
             f"a crop of {width} x {height} is more than {LONGEST} times as wide as high; edit it word by word"
         )
     high, wide = options.data_shape
-    return high, max(wide, MULTIPLE * round(high * width / (height * MULTIPLE)))
+    return high, max(wide, MULTIPLE * round(high * width / (SQUEEZED * height * MULTIPLE)))
 
 
 def edit(model: Trained, i_t: np.ndarray, i_s: np.ndarray) -> dict[str, np.ndarray]:
