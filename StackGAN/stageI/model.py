@@ -158,10 +158,18 @@ def told_by_text(x, embedding, condition_dim: int, df_dim: int):
     return layers.Activation("linear", dtype="float32", name="logits")(x)
 
 
+def normalised_as_before(discriminator: keras.Model) -> keras.Model:
+    """The same model, which with training=False normalises as it did for the newest batch with training=True."""
+    for layer in discriminator.layers:
+        if isinstance(layer, BatchNorm):
+            layer.momentum = 0.0
+    return discriminator
+
+
 def build_discriminator(
     embedding_dim: int = 1024, condition_dim: int = 128, df_dim: int = 64, network_type: str = "default"
 ) -> keras.Model:
-    """D_0 of equation 3: whether a picture is real and what the text says.
+    """D_0 of equation 3: whether a picture is real and what the text says; `normalised_as_before`.
 
     Returns:
         A model of [picture [batch, 64, 64, 3], embedding [batch, embedding_dim]] that gives float32 logits [batch, 1].
@@ -174,4 +182,4 @@ def build_discriminator(
         x = leaky(x) if number < len(DISCRIMINATOR) else x
     x = leaky(x) if network_type == "simple" else residual(x, 2 * df_dim, 8 * df_dim, "residual", leaky)
     logits = told_by_text(x, embedding, condition_dim, df_dim)
-    return keras.Model([shown, embedding], logits, name="discriminator")
+    return normalised_as_before(keras.Model([shown, embedding], logits, name="discriminator"))

@@ -48,13 +48,15 @@ def discriminator_loss(args, discriminator: keras.Model, real, wrong, fake, embe
     return losses.discriminator(*verdicts(args, discriminator, real, wrong, tf.stop_gradient(fake), embedding))
 
 
-def generator_loss(
-    args, discriminator: keras.Model, real, wrong, fake, embedding, mean, log_sigma
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Equations 4 and 6, and their part of the KL divergence alone."""
-    *_, logits = verdicts(args, discriminator, real, wrong, fake, embedding)
+def generator_loss(args, discriminator: keras.Model, fake, embedding, mean, log_sigma) -> tuple[tf.Tensor, tf.Tensor]:
+    """Equations 4 and 6, and their part of the KL divergence alone.
+
+    The discriminator normalises as it did in `verdicts`: drawn pictures are judged as among real ones, though no others
+    have to pass it here.
+    """
+    adversarial = losses.adversarial(discriminator([fake, embedding], training=False))
     kl = args.coeff_kl * losses.kl_divergence(mean, log_sigma) if args.cond_augmentation else tf.zeros([])
-    return losses.adversarial(logits) + kl, kl
+    return adversarial + kl, kl
 
 
 def make_train_step(args, generator, discriminator, d_optimizer, g_optimizer) -> Callable:
@@ -72,7 +74,7 @@ def make_train_step(args, generator, discriminator, d_optimizer, g_optimizer) ->
 
         # min_G0  E[-log D0(G0(z, c0), t)] + lambda KL(N(mu0, sigma0) || N(0, I)), equation 4, by the D0 just updated
         with g_tape:
-            g_loss, kl = generator_loss(args, discriminator, real, wrong, fake, embedding, mean, log_sigma)
+            g_loss, kl = generator_loss(args, discriminator, fake, embedding, mean, log_sigma)
         g_optimizer.minimize(g_loss, g_tape)
         return {"d_loss": d_loss, "g_loss": g_loss, "kl": kl}
 

@@ -13,6 +13,7 @@ from stageI.model import (
     conv_norm,
     leaky,
     norm,
+    normalised_as_before,
     over_picture,
     picture,
     relu,
@@ -67,7 +68,7 @@ def build_generator(
 
 
 def build_discriminator(embedding_dim: int = 1024, condition_dim: int = 128, df_dim: int = 64) -> keras.Model:
-    """D of equation 5: whether a picture is real and what the text says.
+    """D of equation 5: whether a picture is real and what the text says; `normalised_as_before`.
 
     Returns:
         A model of [picture [batch, 256, 256, 3], embedding [batch, embedding_dim]] that gives float32 logits
@@ -82,4 +83,4 @@ def build_discriminator(embedding_dim: int = 1024, condition_dim: int = 128, df_
     x = conv_norm(x, 8 * df_dim, "narrow_2", kernel=1)
     x = residual(x, 2 * df_dim, 8 * df_dim, "residual", leaky)
     logits = told_by_text(x, embedding, condition_dim, df_dim)
-    return keras.Model([shown, embedding], logits, name="discriminator")
+    return normalised_as_before(keras.Model([shown, embedding], logits, name="discriminator"))

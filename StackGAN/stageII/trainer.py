@@ -88,10 +88,10 @@ def make_train_step(args, generators, discriminators, d_optimizer, g_optimizer) 
 
         # min_G  E[-log D(G(s0, c), t)] + lambda KL(N(mu, sigma) || N(0, I)), equation 6, by the D just updated
         with g_tape:
-            g_loss, kl = generator_loss(args, discriminator, real, wrong, fake, embedding, *condition)
+            g_loss, kl = generator_loss(args, discriminator, fake, embedding, *condition)
             g_total = g_loss
             if finetune:  # and stage I's, equation 4; s0 is G0's, so that G0 is trained by both
-                g_loss_1, _ = generator_loss(args, discriminator_1, *shrunk, small, embedding, *condition_1)
+                g_loss_1, _ = generator_loss(args, discriminator_1, small, embedding, *condition_1)
                 g_total = g_loss + g_loss_1
         g_optimizer.minimize(g_total, g_tape)
         metrics = {"d_loss": d_loss, "g_loss": g_loss, "kl": kl}
