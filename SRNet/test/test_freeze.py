@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import trained
 from conftest import write_run
+from data import resized
 from tensorflow import keras
 
 from common.export import run_graph
@@ -36,7 +37,8 @@ def crops(height, width, seed=1):
 
 def check_draws(function, model, i_t, i_s):
     """A function of named inputs gives the four pictures of trained.py, to a rounding."""
-    results = function({"i_t": scale(i_t[None], trained.RANGE), "i_s": scale(i_s[None], trained.RANGE)})
+    size = trained.network_size(model.options, *i_s.shape[:2])
+    results = function({name: scale(resized(x, size)[None], trained.RANGE) for name, x in (("i_t", i_t), ("i_s", i_s))})
     for name, expected in trained.edit(model, i_t, i_s).items():
         low, high = trained.RANGES[name]
         np.testing.assert_allclose((results[name][0] - low) * 255 / (high - low), expected, atol=0.6)
@@ -85,8 +87,8 @@ def test_every_export_draws_what_predict_draws(capsys, tmp_path, run):
     check_graph(graph, [2, 32, 64, 3])
     two = lambda x: {name: array.repeat(2, 0) for name, array in x.items()}  # noqa: E731
     check_draws(lambda x: run_graph(graph, two(x), trained.OUTPUTS), model, *crops(32, 64))
-    check_draws(lambda x: run_saved_model(folder / names[1], x), model, *crops(32, 104))
-    check_draws(lambda x: run_onnx(folder / names[2], x), model, *crops(32, 104))
+    check_draws(lambda x: run_saved_model(folder / names[1], x), model, *crops(32, 208))
+    check_draws(lambda x: run_onnx(folder / names[2], x), model, *crops(32, 208))
 
 
 def test_what_a_run_ends_with(tmp_path, run):
