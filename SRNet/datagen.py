@@ -106,9 +106,7 @@ def parse_args(argv: Optional[list[str]] = None) -> argparse.Namespace:
         type=padding,
         default=most,
         metavar="ROWS,COLUMNS",
-        help="pixels that there may be above and below the longer word, and on its left and right ({},{})".format(
-            *most
-        ),
+        help=f"most pixels above and below the longer word, and on its left and right ({most[0]},{most[1]})",
     )
     parser.add_argument("--seed", type=cli.in_range(int, 0, 2**63), default=0, help="other seeds, other samples (0)")
     parser.add_argument(
@@ -281,7 +279,7 @@ def options_of(args: argparse.Namespace, sources: Sources) -> dict[str, Any]:
         "--words": [len(words), digest(words)],
         "--backgrounds": [len(sources.backgrounds), digest([path.name for path in sources.backgrounds])],
         "--standard_font": sources.standard.name if sources.standard else None,
-        "recipe": json.loads(json.dumps(asdict(sources.recipe))),
+        "recipe": json.loads(json.dumps(asdict(RECIPE))),
     }
 
 
@@ -300,7 +298,7 @@ def open_folder(folder: Path, options: dict[str, Any]) -> None:
         part.replace(record)
         return
     try:
-        before = json.loads(record.read_text())
+        before = {"--padding": [RECIPE.pad_rows[1], RECIPE.pad_columns[1]], **json.loads(record.read_text())}
         other = next((name for name in options if before[name] != options[name]), None)
     except (ValueError, KeyError, TypeError, OSError):
         raise UserError(f"{record}: is damaged; name a new folder with --output_path") from None

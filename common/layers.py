@@ -70,8 +70,9 @@ class BatchNorm(Float32Weights):
     def call(self, x, training=False):
         if training:
             y, mean, variance = batch_normalized(x, self.gamma, self.beta, self.epsilon)
-            self.mean.assign(self.mean * self.momentum + mean * (1 - self.momentum))
-            self.variance.assign(self.variance * self.momentum + variance * (1 - self.momentum))
+            for average, new in ((self.mean, mean), (self.variance, variance)):
+                # Without momentum what was there is forgotten, even if it was not finite.
+                average.assign(average * self.momentum + new * (1 - self.momentum) if self.momentum else new)
             return y
         if len(x.shape) == 2:
             x32 = tf.cast(x, tf.float32)

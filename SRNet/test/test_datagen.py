@@ -222,6 +222,10 @@ def test_other_options_in_the_same_folder_are_refused(at_hand, tmp_path, capsys)
         status, _, said = write(capsys, folder, at_hand, "--number=2", flag)
         assert status == 2 and f"holds samples of another {told}" in said and len(said.splitlines()) == 2
     assert digests(folder) == before
+    options = json.loads((folder / datagen.OPTIONS).read_text())
+    del options["--padding"]  # of a set that was drawn before there was the flag
+    (folder / datagen.OPTIONS).write_text(json.dumps(options))
+    assert write(capsys, folder, at_hand, "--number=1")[0] == 0
     (folder / datagen.OPTIONS).write_text(json.dumps([1]))
     assert "is damaged" in write(capsys, folder, at_hand, "--number=2")[2]
 

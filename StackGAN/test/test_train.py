@@ -153,6 +153,7 @@ def test_faint_pictures_do_not_pass_for_real():
     set_seed(0)
     discriminator = model.build_discriminator(embedding_dim=4, condition_dim=4, df_dim=4)
     pictures, text = tf.random.stateless_normal([6, 64, 64, 3], [1, 2]), tf.ones([6, 4])
+    discriminator([pictures * np.nan, text], training=True)  # an overflow is forgotten with the next batch
     alone = [discriminator([x, text], training=True) for x in (pictures, pictures / 4)]
     real, _, faint = trainer.verdicts(SimpleNamespace(b_wrong=False), discriminator, pictures, None, pictures / 4, text)
     again = discriminator([pictures / 4, text], training=False)  # as the generator's update sees them
