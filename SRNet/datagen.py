@@ -51,6 +51,7 @@ LARGEST_LIST = 32 * 2**20  # bytes of a file of words
 CHUNK = 4  # samples that a process takes at a time
 MOST_PADDING = 200  # pixels
 OPTIONS = "datagen.json"
+BEFORE = {"--padding": [10, 20], "--plain": 0.0, "--degraded": 0.0}  # of sets that are older than these options
 
 
 def shape(text: str) -> Optional[tuple[int, int]]:
@@ -108,6 +109,10 @@ def parse_args(argv: Optional[list[str]] = None) -> argparse.Namespace:
         metavar="ROWS,COLUMNS",
         help=f"most pixels above and below the longer word, and on its left and right ({most[0]},{most[1]})",
     )
+    for name, text in (("plain", "are on a board"), ("degraded", "are small, noisy or compressed photographs")):
+        share = getattr(RECIPE, name)
+        text = f"of the samples {text}; 0: none, as in the original ({share})"
+        parser.add_argument(f"--{name}", type=cli.in_range(float, 0, 1), default=share, metavar="SHARE", help=text)
     parser.add_argument("--seed", type=cli.in_range(int, 0, 2**63), default=0, help="other seeds, other samples (0)")
     parser.add_argument(
         "--processes", type=cli.in_range(int, 1, 256), default=cores(), metavar="N", help="(one a core)"
@@ -190,7 +195,13 @@ def gather(args: argparse.Namespace) -> Sources:
         standard=standard,
         seed=args.seed,
         shape=args.shape,
-        recipe=replace(RECIPE, pad_rows=(0, args.padding[0]), pad_columns=(0, args.padding[1])),
+        recipe=replace(
+            RECIPE,
+            pad_rows=(0, args.padding[0]),
+            pad_columns=(0, args.padding[1]),
+            plain=args.plain,
+            degraded=args.degraded,
+        ),
     )
 
 
@@ -274,6 +285,8 @@ def options_of(args: argparse.Namespace, sources: Sources) -> dict[str, Any]:
         "--seed": args.seed,
         "--shape": list(args.shape) if args.shape else None,
         "--padding": list(args.padding),
+        "--plain": args.plain,
+        "--degraded": args.degraded,
         "--val": "some" if args.val else "none",
         "--fonts": [len(sources.fonts), digest([path.name for path, _ in sources.fonts])],
         "--words": [len(words), digest(words)],
@@ -298,7 +311,8 @@ def open_folder(folder: Path, options: dict[str, Any]) -> None:
         part.replace(record)
         return
     try:
-        before = {"--padding": [RECIPE.pad_rows[1], RECIPE.pad_columns[1]], **json.loads(record.read_text())}
+        before = {**BEFORE, **json.loads(record.read_text())}
+        before["recipe"] = {**options["recipe"], **before["recipe"]}
         other = next((name for name in options if before[name] != options[name]), None)
     except (ValueError, KeyError, TypeError, OSError):
         raise UserError(f"{record}: is damaged; name a new folder with --output_path") from None

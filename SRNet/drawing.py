@@ -5,6 +5,7 @@ every probability; the figures are those of SRNet-Datagen where it has them.
 """
 
 import colorsys
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -62,6 +63,15 @@ class Recipe:
     visible: float = 30.0  # change of four fifths of the letters' pixels, 0..255; below it they are laid over alone
     jitter: float = 0.8  # brightness, contrast and colour of the background, each
     jitter_range: tuple[float, float] = (0.7, 1.3)
+    # The rest is not the original's: what the signs of a photograph have that words on scenery have not.
+    plain: float = 0.5  # share of samples on a board, a background that is smooth
+    degraded: float = 0.5  # share of samples as a small, noisy or compressed photograph shows them
+    low: float = 0.6  # of those
+    low_size: tuple[int, int] = (12, 40)  # font pixels that such a photograph has for a word
+    noise: float = 0.6
+    noise_deviation: tuple[float, float] = (1.0, 8.0)  # of a pixel, 0..255
+    jpeg: float = 0.6
+    jpeg_quality: tuple[int, int] = (30, 90)
 
 
 RECIPE = Recipe()
@@ -262,7 +272,7 @@ def draw_colour(rng: np.random.Generator, ground: np.ndarray, recipe: Recipe) ->
 
 
 def draw_background(rng: np.random.Generator, path: Path, height: int, width: int, recipe: Recipe) -> np.ndarray:
-    """A piece of a photograph in other light, float32 [height, width, 3], 0..255."""
+    """A piece of a photograph in other light, or a board of its colours, float32 [height, width, 3], 0..255."""
     picture = photograph(path)
     scale = min(2.0, max(1.0, height / picture.height, width / picture.width))
     if scale > 1:
@@ -281,6 +291,8 @@ def draw_background(rng: np.random.Generator, path: Path, height: int, width: in
     if chance(rng, recipe.jitter):
         mean = (piece @ luma).mean()
         piece = mean + (piece - mean) * np.float32(rng.uniform(*recipe.jitter_range))
+    if recipe.plain and chance(rng, recipe.plain):  # no draw at 0: the samples are those of sets without boards
+        piece = gaussian_filter(piece, (height / 2, height / 2, 0), mode="nearest")
     return piece.clip(0, 255)
 
 
@@ -300,6 +312,51 @@ def blend(background: np.ndarray, composite: np.ndarray) -> np.ndarray:
     blended = background.copy()
     blended[1:-1, 1:-1] += idstn(dstn(divergence, 1, axes=(0, 1)) / eigenvalues, 1, axes=(0, 1))
     return blended.clip(0, 255)
+
+
+# What a camera does.
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A photograph's faults: the share of its pixels that there are (each axis), its noise, and JPEG's quality."""
+
+    resolution: float = 1.0
+    noise: float = 0.0  # deviation, 0..255
+    quality: Optional[int] = None  # none: not compressed
+    seed: int = 0  # of the noise
+
+    def blurred(self, picture: np.ndarray) -> np.ndarray:
+        """A picture uint8 [h, w] or [h, w, 3] as so many pixels show it, enlarged again."""
+        if self.resolution >= 1:
+            return picture
+        whole = Image.fromarray(picture)
+        small = whole.resize([max(4, round(side * self.resolution)) for side in whole.size], Image.BOX)
+        return np.asarray(small.resize(whole.size, Image.BICUBIC))
+
+    def spoilt(self, picture: np.ndarray) -> np.ndarray:
+        """A picture uint8 [h, w, 3] with noise, which its neighbours share where pixels are few, and compressed."""
+        if self.noise:
+            height, width = (max(4, round(side * self.resolution)) for side in picture.shape[:2])
+            grain = np.random.default_rng(self.seed).normal(128, self.noise, (height, width, 3)).clip(0, 255)
+            grain = Image.fromarray(np.round(grain).astype(np.uint8)).resize(picture.shape[1::-1], Image.BICUBIC)
+            picture = (picture + (np.asarray(grain, np.float32) - 128)).round().clip(0, 255).astype(np.uint8)
+        if self.quality is None:
+            return picture
+        stream = io.BytesIO()
+        Image.fromarray(picture).save(stream, "JPEG", quality=self.quality)
+        return np.asarray(Image.open(stream))
+
+
+def draw_camera(rng: np.random.Generator, size: int, recipe: Recipe) -> Camera:
+    """The faults of a photograph of a word with a font of `size` pixels."""
+    if not chance(rng, recipe.degraded):
+        return Camera()
+    (least, most), (worst, best) = recipe.low_size, recipe.jpeg_quality
+    resolution = rng.uniform(least, max(least, min(most, size))) / size if chance(rng, recipe.low) else 1.0
+    noise = rng.uniform(*recipe.noise_deviation) if chance(rng, recipe.noise) else 0.0
+    quality = int(rng.integers(worst, best + 1)) if chance(rng, recipe.jpeg) else None
+    return Camera(resolution, noise, quality, int(rng.integers(2**31)))
 
 
 # A sample.
@@ -414,6 +471,11 @@ def draw_sample(sources: Sources, split: str, index: int) -> dict[str, np.ndarra
         "t_f": laid(target)[inside],
         "mask_t": target[1][inside],
     }
+    sample = {name: to_uint8(picture) for name, picture in sample.items()}
+    camera = draw_camera(rng, style.size, recipe)
+    for name in ("i_s", "t_t", "t_b", "t_f", "mask_t"):  # a style's blur is learnt; noise cannot be foretold
+        sample[name] = camera.blurred(sample[name])
+    sample["i_s"] = camera.spoilt(sample["i_s"])
     return {name: finish(picture, sources.shape) for name, picture in sample.items()}
 
 
@@ -427,10 +489,13 @@ def draw_paint(rng: np.random.Generator, ground: np.ndarray, style: Style, recip
     return Paint(letters, border, shadow)
 
 
+def to_uint8(picture: np.ndarray) -> np.ndarray:
+    """A picture 0..255 as uint8."""
+    return picture if picture.dtype == np.uint8 else np.round(picture).astype(np.uint8)
+
+
 def finish(picture: np.ndarray, size: Optional[tuple[int, int]]) -> np.ndarray:
-    """A picture 0..255 as uint8, of `size` (height, width) where that is given."""
-    if picture.dtype != np.uint8:
-        picture = np.round(picture).astype(np.uint8)
+    """A picture uint8, of `size` (height, width) where that is given."""
     if size is None or picture.shape[:2] == size:
         return picture
     return np.asarray(Image.fromarray(picture).resize(size[::-1], Image.BICUBIC))

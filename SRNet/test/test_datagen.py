@@ -22,7 +22,8 @@ from scipy.ndimage import binary_dilation
 from common.testing import call_main
 
 WORDS = ["apple", "bridge", "castle", "dolphin", "engine", "forest", "garden", "harbour", "island", "jungle", "kettle"]
-PLAIN = replace(drawing.RECIPE, capitalised=0, upper=0, shadow=0, border=0, elastic=0, curved=0)
+PLAIN = replace(drawing.RECIPE, capitalised=0, upper=0, shadow=0, border=0, elastic=0, curved=0,
+                plain=0, degraded=0)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +164,48 @@ def test_turning_and_bending_by_known_amounts():
     assert (tops[0], tops[50], tops[100]) == (0, 10, 0) and (bent > 0).sum(axis=0).tolist() == [4] * 101
 
 
+def test_boards_are_smooth_and_of_the_photographs_colours(at_hand):
+    scenery, boards = sources(at_hand, "--plain=0"), sources(at_hand, "--plain=1")
+    for index in range(4):
+        rough, smooth = (
+            drawing.draw_background(np.random.default_rng(index), drawn.backgrounds[0], 40, 90, drawn.recipe)
+            for drawn in (scenery, boards)
+        )
+        assert np.abs(np.diff(smooth, axis=1)).mean() < 0.3 * np.abs(np.diff(rough, axis=1)).mean()
+        assert np.abs(smooth.mean((0, 1)) - rough.mean((0, 1))).max() < 25
+
+
+def test_a_cameras_faults(at_hand):
+    """Blur is in source and targets alike but for the skeleton, noise and compression in the source alone."""
+    clean, spoilt = sources(at_hand, "--degraded=0"), sources(at_hand, "--degraded=1")
+    always = replace(spoilt.recipe, low=1.0, low_size=(12, 14), noise=1.0, jpeg=0.0)
+    for index in range(4):
+        sharp, blurred = (
+            drawing.draw_sample(replace(drawn, recipe=recipe), "", index)
+            for drawn, recipe in ((clean, clean.recipe), (spoilt, always))
+        )
+        assert all(sharp[name].shape == blurred[name].shape for name in sharp)
+        assert all((sharp[name] == blurred[name]).all() for name in ("i_t", "t_sk"))
+        edges = {name: [np.abs(np.diff(s[name].astype(int), axis=1)).max() for s in (sharp, blurred)] for name in sharp}
+        assert all(edges[name][1] < 0.9 * edges[name][0] for name in ("t_t", "t_f", "mask_t"))
+        assert np.abs(blurred["t_t"][0, 0].astype(int) - 127).max() <= 2
+        away = ~binary_dilation(np.abs(blurred["i_s"].astype(int) - blurred["t_b"]).max(axis=2) > 60, iterations=4)
+        noise = (blurred["i_s"].astype(int) - blurred["t_b"])[away]
+        assert len(noise) < 50 or 0.3 < noise.std() < 12
+
+
+def test_noise_and_compression_by_as_much_as_is_asked_for():
+    grey = np.full((64, 128, 3), 120, np.uint8)
+    assert drawing.Camera().spoilt(grey) is grey and drawing.Camera().blurred(grey) is grey
+    noisy = drawing.Camera(noise=5.0).spoilt(grey).astype(int)
+    assert 4.5 < (noisy - 120).std() < 5.5 and abs((noisy - 120).mean()) < 0.3
+    rough = drawing.Camera(noise=20.0).spoilt(grey)
+    assert (drawing.Camera(noise=20.0).spoilt(grey) == rough).all()
+    assert (drawing.Camera(noise=20.0, seed=1).spoilt(grey) != rough).any()
+    losses = [np.abs(drawing.Camera(quality=quality).spoilt(rough).astype(int) - rough).mean() for quality in (90, 30)]
+    assert 0 < losses[0] < losses[1]
+
+
 def test_colours_stand_out():
     rng = np.random.default_rng(0)
     for _ in range(30):
@@ -223,9 +266,13 @@ def test_other_options_in_the_same_folder_are_refused(at_hand, tmp_path, capsys)
         assert status == 2 and f"holds samples of another {told}" in said and len(said.splitlines()) == 2
     assert digests(folder) == before
     options = json.loads((folder / datagen.OPTIONS).read_text())
-    del options["--padding"]  # of a set that was drawn before there was the flag
+    del options["--padding"], options["recipe"]["plain"]  # of a set that was drawn before there was the flag
     (folder / datagen.OPTIONS).write_text(json.dumps(options))
     assert write(capsys, folder, at_hand, "--number=1")[0] == 0
+    del options["--plain"], options["--degraded"]  # of one whose samples are the original's
+    (folder / datagen.OPTIONS).write_text(json.dumps(options))
+    assert "--plain (0.0, now 0.5)" in write(capsys, folder, at_hand, "--number=1")[2]
+    assert write(capsys, folder, at_hand, "--number=1", "--plain=0", "--degraded=0")[0] == 0
     (folder / datagen.OPTIONS).write_text(json.dumps([1]))
     assert "is damaged" in write(capsys, folder, at_hand, "--number=2")[2]
 
