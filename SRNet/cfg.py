@@ -22,6 +22,7 @@ staircase = False
 beta1 = 0.9
 beta2 = 0.999
 max_iter = 20000
+batch_statistics = True  # the generator's normalisation; the original's never has any, so that it scales and shifts
 guided_steps = 0  # until then the standard word stands closer to the styled one's place, less and less
 test_max_iter = 500  # of test/train_performance_1p.sh
 show_loss_interval = 50

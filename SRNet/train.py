@@ -82,6 +82,8 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     add(group, "batch_size", count, "samples a step")
     steps = cli.in_range(int, 0)
     add(group, "guided_steps", steps, "i_t is moved towards where the word will stand, less and less until this step")
+    text = "normalise by each batch's statistics; False: by their averages so far, which then stay (True)"
+    cli.add_boolean(group, "--batch_statistics", cfg.batch_statistics, text)
     add(group, "learning_rate", rate, "of all networks at the start")
     add(group, "decay_rate", rate, "the rate is multiplied by this ...")
     add(group, "decay_steps", count, "... every so many steps")
@@ -163,7 +165,9 @@ def make_train_step(args, generator, discriminator, features, d_optimizer, g_opt
     def train_step(stacked, step):
         sample = scaled(stacked)
         with tf.GradientTape() as g_tape:
-            o_sk, o_t, o_b, o_f, logits = generate([sample["i_t"], sample["i_s"]], training=True)  # the only pass
+            o_sk, o_t, o_b, o_f, logits = generate(  # the only pass
+                [sample["i_t"], sample["i_s"]], training=args.batch_statistics
+            )
 
         # min_D  -E[log D(t_b, i_s) + log(1 - D(o_b, i_s))] - E[log D(t_f, i_t) + log(1 - D(o_f, i_t))]
         with tf.GradientTape() as d_tape:

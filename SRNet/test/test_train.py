@@ -11,6 +11,7 @@ import tensorflow as tf
 import train
 from conftest import TINY
 
+from common.layers import BatchNorm
 from common.session import Session
 
 
@@ -50,11 +51,13 @@ def test_the_pages_flags(tmp_path):
     page.update(save_ckpt_interval=10000, gen_example_interval=1000, train_steps=20000, ckpt_path=None)
     assert page.items() <= vars(args).items()
     assert (args.data_path, args.data_shape, args.precision_mode) == (str(tmp_path), (64, 128), "force_fp32")
-    other = {"max_iter": "7", "pretrained_ckpt_path": "x", "data_shape": "32x64", "staircase": "True"}
+    other = {"max_iter": "7", "pretrained_ckpt_path": "x", "data_shape": "32x64"}
+    other.update(staircase="True", batch_statistics="False")
     names = [name for name in vars(cfg) if name[0] != "_" and name != "test_max_iter"]
     values = {name: other.get(name, "3" if isinstance(getattr(cfg, name), int) else "0.5") for name in names}
     changed = train.parse_args([f"--data_dir={tmp_path}", *(f"--{name}={value}" for name, value in values.items())])
-    assert (changed.train_steps, changed.ckpt_path, changed.data_shape, changed.staircase) == (7, "x", (32, 64), True)
+    assert (changed.train_steps, changed.ckpt_path, changed.data_shape) == (7, "x", (32, 64))
+    assert changed.staircase and not changed.batch_statistics
     for name in set(names) - set(other):
         assert str(getattr(changed, name)).rstrip("0").rstrip(".") == values[name]
 
@@ -108,6 +111,20 @@ def test_a_step_learns(prepare):
     for name, earlier in before.items():
         moved = [(v.numpy() != old).any() for v, old in zip(parts.state[name].values(), earlier)]
         assert np.mean(moved) > 0.95
+
+
+def test_statistics_of_the_batch_or_those_so_far(prepare):
+    """Without the batch's statistics the moving averages stay, and they are what a sample is normalised by."""
+    for flag, moves in (("True", True), ("False", False)):
+        parts = prepare(f"--batch_statistics={flag}", "--learning_rate=0", "--batch_size=2")
+        norms = [layer for layer in parts.generator.layers if isinstance(layer, BatchNorm)]
+        before = [layer.mean.numpy() for layer in norms]
+        batch = next(parts.batches(0))
+        found = float(parts.update(batch, 0)["dice"])
+        assert all((layer.mean.numpy() != old).any() == moves for layer, old in zip(norms, before))
+        sample = train.scaled(batch)
+        fixed = parts.generator([sample["i_t"], sample["i_s"]], training=False)
+        assert (found == pytest.approx(1 - float(loss.dice(sample["t_sk"], fixed[0])), rel=1e-4)) != moves
 
 
 def test_weights_of_the_loss(prepare):
