@@ -66,6 +66,12 @@ def load_checkpoint(path: str, **state: Any) -> str:
     raise UserError(f"no whole checkpoint in {path}")
 
 
+def without_optimizers(state: dict[str, Any]) -> dict[str, Any]:
+    """A run's state without its optimizers: what another run begins with, at the start of its own learning rate's
+    schedule."""
+    return {name: part for name, part in state.items() if not name.endswith("optimizer")}
+
+
 def run_folder(prefix: str) -> Path:
     """The folder of the run that wrote a checkpoint, or the one that the checkpoint was copied to."""
     folder = Path(prefix).resolve().parent

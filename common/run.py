@@ -22,7 +22,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from common import cli, workers
-from common.checkpoint import DAMAGE, MISMATCH, Record, find_checkpoints, load_checkpoint
+from common.checkpoint import DAMAGE, MISMATCH, Record, find_checkpoints, load_checkpoint, without_optimizers
 from common.cli import TrainingError, UserError
 from common.session import Session
 
@@ -33,7 +33,7 @@ def add_run_flags(parser: argparse.ArgumentParser, output_path: str) -> argparse
     """Adds the flags that every model's run has."""
     group = parser.add_argument_group("run")
     group.add_argument("--output_path", default=output_path, metavar="DIR", help="everything the run leaves behind")
-    group.add_argument("--ckpt_path", metavar="PATH", help="start from this checkpoint (a file, or a run's folder)")
+    group.add_argument("--ckpt_path", metavar="PATH", help="begin with the networks of this checkpoint (a file, or a run's folder)")
     group.add_argument("--seed", type=cli.in_range(int, 0, 10**8), default=0, help="initial weights, order, noise")
     cli.add_boolean(group, "--evaluate", True, "measure on held-out data at the end")
     return group
@@ -233,7 +233,7 @@ class Run:
             self.log(f"[Warning] no checkpoint in {self.folder} is whole: starting anew")
         self._write_text("metrics.jsonl", "")
         if self.args.ckpt_path:
-            self.log(f"[Info] starting from {load_checkpoint(self.args.ckpt_path, **self.state)}")
+            self.log(f"[Info] starting from {load_checkpoint(self.args.ckpt_path, **without_optimizers(self.state))}")
 
     def save(self, keep: Optional[str] = None) -> None:
         """Writes a checkpoint of this step; older ones go only when it is whole.

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from common import workers
-from common.checkpoint import load_checkpoint
+from common.checkpoint import load_checkpoint, without_optimizers
 from common.optimizer import LearningRate, named_variables
 from common.session import Session, notice
 from stageI.model import SIDE, build_discriminator, build_generator
@@ -117,7 +117,7 @@ def prepare(args: argparse.Namespace, session: Session, embedding_size: int, ste
         "g_optimizer": g_optimizer.state,
     }
     if args.pretrained_model and session.chief:  # the other workers get its weights
-        notice(f"starting from {load_checkpoint(args.pretrained_model, **state)}")
+        notice(f"starting from {load_checkpoint(args.pretrained_model, **without_optimizers(state))}")
     return SimpleNamespace(
         side=SIDE,
         generators=(generator, None),

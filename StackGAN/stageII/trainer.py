@@ -11,7 +11,7 @@ from stageI import model as stage1
 from stageI.trainer import ADAM, discriminator_loss, generator_loss, learning_rate, networks, noise
 from tensorflow import keras
 
-from common.checkpoint import checkpoint_record, load_checkpoint
+from common.checkpoint import checkpoint_record, load_checkpoint, without_optimizers
 from common.cli import UserError
 from common.loss_scale import LossScaleOptimizer
 from common.optimizer import LearningRate, named_variables
@@ -169,7 +169,9 @@ def prepare(args: argparse.Namespace, session: Session, embedding_size: int, ste
     }
     if found:
         path, stage = found
-        trained = {name: state[f"stage1_{name}"] for name in ("generator", "discriminator")} if stage == 1 else state
+        trained = without_optimizers(state)
+        if stage == 1:
+            trained = {name: state[f"stage1_{name}"] for name in ("generator", "discriminator")}
         notice(f"starting from {load_checkpoint(path, **trained)}")
     generators, discriminators = (generator_1, generator), (discriminator_1, discriminator)
     return SimpleNamespace(

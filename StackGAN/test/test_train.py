@@ -162,6 +162,14 @@ def test_faint_pictures_do_not_pass_for_real():
     assert apart[0] < 0.3 * np.std(alone[0]) < 0.6 * np.std(alone[0]) < apart[1]
 
 
+def test_stage1_of_another_run(prepare, stage1_run):
+    """Its networks are taken, its optimizers are not: the rates begin at the start of their schedule."""
+    parts = prepare(1, f"--ckpt_path={stage1_run.folder}")
+    given = arrays(named_variables(trained.load(str(stage1_run.folder)).stage1))
+    assert all((value == given[name]).all() for name, value in arrays(parts.state["generator"]).items())
+    assert all(int(parts.state[name]["adam"]["iterations"]) == 0 for name in ("d_optimizer", "g_optimizer"))
+
+
 @pytest.mark.parametrize("finetune", [False, True])
 def test_stage2_and_stage1_with_it(prepare, stage1_run, finetune):
     """Stage I begins as it was trained. Frozen, not a bit of it moves; else, at a tenth of the rate."""

@@ -42,7 +42,7 @@ def options(folder, **changes):
 
 
 def state(value=0.0, size=2):
-    return {"net": {"w": tf.Variable([float(value)] * size)}, "slots": {"count": tf.Variable(0, dtype=tf.int64)}}
+    return {"net": {"w": tf.Variable([float(value)] * size)}, "g_optimizer": {"count": tf.Variable(0, dtype=tf.int64)}}
 
 
 def training(folder, until, total=6, save_every=1, session=None, held=None, at_end=None, **changes):
@@ -58,7 +58,7 @@ def training(folder, until, total=6, save_every=1, session=None, held=None, at_e
             if step == until:
                 break
             held["net"]["w"].assign_add([1.0] * held["net"]["w"].shape[0])
-            held["slots"]["count"].assign_add(1)
+            held["g_optimizer"]["count"].assign_add(1)
             run.end_step({"loss": tf.constant(float(step))})
             run.scalars("train", {"loss": float(step)})
             if run.due(save_every):
@@ -98,7 +98,7 @@ def test_an_unfinished_run_of_the_same_options_goes_on(tmp_path, capsys):
     capsys.readouterr()
     run, held = training(tmp_path / "run", until=6)
     assert f"[Info] continuing the unfinished run in {tmp_path / 'run'} from step 3\n" in capsys.readouterr().out
-    assert held["net"]["w"].numpy().tolist() == [6.0, 6.0] and held["slots"]["count"].numpy() == 6
+    assert held["net"]["w"].numpy().tolist() == [6.0, 6.0] and held["g_optimizer"]["count"].numpy() == 6
 
 
 def test_an_unfinished_run_of_other_options_is_refused_with_both_ways_out(tmp_path):
@@ -220,13 +220,15 @@ def test_a_full_disk_keeps_the_checkpoint_before(tmp_path):
     assert first.startswith(f"--output_path {tmp_path / 'run'}: the checkpoint of step 3 cannot be written (")
     assert second == "Make room there and repeat the command: it continues from the checkpoint before."
     _, continued = training(tmp_path / "run", until=3, held=state(size=100_000))
-    assert continued["net"]["w"].numpy()[0] == 3.0 and continued["slots"]["count"].numpy() == 3
+    assert continued["net"]["w"].numpy()[0] == 3.0 and continued["g_optimizer"]["count"].numpy() == 3
 
 
 def test_a_run_starts_from_another_ones_weights(tmp_path, capsys):
+    """The optimizers are new: a learning rate follows its schedule from the start."""
     training(tmp_path / "first", until=4)
     run, held = training(tmp_path / "second", until=1, ckpt_path=str(tmp_path / "first"))
     assert run.step == 1 and held["net"]["w"].numpy().tolist() == [5.0, 5.0]
+    assert held["g_optimizer"]["count"].numpy() == 1
     assert f"[Info] starting from {tmp_path / 'first' / 'checkpoints' / 'ckpt-4'}" in capsys.readouterr().out
 
 
@@ -318,7 +320,7 @@ def test_all_workers_start_where_the_first_one_does(tmp_path):
     training(tmp_path / "first", until=3, session=Worker(CPU, "cpu", "float32", rank=0, world_size=2))
     run, held = training(tmp_path / "second", until=5, session=Worker(CPU, "cpu", "float32", rank=1, world_size=2))
     assert len(carried) == 3 and run._first_step == 3
-    assert held["net"]["w"].numpy().tolist() == [5.0, 5.0] and held["slots"]["count"].numpy() == 5
+    assert held["net"]["w"].numpy().tolist() == [5.0, 5.0] and held["g_optimizer"]["count"].numpy() == 5
 
 
 @pytest.mark.parametrize("dynamic", [False, True])
