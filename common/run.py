@@ -33,7 +33,8 @@ def add_run_flags(parser: argparse.ArgumentParser, output_path: str) -> argparse
     """Adds the flags that every model's run has."""
     group = parser.add_argument_group("run")
     group.add_argument("--output_path", default=output_path, metavar="DIR", help="everything the run leaves behind")
-    group.add_argument("--ckpt_path", metavar="PATH", help="begin with the networks of this checkpoint (a file, or a run's folder)")
+    text = "begin with the networks of this checkpoint (a file, or a run's folder)"
+    group.add_argument("--ckpt_path", metavar="PATH", help=text)
     group.add_argument("--seed", type=cli.in_range(int, 0, 10**8), default=0, help="initial weights, order, noise")
     cli.add_boolean(group, "--evaluate", True, "measure on held-out data at the end")
     return group
