@@ -26,6 +26,7 @@ from common.cli import UserError
 
 FINE = 2  # letters are drawn at twice their size and averaged, after they are bent and turned
 GREY = 127  # ground of t_t
+RANGE = (0.0, 255.0)  # black and white of what is drawn
 WIDEST = 1600  # pixels of a sample
 LARGEST_SIDE = 1024  # photographs are made smaller than this before they are cut
 MARGIN = 8  # pixels around a sample in which the blending settles
@@ -326,21 +327,23 @@ class Camera:
     quality: Optional[int] = None  # none: not compressed
     seed: int = 0  # of the noise
 
+    def few(self, sides: tuple[int, int]) -> tuple[int, int]:
+        """How many pixels there are for so many."""
+        return tuple(max(4, round(side * self.resolution)) for side in sides)
+
     def blurred(self, picture: np.ndarray) -> np.ndarray:
         """A picture uint8 [h, w] or [h, w, 3] as so many pixels show it, enlarged again."""
         if self.resolution >= 1:
             return picture
         whole = Image.fromarray(picture)
-        small = whole.resize([max(4, round(side * self.resolution)) for side in whole.size], Image.BOX)
-        return np.asarray(small.resize(whole.size, Image.BICUBIC))
+        return np.asarray(whole.resize(self.few(whole.size), Image.BOX).resize(whole.size, Image.BICUBIC))
 
     def spoilt(self, picture: np.ndarray) -> np.ndarray:
         """A picture uint8 [h, w, 3] with noise, which its neighbours share where pixels are few, and compressed."""
         if self.noise:
-            height, width = (max(4, round(side * self.resolution)) for side in picture.shape[:2])
-            grain = np.random.default_rng(self.seed).normal(128, self.noise, (height, width, 3)).clip(0, 255)
-            grain = Image.fromarray(np.round(grain).astype(np.uint8)).resize(picture.shape[1::-1], Image.BICUBIC)
-            picture = (picture + (np.asarray(grain, np.float32) - 128)).round().clip(0, 255).astype(np.uint8)
+            grain = np.random.default_rng(self.seed).normal(128, self.noise, (*self.few(picture.shape[:2]), 3))
+            grain = Image.fromarray(pictures.to_uint8(grain, RANGE)).resize(picture.shape[1::-1], Image.BICUBIC)
+            picture = pictures.to_uint8(picture + (np.asarray(grain, np.float32) - 128), RANGE)
         if self.quality is None:
             return picture
         stream = io.BytesIO()
@@ -471,7 +474,7 @@ def draw_sample(sources: Sources, split: str, index: int) -> dict[str, np.ndarra
         "t_f": laid(target)[inside],
         "mask_t": target[1][inside],
     }
-    sample = {name: to_uint8(picture) for name, picture in sample.items()}
+    sample = {name: pictures.to_uint8(picture, RANGE) for name, picture in sample.items()}
     camera = draw_camera(rng, style.size, recipe)
     for name in ("i_s", "t_t", "t_b", "t_f", "mask_t"):  # a style's blur is learnt; noise cannot be foretold
         sample[name] = camera.blurred(sample[name])
@@ -487,11 +490,6 @@ def draw_paint(rng: np.random.Generator, ground: np.ndarray, style: Style, recip
         x, y = (style.size * rng.uniform(*recipe.shadow_offset) * rng.choice([-1, 1]) for _ in range(2))
         shadow = (x, y, style.size * rng.uniform(0.01, 0.05), rng.uniform(0.5, 0.9))
     return Paint(letters, border, shadow)
-
-
-def to_uint8(picture: np.ndarray) -> np.ndarray:
-    """A picture 0..255 as uint8."""
-    return picture if picture.dtype == np.uint8 else np.round(picture).astype(np.uint8)
 
 
 def finish(picture: np.ndarray, size: Optional[tuple[int, int]]) -> np.ndarray:

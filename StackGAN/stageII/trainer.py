@@ -169,9 +169,8 @@ def prepare(args: argparse.Namespace, session: Session, embedding_size: int, ste
     }
     if found:
         path, stage = found
-        trained = without_optimizers(state)
-        if stage == 1:
-            trained = {name: state[f"stage1_{name}"] for name in ("generator", "discriminator")}
+        of_stage1 = {name: state[f"stage1_{name}"] for name in ("generator", "discriminator")}
+        trained = of_stage1 if stage == 1 else without_optimizers(state)
         notice(f"starting from {load_checkpoint(path, **trained)}")
     generators, discriminators = (generator_1, generator), (discriminator_1, discriminator)
     return SimpleNamespace(
