@@ -4,7 +4,8 @@ MODELS := $(patsubst %/train.py,%,$(wildcard */train.py))
 FOLDERS := common ci $(MODELS)
 PYTHON := .venv/bin/python
 
-.PHONY: help setup smoke $(MODELS:%=smoke-%) test $(FOLDERS:%=test-%) lint bench sample-data $(MODELS:%=sample-data-%)
+.PHONY: help setup smoke $(MODELS:%=smoke-%) test $(FOLDERS:%=test-%) lint bench demo test-demo sample-data \
+	$(MODELS:%=sample-data-%)
 
 ## help                 this list
 help:
@@ -20,7 +21,14 @@ setup: .venv/.ready .venv-ascend/.ready
 .venv-ascend/.ready: requirements-ascend.txt
 	@bash ci/setup.sh .venv-ascend 3.9 requirements-ascend.txt optional
 
-## smoke                trains every model on sample data for a minute or two, evaluates it, ends with a table
+.venv/.ready-demo: requirements-demo.txt .venv/.ready
+	@$(PYTHON) -m pip install -qq --disable-pip-version-check -r requirements.txt -r requirements-demo.txt && touch $@
+
+## demo                 a page on this machine with a tab for each model; CKPT_<MODEL>=RUN shows a training of your own
+demo: .venv/.ready-demo
+	@$(PYTHON) ci/demo.py
+
+## smoke                trains every model on sample data for a minute or less, evaluates it, ends with a table
 smoke: .venv/.ready
 	@PYTHON="$(CURDIR)/$(PYTHON)" bash ci/smoke.sh
 
@@ -36,13 +44,17 @@ test: setup
 $(FOLDERS:%=test-%): test-%: setup
 	@$(PYTHON) ci/run_tests.py $*
 
+## test-demo            the page in chromium, which has to be installed
+test-demo: .venv/.ready-demo
+	@$(PYTHON) -m pytest -q -p no:cacheprovider ci/test_demo.py
+
 ## lint                 ruff: mistakes and formatting
 lint: .venv/.ready
 	@$(PYTHON) -m ruff check . && $(PYTHON) -m ruff format --check .
 
 ## bench                seconds per step, images/s, share of the machine's peak, per model and precision
 bench: .venv/.ready
-	@$(PYTHON) ci/bench.py
+	@$(PYTHON) ci/bench.py $(if $(AGAINST),--against $(AGAINST))
 
 ## sample-data          writes every model's sample data to build/sample_data/<Model>
 sample-data: $(MODELS:%=sample-data-%)

@@ -1,31 +1,32 @@
 """Fetches MNIST, SVHN or CIFAR-10, or takes the files from a folder, checks them and writes what train.py reads.
 
-    python download.py --dataset MNIST                      from the network into datasets/MNIST beside this script
-    python download.py --datasets MNIST SVHN CIFAR10        several
-    python download.py --dataset MNIST --source ~/Downloads without a network: files that are there already
+python ImprovedGAN/download.py --dataset MNIST                      from the network into ImprovedGAN/datasets/MNIST
+python ImprovedGAN/download.py --datasets MNIST SVHN CIFAR10        several
+python ImprovedGAN/download.py --dataset MNIST --source ~/Downloads without a network: files that are there already
 
 `--source` takes MNIST's idx files (.gz or not), SVHN's train_32x32.mat and test_32x32.mat, and CIFAR-10's
-cifar-10-python.tar.gz or the batches in it, of any number of pictures.
+cifar-10-python.tar.gz or the batches in it, of any number of images.
 """
 
 import argparse
 import hashlib
 import http.client
 import os
-import sys
 import urllib.request
 from pathlib import Path
 from typing import Optional
 
 import _path  # noqa: F401  (finds ../common)
 import data
-import published
+import formats
 from tqdm import tqdm
 
 from common import cli
 from common.cli import UserError
 
 TIMEOUT = 30  # seconds without a byte
+READERS = {"MNIST": formats.read_idx, "SVHN": formats.read_svhn, "CIFAR10": formats.read_cifar10}
+SOURCES = {"MNIST": "*ubyte*", "SVHN": "*_32x32.mat", "CIFAR10": "*cifar-10-python.tar.gz *_batch*"}
 ADDRESSES = {  # tried in this order; MNIST's own host, the last, mostly refuses
     "MNIST": (
         "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -53,115 +54,87 @@ FILES = {  # name: bytes, SHA-256 (as torchvision, TensorFlow Datasets and Keras
 
 
 def parse_args(argv: Optional[list[str]] = None) -> argparse.Namespace:
-    parser = cli.ArgumentParser(description="Fetches or converts MNIST, SVHN and CIFAR-10.")
+    parser = cli.ArgumentParser(description=__doc__)
+    names, home = list(FILES), Path(__file__).resolve().parent / "datasets"
     parser.add_argument(
-        "--dataset", "--datasets", nargs="+", required=True, type=str.upper, choices=list(FILES), help="one or several"
+        "--dataset", "--datasets", nargs="+", required=True, type=str.upper, choices=names, help="which"
     )
-    parser.add_argument("--source", type=Path, help="a folder with the published files, instead of the network")
-    parser.add_argument(
-        "--output_path",
-        type=Path,
-        default=Path(__file__).resolve().parent / "datasets",
-        help="each set gets a folder of its name in it",
-    )
-    parser.add_argument(
-        "--format",
-        type=str.lower,
-        choices=list(data.FILES),
-        default="tfrecord",
-        help="tfrecord loads fast; hdf5 is the original's, slow for many pictures",
-    )
+    parser.add_argument("--source", type=cli.user_path, help="a folder with the published files: no network")
+    parser.add_argument("--output_path", type=cli.user_path, default=home, help="each set gets a folder in it")
     return parser.parse_args(argv)
 
 
 def prepare(args: argparse.Namespace) -> None:
     """Makes each data set that was asked for, one after the other."""
     for name in dict.fromkeys(args.dataset):
-        folder = args.output_path.expanduser() / name
-        if data.is_saved(folder, args.format):
-            print(f"[Info] {folder} holds {name} already; nothing was done", flush=True)
+        folder = args.output_path / name
+        if (folder / data.FILE).exists():
+            cli.notice(f"{folder} holds {name} already; nothing was done")
             continue
-        source = published.find_source(args.source.expanduser(), name) if args.source else fetch(name, folder / "raw")
-        print(f"[Info] reading {source}", flush=True)
-        parts, classes = published.read(source, name)
-        classes = data.check(parts, classes, str(source))
-        made = data.Data(*parts[:4], class_names=classes, name=name)
-        data.save(made, folder, args.format)
+        source = find_source(args.source, name) if args.source else fetch(name, folder / "raw")
+        cli.notice(f"reading {source}")
+        made = data.Data(*data.check(READERS[name](source), str(source)), name=name)
+        data.save(made, folder)
         data.report(made, folder, __file__)
 
 
-# the network
+def find_source(source: Path, name: str) -> Path:
+    """Finds the folder with a set's published files: `source`, or one in it or in a folder of it."""
+    below = [folder for folder in formats.subfolders(source) if folder.name.lower() in (name.lower(), "raw")]
+    below += [folder for near in (source, *below) for folder in formats.subfolders(near)]
+    for folder in (source, *below):
+        if any(path.is_file() for pattern in SOURCES[name].split() for path in folder.glob(pattern)):
+            return folder
+    what = "no such folder" if not source.is_dir() else f"no file of {name} in it ({SOURCES[name]})"
+    raise UserError(f"--source={source}: {what}")
 
 
 def fetch(name: str, folder: Path) -> Path:
     """Fetches a set's published files into `folder`, those that are not there yet."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--output_path: {folder} cannot be made ({error.strerror})") from error
     for file, (size, digest) in FILES[name].items():
-        if not (folder / file).exists() or sha256(folder / file) != digest:
-            download([address + file for address in ADDRESSES[name]], folder / file, size, digest)
+        target, reasons = folder / file, []
+        if target.exists() and sha256(target) == digest:
+            continue
+        part = target.with_name(file + ".part")
+        for address in ADDRESSES[name]:
+            cli.notice(f"fetching {address}{file}")
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                transfer(address + file, part, size)
+                if sha256(part) != digest:
+                    raise OSError("its SHA-256 is not the published file's")
+                os.replace(part, target)
+                break
+            except (OSError, http.client.HTTPException) as error:
+                reason = getattr(error, "reason", error)
+                reasons.append(f"{address} ({getattr(reason, 'strerror', None) or reason})")
+            finally:
+                if part.exists():
+                    part.unlink()
+        else:
+            raise UserError(
+                f"{file} could not be fetched from {', '.join(reasons)}\n"
+                "        Without a network: put the published files into a folder and name it with --source=FOLDER"
+            )
     return folder
 
 
-def download(urls: list[str], target: Path, size: int, digest: str) -> None:
-    """Fetches a file of known size and SHA-256 from the first of `urls` that gives it.
-
-    What has come so far is kept in `<target>.part`, and gone on with the next time.
-    """
-    part = target.with_name(target.name + ".part")
-    reasons = []
-    for url in urls:
-        print(f"[Info] fetching {url}", flush=True)
-        try:
-            resumed = transfer(url, part, size)
-            if resumed and sha256(part) != digest:  # the beginning that was there is no good
-                part.unlink()
-                transfer(url, part, size)
-            if sha256(part) == digest:
-                os.replace(part, target)
-                return
-            part.unlink()
-            raise OSError("its SHA-256 is not the published file's")
-        except (OSError, http.client.HTTPException) as error:
-            reason = getattr(error, "reason", error)
-            reasons.append(f"{url[: -len(target.name)]} ({getattr(reason, 'strerror', None) or reason})")
-    raise UserError(
-        f"{target.name} could not be fetched from {', '.join(reasons)}\n"
-        "        Without a network: put the published files into a folder and name it with --source=FOLDER"
-    )
-
-
-def transfer(url: str, part: Path, size: int) -> bool:
-    """Fetches what `part` lacks of a file of `size` bytes. Returns whether a beginning that was there was used.
+def transfer(url: str, part: Path, size: int) -> None:
+    """Fetches a file of `size` bytes.
 
     Raises:
         OSError: no connection, another size, or it broke off.
     """
-    start = part.stat().st_size if part.exists() else 0
-    if start == size:
-        return True
-    start = start if start < size else 0
-    headers = {"User-Agent": "Python-urllib", **({"Range": f"bytes={start}-"} if start else {})}
-    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT) as response:
-        start = start if response.status == 206 else 0
-        length = response.headers.get("Content-Length")
-        if length is not None and start + int(length) != size:
-            raise OSError(f"a file of {start + int(length)} bytes where {size} were expected")
-        with (
-            open(part, "ab" if start else "wb") as file,
-            tqdm(total=size, initial=start, desc=part.stem, unit="B", unit_scale=True, disable=None) as bar,
-        ):
-            left = size - start
-            while left > 0:
-                chunk = response.read(min(left, 2**18))
-                if not chunk:
-                    raise OSError(f"broke off {left} bytes before the end; they are fetched the next time")
-                file.write(chunk)
-                left -= len(chunk)
-                bar.update(len(chunk))
-    return start > 0
+    request = urllib.request.Request(url, headers={"User-Agent": "Python-urllib"})
+    bar = tqdm(total=size, desc=part.stem, unit="B", unit_scale=True, disable=None)
+    with urllib.request.urlopen(request, timeout=TIMEOUT) as response, open(part, "wb") as file, bar:
+        for chunk in iter(lambda: response.read(2**18), b""):
+            file.write(chunk)
+            bar.update(len(chunk))
+            if file.tell() > size:
+                break
+    if part.stat().st_size != size:
+        raise OSError(f"another number of bytes than the {size} expected")
 
 
 def sha256(path: Path) -> str:
@@ -174,8 +147,8 @@ def sha256(path: Path) -> str:
 
 
 def main(argv: Optional[list[str]] = None) -> int:
-    return cli.call(prepare, parse_args(argv))
+    return cli.run_main(prepare, parse_args(argv))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave(main())

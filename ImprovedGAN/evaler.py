@@ -1,17 +1,16 @@
-"""Evaluates a checkpoint by the command on the model's page: evaluate.py, on the data that download.py wrote.
+"""Evaluates a checkpoint by the original's command: evaluate.py, on the data that download.py wrote.
 
-python download.py --dataset MNIST
-python evaler.py --checkpoint train_dir --dataset MNIST
+python ImprovedGAN/download.py --dataset MNIST
+python ImprovedGAN/evaler.py --checkpoint train_dir --dataset MNIST
 """
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Optional
 
 import _path  # noqa: F401  (finds ../common)
 from evaluate import evaluate, parse_args
-from pictures import subfolders
+from formats import subfolders
 
 from common import cli
 
@@ -23,8 +22,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     if args.dataset and not args.data_path:
         downloaded = [folder for folder in subfolders(DATASETS) if folder.name.lower() == args.dataset.lower()]
         args.data_path = str(downloaded[0]) if downloaded else None  # else the run's own
-    return cli.call(evaluate, args)
+    return cli.run_main(evaluate, args)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave(main())

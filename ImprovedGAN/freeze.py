@@ -1,72 +1,76 @@
-"""Exports a trained ImprovedGAN: a frozen .pb for Ascend's ATC, a SavedModel, an ONNX file.
+"""Exports a trained ImprovedGAN: a frozen .pb for Ascend's ATC, a SavedModel, an ONNX file; or its weights alone.
 
 python ImprovedGAN/freeze.py --ckpt_path=train_dir --output_path=exported
+python ImprovedGAN/freeze.py --ckpt_path=train_dir --output_path=shipped --format=weights
 
-All three hold the same graph, from `input` to `output`, for a fixed number of rows:
+    classifier   images [batch, height, width, channels] in the network's range -> probabilities [batch, classes]
+    generator    latents [batch, n_z] in their range -> images in the network's range
 
-    classifier   pictures [batch, height, width, channels] in the network's range -> probabilities [batch, classes]
-    generator    latents [batch, n_z] in their range -> pictures in the network's range
-
-All numbers are float32. Each file is run beside the checkpoint before it is kept, and exported/<name>.json tells the
-shapes, the ranges and the class names.
+All numbers are float32. A .pb has a fixed number of rows, the others any. Each file is run beside the checkpoint before
+it is kept, and predict.py --model and evaluate.py --model run it. `--format=weights` writes both networks to one file.
 """
 
 import argparse
-import sys
+import json
 from collections.abc import Sequence
-from typing import Any, Callable, Optional
+from pathlib import Path
+from typing import Callable, Optional
 
 import _path  # noqa: F401  (finds ../common)
 import numpy as np
 import tensorflow as tf
-import trained
-from evaluate import predict_logits
-from model import LATENT_RANGES, classify, picture_range
-from trained import Trained
+from model import FOLDER, LATENT_RANGES, classify, load_discriminator, load_generator, predict_logits, value_range
 
-from common import cli
-from common.export import add_export_flags, begin_export, export
-from common.pictures import scale
-from common.session import notice
+from common import cli, weights
+from common.cli import notice
+from common.export import Exported, add_export_flags, begin_export, export
+from common.images import to_float
+
+ANY_BATCH = {"saved_model": (0,), "onnx": (0,)}
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
-    parser = cli.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.ArgumentParser(description=__doc__)
     add_export_flags(parser)
-    parser.add_argument("--what", choices=["classifier", "generator", "both"], default="both", help="(both)")
+    parser.add_argument("--what", choices=["classifier", "generator", "both"], default="both", help="which network")
     return parser.parse_args(argv)
 
 
-def classifier(model: Trained, batch_size: int) -> tuple[Callable, np.ndarray, np.ndarray, dict[str, Any]]:
-    """The classifier: the function to freeze, an input, what predict.py makes of that input, and a description."""
-    pictures = np.random.default_rng(0).integers(0, 256, (batch_size, *model.image_shape)).astype(np.uint8)
-    expected = tf.nn.softmax(predict_logits(model.discriminator, model.options, pictures, batch_size)).numpy()
-    low, high = picture_range(model.options)
-    description = {"input": f"pictures, black {low:g}, white {high:g}", "output": "class probabilities"}
-    description["class_names"] = model.class_names
-    if model.options.minibatch_discrimination:
-        notice("--minibatch_discrimination: what a picture's probabilities are depends on the others of its batch")
+def classifier(loaded: weights.Weights, batch_size: int) -> tuple[Callable, dict, dict, dict]:
+    """The function to export, an example, what predict.py makes of it, and what its input and output are."""
+    discriminator, (low, high) = load_discriminator(loaded), value_range(loaded.options)
+    images = np.random.default_rng(0).integers(0, 256, (batch_size, *loaded.about["image_shape"])).astype(np.uint8)
+    expected = tf.nn.softmax(predict_logits(discriminator, loaded.options, images, batch_size)).numpy()
+    if loaded.options.minibatch_discrimination:
+        notice("--minibatch_discrimination: what an image's probabilities are depends on the others of its batch")
 
-    def probabilities(images):
-        return tf.nn.softmax(classify(model.discriminator, model.options, images))
+    def probabilities(inputs):
+        return {"probabilities": tf.nn.softmax(classify(discriminator, loaded.options, inputs["images"]))}
 
-    return probabilities, scale(pictures, (low, high)), expected, description
+    names = ", ".join(loaded.about["class_names"])
+    description = {"images": f"black {low:g}, white {high:g}", "probabilities": f"of the classes {names}"}
+    return probabilities, {"images": to_float(images, (low, high))}, {"probabilities": expected}, description
 
 
-def generator(model: Trained, batch_size: int) -> tuple[Callable, np.ndarray, np.ndarray, dict[str, Any]]:
+def generator(loaded: weights.Weights, batch_size: int) -> tuple[Callable, dict, dict, dict]:
     """The same of the generator."""
-    low, high = LATENT_RANGES[model.options.model]
-    z = np.random.default_rng(0).uniform(low, high, (batch_size, model.options.n_z)).astype(np.float32)
-    black, white = picture_range(model.options)
-    description = {
-        "input": f"latents, uniform from {low:g} to {high:g}",
-        "output": f"pictures, black {black:g}, white {white:g}",
-    }
+    network, (low, high) = load_generator(loaded), LATENT_RANGES[loaded.options.model]
+    z = np.random.default_rng(0).uniform(low, high, (batch_size, loaded.options.n_z)).astype(np.float32)
+    black, white = value_range(loaded.options)
 
-    def picture(latents):
-        return model.generator(latents, training=False)
+    def draw(inputs):
+        return {"images": network(inputs["latents"], training=False)}
 
-    return picture, z, picture(tf.constant(z)).numpy(), description
+    description = {"latents": f"uniform from {low:g} to {high:g}", "images": f"black {black:g}, white {white:g}"}
+    return draw, {"latents": z}, {"images": network(tf.constant(z), training=False).numpy()}, description
+
+
+def describe(loaded: weights.Weights, path: Path) -> None:
+    """Adds what predict.py has to know to the .json beside an exported file."""
+    about = {name: loaded.about[name] for name in ("image_shape", "class_names", "dataset")}
+    about.update(ink=loaded.about.get("ink"), values=value_range(loaded.options))
+    about["latent"] = (loaded.options.n_z, *LATENT_RANGES[loaded.options.model])
+    path.write_text(json.dumps({**json.loads(path.read_text()), "about": about}, indent=2) + "\n")
 
 
 def freeze(args: argparse.Namespace) -> None:
@@ -77,15 +81,37 @@ def freeze(args: argparse.Namespace) -> None:
     """
     makers = {"classifier": classifier, "generator": generator}
     names = list(makers) if args.what == "both" else [args.what]
-    folder = begin_export(names, args)
-    model = trained.load(args.ckpt_path)
+    if args.check:
+        (given,) = Exported(args.check).inputs.items()
+        names = ["classifier" if given[0] == "images" else "generator"]
+        args.batch_size = given[1][0] or args.batch_size
+    names = names if set(args.format) - {"weights"} else []
+    folder = begin_export([*names, "ImprovedGAN"], args)
+    loaded = weights.load(args.ckpt_path, "ImprovedGAN", FOLDER)
+    if "weights" in args.format and not args.check:
+        parts = ("generator", "average")
+        tensors = {f"{part}/{name}": array for part in parts for name, array in loaded.part(part).items()}
+        target = weights.save(
+            folder / f"ImprovedGAN{weights.ENDING}",
+            "ImprovedGAN",
+            tensors,
+            vars(loaded.options),
+            loaded.about,
+            loaded.step,
+            half=True,
+        )
+        notice(f"wrote {target}")
+        args.format.remove("weights")
     for name in names:
-        export(name, *makers[name](model, args.batch_size), args.format, folder, model.prefix)
+        function, inputs, expected, description = makers[name](loaded, args.batch_size)
+        export(name, function, inputs, expected, args, description, loaded, dynamic=ANY_BATCH)
+        if not args.check:
+            describe(loaded, folder / f"{name}.json")
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    return cli.call(freeze, parse_args(argv))
+    return cli.run_main(freeze, parse_args(argv))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave(main())

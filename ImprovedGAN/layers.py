@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from typing import Optional
 
-import _path  # noqa: F401  (finds ../common)
 import tensorflow as tf
 from tensorflow import keras
 
@@ -12,7 +11,7 @@ from common.layers import Float32Weights
 
 
 class InstanceNorm(Float32Weights):
-    """Instance normalisation (Ulyanov et al., 2016): each picture's channels by their own mean and variance."""
+    """Instance normalisation (Ulyanov et al., 2016): each image's channels by their own mean and variance."""
 
     def build(self, shape) -> None:
         self.gamma = self.add_weight(name="gamma", shape=(shape[-1],), initializer="ones")
@@ -47,10 +46,10 @@ class VirtualBatchNorm(Float32Weights):
         reference_square = tf.reduce_mean(square[: self.reference], 0, keepdims=True)
         # A sample counts as one more row of the reference batch; the reference rows are in it already.
         rows = tf.shape(x32)[0]
-        share = tf.cast(tf.range(rows) >= self.reference, tf.float32) / (self.reference + 1.0)
-        share = tf.reshape(share, [rows] + [1] * (len(x.shape) - 1))
-        mean = share * mean + (1 - share) * reference_mean
-        variance = share * square + (1 - share) * reference_square - mean**2
+        weight = tf.cast(tf.range(rows) >= self.reference, tf.float32) / (self.reference + 1.0)
+        weight = tf.reshape(weight, [rows] + [1] * (len(x.shape) - 1))
+        mean = weight * mean + (1 - weight) * reference_mean
+        variance = weight * square + (1 - weight) * reference_square - mean**2
         y = (x32 - mean) * tf.math.rsqrt(variance + self.epsilon)
         return tf.cast(y * self.gamma + self.beta, x.dtype)
 
@@ -86,7 +85,7 @@ class WeightNorm(Float32Weights):
 
     Args:
         units: outputs, or channels.
-        kernel: side of the convolution's kernel; None for a dense layer.
+        kernel: size of the convolution's kernel; None for a dense layer.
         transpose: a transposed convolution.
         train_scale: whether g is learned, as the published recipes do only in a network's last layer.
         init_stdv: standard deviation of the outputs after data-dependent initialisation.
@@ -165,12 +164,12 @@ def data_dependent_init(network: keras.Model, inputs: Sequence) -> None:
 
 
 class Noise(keras.layers.Layer):
-    """Gaussian noise or dropout, from (seed, place) alone: the network's inputs are [x, seed], seed int32 [2].
+    """Gaussian noise or dropout, from (seed, place) alone: the network's inputs are [x, seed], seed a `stream.key`.
 
     Args:
         place: the layer's number in the network, so that no two draw the same.
         stddev: of the noise added; or
-        dropout: the share of values set to 0, the others scaled up.
+        dropout: the part of the values set to 0, the others scaled up.
     """
 
     def __init__(self, place: int, stddev: float = 0.0, dropout: float = 0.0, **kwargs) -> None:
@@ -254,7 +253,7 @@ class Resize(keras.layers.Layer):
 
     def __init__(self, size: Sequence[int], **kwargs) -> None:
         super().__init__(**kwargs)
-        self.size = tuple(int(side) for side in size)
+        self.size = tuple(int(length) for length in size)
 
     def call(self, x):
         return tf.image.resize(x, self.size)

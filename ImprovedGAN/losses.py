@@ -7,11 +7,11 @@ def _log_sum_exp(logits: tf.Tensor) -> tf.Tensor:
     return tf.reduce_logsumexp(tf.cast(logits, tf.float32), -1)
 
 
-# The page's model: softmax over n classes and "fake" (section 5).
+# The original's model: softmax over n classes and "fake" (section 5).
 
 
 def real_or_class(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Cross-entropy of real pictures against their class; where the label is -1, against "not fake".
+    """Cross-entropy of real images against their class; where the label is -1, against "not fake".
 
     Args:
         logits: [batch, n + 1], the last one "fake".
@@ -25,7 +25,7 @@ def real_or_class(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
 
 
 def fake_smoothed(logits: tf.Tensor, smoothing: float = 0.1) -> tf.Tensor:
-    """Cross-entropy of generated pictures against (smoothing / n for each class, 1 - smoothing for "fake")."""
+    """Cross-entropy of generated images against (smoothing / n for each class, 1 - smoothing for "fake")."""
     n_classes = logits.shape[-1] - 1
     target = tf.constant([smoothing / n_classes] * n_classes + [1 - smoothing])
     return -tf.reduce_mean(tf.reduce_sum(target * tf.nn.log_softmax(tf.cast(logits, tf.float32)), -1))
@@ -36,6 +36,12 @@ def log_p_fake(logits: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.nn.log_softmax(tf.cast(logits, tf.float32))[:, -1])
 
 
+def not_fake(logits: tf.Tensor) -> tf.Tensor:
+    """-mean log(1 - P(fake)), the non-saturating form: its gradient stays where the discriminator is sure of "fake"."""
+    log_p = tf.nn.log_softmax(tf.cast(logits, tf.float32))
+    return -tf.reduce_mean(tf.reduce_logsumexp(log_p[:, :-1], -1))
+
+
 def huber(target: tf.Tensor, value: tf.Tensor) -> tf.Tensor:
     """Mean Huber loss with its corner at 1."""
     error = tf.abs(tf.cast(target, tf.float32) - tf.cast(value, tf.float32))
@@ -43,7 +49,7 @@ def huber(target: tf.Tensor, value: tf.Tensor) -> tf.Tensor:
 
 
 def supervised(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """The page's "Supervised loss": mean Huber of the one-hot label against the class probabilities (logged only)."""
+    """The original's "Supervised loss": mean Huber of one-hot label and class probabilities (logged only)."""
     probabilities = tf.nn.softmax(tf.cast(logits, tf.float32))[:, :-1]
     return huber(tf.one_hot(labels, logits.shape[-1] - 1), probabilities)
 
@@ -60,7 +66,7 @@ def labelled(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
 def unlabelled(real_logits: tf.Tensor, fake_logits: tf.Tensor, label_smoothing: float = 0.0) -> tf.Tensor:
     """-0.5 E[log D(real)] - 0.5 E[log(1 - D(fake))] with D = sigmoid(Z).
 
-    `label_smoothing` lowers the target of the real pictures alone to 1 - label_smoothing (section 3.4).
+    `label_smoothing` lowers the target of the real images alone to 1 - label_smoothing (section 3.4).
     """
     z_real, z_fake = _log_sum_exp(real_logits), _log_sum_exp(fake_logits)
     real = tf.reduce_mean(tf.nn.softplus(z_real) - (1 - label_smoothing) * z_real)
@@ -73,7 +79,7 @@ def adversarial(fake_logits: tf.Tensor) -> tf.Tensor:
 
 
 def feature_matching(real_features: tf.Tensor, fake_features: tf.Tensor, squared: bool = True) -> tf.Tensor:
-    """Distance of the mean features of real and generated pictures (section 3.1), mean over the features.
+    """Distance of the mean features of real and generated images (section 3.1), mean over the features.
 
     `squared` as in the paper and its MNIST code; the published code for SVHN and CIFAR-10 takes absolute differences.
     """

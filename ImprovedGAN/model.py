@@ -1,14 +1,17 @@
-"""The networks of ImprovedGAN: the page's (SSGAN), and the paper's for MNIST and for SVHN and CIFAR-10.
+"""The networks of ImprovedGAN: the original's (SSGAN), and the paper's for MNIST and for SVHN and CIFAR-10.
 
-Latents are [batch, n_z]; pictures float32 [batch, height, width, channels] in [-1, 1], or in [0, 1] for the paper's
+Latents are [batch, n_z]; images float32 [batch, height, width, channels] in [-1, 1], or in [0, 1] for the paper's
 MNIST networks. Every layer with weights has a name: checkpoints go by it.
 """
 
 import argparse
 import math
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Optional
 
-import _path  # noqa: F401  (finds ../common)
+import numpy as np
+import tensorflow as tf
 from layers import (
     FirstUpsampling,
     InstanceNorm,
@@ -21,28 +24,34 @@ from layers import (
     WithReference,
     no_seed,
 )
+from predictor import BATCH, Predictor, in_batches
 from tensorflow import keras
 from tensorflow.keras import layers
 
-from common import workers
+from common import weights
+from common.cli import UserError
+from common.images import to_float
 from common.layers import BatchNorm
+from common.session import PRECISION_MODES, device_config, open_session
+from common.weights import Weights
 
 LATENT_RANGES = {"ssgan": (-1.0, 1.0), "paper": (0.0, 1.0)}
+FOLDER = Path(__file__).resolve().parent
 REFERENCE_BATCH = 100  # rows of virtual batch normalisation's reference batch
 
 
 def _float32(x):
-    """Logits and pictures leave a network in float32, whatever it computes in."""
+    """Logits and images leave a network in float32, whatever it computes in."""
     return layers.Activation("linear", dtype="float32")(x)
 
 
-# The page's model.
+# The original's model.
 
 
-def build_generator(
+def build_ssgan_generator(
     image_shape: Sequence[int], n_z: int = 128, deconv_type: str = "bilinear", norm_type: str = "batch"
 ) -> keras.Model:
-    """z in (-1, 1) -> picture in [-1, 1]. 6,420,417 parameters for MNIST.
+    """z in (-1, 1) -> image in [-1, 1]. 6,420,417 parameters for MNIST.
 
     `deconv_type`: "bilinear" or "nn" (resize x2, then a 3x3 convolution), or "transpose" (4x4, stride 2).
     """
@@ -66,8 +75,8 @@ def build_generator(
     return keras.Model(z, _float32(Resize((height, width))(x)), name="generator")
 
 
-def build_discriminator(image_shape: Sequence[int], n_classes: int, norm_type: str = "batch") -> keras.Model:
-    """Picture in [-1, 1] -> logits [n_classes + 1], the last one "fake". 996,555 parameters for MNIST."""
+def build_ssgan_discriminator(image_shape: Sequence[int], n_classes: int, norm_type: str = "batch") -> keras.Model:
+    """Image in [-1, 1] -> logits [n_classes + 1], the last one "fake". 996,555 parameters for MNIST."""
     x = images = layers.Input(tuple(image_shape))
     for i in range(math.ceil(math.log2(min(image_shape[:2])))):  # 28x28 -> 14x14 -> ... -> 1x1
         size = (32, 64, 128, 256, 256, 512)[min(i, 5)]
@@ -90,7 +99,7 @@ def _norm(norm_type: str, name: str, scale: bool = True) -> keras.layers.Layer:
 
 
 def build_mlp_generator(image_shape: Sequence[int], n_z: int = 100, norm_type: str = "batch") -> keras.Model:
-    """z in (0, 1) -> picture in [0, 1]."""
+    """z in (0, 1) -> image in [0, 1]."""
     height, width, channels = image_shape
     x = z = layers.Input((n_z,))
     if norm_type == "virtual":
@@ -108,7 +117,7 @@ def build_mlp_generator(image_shape: Sequence[int], n_z: int = 100, norm_type: s
 def build_mlp_discriminator(
     image_shape: Sequence[int], n_classes: int, weight_norm: bool = True, minibatch: int = 0
 ) -> keras.Model:
-    """(Picture in [0, 1], seed) -> (features [250], logits [n_classes]).
+    """(Image in [0, 1], seed) -> (features [250], logits [n_classes]).
 
     `minibatch`: rows of one minibatch for minibatch discrimination, 0 without.
     """
@@ -127,7 +136,7 @@ def build_mlp_discriminator(
 
 
 def build_conv_generator(image_shape: Sequence[int], n_z: int = 100, norm_type: str = "batch") -> keras.Model:
-    """z in (0, 1) -> picture in [-1, 1], in the manner of DCGAN (Radford et al., 2016)."""
+    """z in (0, 1) -> image in [-1, 1], in the manner of DCGAN (Radford et al., 2016)."""
     height, width, channels = image_shape
     x = z = layers.Input((n_z,))
     if norm_type == "virtual":
@@ -152,7 +161,7 @@ def build_conv_generator(image_shape: Sequence[int], n_z: int = 100, norm_type: 
 def build_conv_discriminator(
     image_shape: Sequence[int], n_classes: int, size: int = 96, weight_norm: bool = True, minibatch: int = 0
 ) -> keras.Model:
-    """(Picture in [-1, 1], seed) -> (features [2 size], logits [n_classes]): nine layers, dropout between them.
+    """(Image in [-1, 1], seed) -> (features [2 size], logits [n_classes]): nine layers, dropout between them.
 
     `size`: channels of the first layers, 96 for CIFAR-10 and 64 for SVHN.
     """
@@ -176,36 +185,129 @@ def build_conv_discriminator(
     return keras.Model([images, seed], [_float32(features), _float32(logits)], name="discriminator")
 
 
-def build_networks(
-    options: argparse.Namespace, image_shape: Sequence[int], n_classes: int
-) -> tuple[keras.Model, keras.Model]:
-    """The generator and the discriminator that a run's options ask for."""
+# Whichever a run's options ask for.
+
+
+def build_generator(options: argparse.Namespace, image_shape: Sequence[int]) -> keras.Model:
+    """Latents [batch, n_z] -> images [batch, height, width, channels] in `value_range`."""
     if options.model == "ssgan":
-        return (
-            build_generator(image_shape, options.n_z, options.deconv_type, options.norm_type),
-            build_discriminator(image_shape, n_classes, options.norm_type),
-        )
-    minibatch = options.minibatch_discrimination and workers.share(options.batch_size)
+        return build_ssgan_generator(image_shape, options.n_z, options.deconv_type, options.norm_type)
+    build = build_mlp_generator if options.recipe == "mnist" else build_conv_generator
+    return build(image_shape, options.n_z, options.norm_type)
+
+
+def build_discriminator(
+    options: argparse.Namespace, image_shape: Sequence[int], n_classes: int, batch_size: Optional[int] = None
+) -> keras.Model:
+    """Images, and for the paper's model the noise's seed -> logits, and for the paper's model features.
+
+    `batch_size`: rows of a minibatch for minibatch discrimination (a worker's shard); the options' own without it.
+    """
+    if options.model == "ssgan":
+        return build_ssgan_discriminator(image_shape, n_classes, options.norm_type)
+    minibatch = (batch_size or options.batch_size) if options.minibatch_discrimination else 0
     paper = {"weight_norm": options.weight_norm, "minibatch": minibatch}
     if options.recipe == "mnist":
-        return (
-            build_mlp_generator(image_shape, options.n_z, options.norm_type),
-            build_mlp_discriminator(image_shape, n_classes, **paper),
+        return build_mlp_discriminator(image_shape, n_classes, **paper)
+    return build_conv_discriminator(image_shape, n_classes, size=64 if options.recipe == "svhn" else 96, **paper)
+
+
+def load_generator(loaded: Weights) -> keras.Model:
+    """The trained generator, or the exponential average of its weights where the file has it."""
+    return _load(loaded, "generator")
+
+
+def load_discriminator(loaded: Weights) -> keras.Model:
+    """The trained discriminator that is tested: the average of its weights."""
+    return _load(loaded, "average")
+
+
+def _load(loaded: Weights, part: str) -> keras.Model:
+    """One of a file's networks, built as its options say if that is no more than the file can hold.
+
+    Raises:
+        UserError: it is of another kind.
+    """
+    options, about, network = loaded.options, loaded.about, None
+    try:
+        (height, width, channels), n_z, ink = about["image_shape"], options.n_z, about.get("ink")
+        pixels, classes = height * width * channels, len(about["class_names"])
+        layer = n_z * 1024 if options.model == "ssgan" else n_z * height * width * 8
+        if options.model == "paper" and options.recipe == "mnist":
+            layer = (n_z + pixels) * 500
+        values = sum(array.size for array in loaded.tensors.values())
+        fits = (
+            1 < classes <= 10**4 and min(height, width, n_z) > 0 and channels in (1, 3) and max(layer, pixels) <= values
         )
-    return (
-        build_conv_generator(image_shape, options.n_z, options.norm_type),
-        build_conv_discriminator(image_shape, n_classes, size=64 if options.recipe == "svhn" else 96, **paper),
-    )
+        if fits and (ink is None or 0 < min(ink["extent"], ink["stroke"]) <= max(ink["extent"], ink["stroke"]) < 100):
+            shape = (height, width, channels)
+            if part == "generator":
+                network = build_generator(options, shape)
+            else:
+                network = build_discriminator(options, shape, classes)
+    except (LookupError, TypeError, ValueError, AttributeError):
+        pass
+    if network is None:
+        raise UserError(f"{loaded.path}: does not tell its networks, images and classes as train.py does")
+    return loaded.restore(network, part)
 
 
-def picture_range(options: argparse.Namespace) -> tuple[float, float]:
+def value_range(options: argparse.Namespace) -> tuple[float, float]:
     """The values that black and white have for a run's networks."""
     return (0.0, 1.0) if options.model == "paper" and options.recipe == "mnist" else (-1.0, 1.0)
 
 
 def classify(discriminator: keras.Model, options: argparse.Namespace, images):
-    """Class logits [batch, n_classes] of pictures in `picture_range`, as at test: no noise, moving averages."""
+    """Class logits [batch, n_classes] of images in `value_range`, as at test: no noise, moving averages."""
     if options.model == "ssgan":
         return discriminator(images, training=False)[:, :-1]  # without "fake"
     _, logits = discriminator([images, no_seed()], training=False)
     return logits
+
+
+def predict_logits(
+    discriminator: keras.Model, options: argparse.Namespace, images: np.ndarray, size: int = 500
+) -> np.ndarray:
+    """Class logits [n, n_classes] of uint8 images [n, height, width, channels], `size` at a time."""
+    if not hasattr(discriminator, "classify_graph"):  # made once for each network
+        discriminator.classify_graph = tf.function(lambda rows: classify(discriminator, options, rows))
+
+    def logits(rows):
+        return discriminator.classify_graph(tf.constant(to_float(rows, value_range(options)))).numpy()
+
+    if options.minibatch_discrimination:  # which sees the other images of the batch, so that none may be made up
+        return np.concatenate([logits(images[start : start + size]) for start in range(0, len(images), size)])
+    return in_batches(logits, images, size)
+
+
+def open_checkpoint(path: Optional[str], args: argparse.Namespace) -> Predictor:
+    """The networks in a file of weights or a run's folder; without a `path` those in pretrained/.
+
+    Args:
+        args: the flags `device` and `precision_mode`.
+    Raises:
+        UserError: there is none, or it cannot be used.
+    """
+    loaded = weights.load(path, "ImprovedGAN", FOLDER)
+    if args.precision_mode not in PRECISION_MODES:
+        raise UserError(f"--precision_mode {args.precision_mode}: none of {', '.join(PRECISION_MODES)}")
+    session, options, made = open_session(device_config(args)), loaded.options, {}
+    discriminator = load_discriminator(loaded)
+
+    def generator():
+        if not made:  # when it is first asked for
+            made["network"] = load_generator(loaded)
+            made["graph"] = tf.function(lambda z: made["network"](z, training=False))
+        return made["network"]
+
+    def classify_images(images, size=BATCH):
+        return tf.nn.softmax(predict_logits(discriminator, options, images, size)).numpy()
+
+    def draw(z, size=BATCH):
+        generator()
+        return in_batches(lambda rows: made["graph"](tf.constant(rows)).numpy(), z, size)
+
+    about, latent = loaded.about, (options.n_z, *LATENT_RANGES[options.model])
+    described = tuple(about["image_shape"]), list(about["class_names"]), about.get("ink"), value_range(options), latent
+    trained_on = f"{about.get('dataset')} with {options.n_labels or 'all'} labels, {loaded.step} steps"
+    return Predictor(loaded.path, *described, classify_images, draw, trained_on, vars(options), session, generator)

@@ -1,83 +1,115 @@
 """The updates of both models: each headed by its objective, each returning named scalars."""
 
 import argparse
-from typing import Callable
+from typing import Any, Callable
 
-import _path  # noqa: F401  (finds ../common)
 import losses
 import tensorflow as tf
 from model import LATENT_RANGES
 from tensorflow import keras
 
-from common import workers
-from common.optimizer import named_variables
+from common.layers import named_variables, update_average
+from common.session import Session
+from common.stream import key
 
-RECONSTRUCTION = (10.0, 1500)  # the page's reconstruction term: its weight at step 0, and the step where it ends
+RECONSTRUCTION = (10.0, 1500)  # the original's reconstruction term: its weight at step 0, and the step where it ends
+# The published code adds 1e-8 inside Adam's root, which is 1e-4 beside it. It matters: gradients that have become
+# smaller than that move the weights less and less, where the usual 1e-8 lets the discriminator run away.
+ADAM = {"ssgan": {"clip_norm": 20.0}, "paper": {"epsilon": 1e-4}}
 
 
-def latent(args: argparse.Namespace, step: tf.Tensor, count: int, use: int = 0) -> tf.Tensor:
-    """Uniform latents [count, n_z] of this step."""
+def make_optimizer(args: argparse.Namespace, session: Session, network: keras.Model, rate: float, total: int) -> Any:
+    """Adam at a constant rate, or for the paper's convolutional recipes falling to 0 over the last third of `total`."""
+
+    def falling(updates):
+        return rate * tf.minimum(1.0, 3.0 * (1.0 - tf.cast(updates, tf.float32) / total))
+
+    constant = args.model == "ssgan" or args.recipe == "mnist"
+    scale = {"init_scale": 2.0**16}  # in float16 alone
+    return session.optimizer(network, rate if constant else falling, beta_1=0.5, loss_scale=scale, **ADAM[args.model])
+
+
+def latents(args: argparse.Namespace, purpose: str, step: Any, count: int) -> tf.Tensor:
+    """Uniform latents [count, n_z], for all workers the same."""
     low, high = LATENT_RANGES[args.model]
-    return tf.random.stateless_uniform([count, args.n_z], _seed(args, step, use), low, high)
+    return tf.random.stateless_uniform([count, args.n_z], key(purpose, args.seed, step), low, high)
 
 
-def latents(args: argparse.Namespace, step: tf.Tensor, use: int = 0) -> tf.Tensor:
-    """This worker's part of the latents of a training step."""
-    return workers.part(latent(args, step, args.batch_size, use))
-
-
-def noise_seed(args: argparse.Namespace, step: tf.Tensor, use: int) -> tf.Tensor:
-    """A seed int32 [2] for one use of a network's noise in a step, each worker's another one."""
-    return workers.own_seed(_seed(args, step, use))
-
-
-def _seed(args: argparse.Namespace, step: tf.Tensor, use: int) -> tf.Tensor:
-    return tf.stack([args.seed * 16 + use, tf.cast(step, tf.int32)])
+def noise(args: argparse.Namespace, session: Session, purpose: str, step: Any) -> tf.Tensor:
+    """The seed of a network's noise in a step, each worker's another one."""
+    return key(session.own(purpose), args.seed, step)
 
 
 def accuracy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """The share of labelled pictures whose largest class logit is their label's."""
+    """The part of the labelled images whose largest class logit is their label's."""
     right = tf.cast(tf.argmax(logits, -1, tf.int32) == labels, tf.float32)
     known = tf.cast(labels >= 0, tf.float32)
     return tf.math.divide_no_nan(tf.reduce_sum(right * known), tf.reduce_sum(known))
 
 
-# The page's model.
+def begin_average(average: keras.Model, network: keras.Model) -> None:
+    """Gives an average the network's own weights to begin with."""
+    newest = named_variables(network)
+    for name, variable in named_variables(average).items():
+        variable.assign(newest[name])
 
 
-def ssgan_steps(args, generator, discriminator, average, d_optimizer, g_optimizer) -> tuple[Callable, Callable]:
-    """The two updates that take turns. Both take (images, labels, step).
+def move_tested(args: argparse.Namespace, tested: keras.Model, discriminator: keras.Model, updates: tf.Tensor) -> None:
+    """Moves the tested average after the discriminator's update number `updates`, from 0.
 
-    Real and generated pictures go through the discriminator in one batch. Apart, as in the original, each would be
-    normalised by its own statistics, and those make a batch of equal pictures look like nothing at all: the generator
-    then soon draws one picture only.
+    At first it reaches back over a tenth of the updates so far, so that the first weights do not linger in it.
     """
-    n = workers.share(args.batch_size)
+    rate = tf.maximum(args.average_rate, 10.0 / (tf.cast(updates, tf.float32) + 10.0))
+    update_average(tested, discriminator, 1.0 - rate)
+
+
+# The original's model.
+
+
+def ssgan_steps(args, session, generator, discriminator, tested, ema, d_optimizer, g_optimizer, newest) -> tuple:
+    """The discriminator's and the generator's update, which take turns. Both take (images, labels, step).
+
+    Real and generated images go through the discriminator in one batch. Apart, as in the original, each would be
+    normalised by its own statistics, and those make a batch of equal images look like nothing at all: the generator
+    then soon draws one image only.
+
+    Args:
+        newest: float32 variables by name, where each update leaves its scalars for the other one's row.
+    """
+    n = session.local_batch(args.batch_size)
+
+    def reported(scalars):
+        for name, value in scalars.items():
+            newest[name].assign(tf.where(tf.math.is_finite(value), value, newest[name]))
+        return {name: scalars.get(name, tf.identity(variable)) for name, variable in newest.items()}
 
     def discriminator_step(images, labels, step):
         """min_D  CE(D(x), (y, not fake)) + CE(D(G(z)), (0.1 / n each, 0.9 fake))"""
-        fake = tf.stop_gradient(generator(latents(args, step), training=True))
+        z = session.shard(latents(args, "discriminator_latents", step, args.batch_size))
+        fake = tf.stop_gradient(generator(z, training=True))
         with tf.GradientTape() as tape:
             logits = discriminator(tf.concat([images, fake], 0), training=True)
             d_loss = losses.real_or_class(logits[:n], labels) + losses.fake_smoothed(logits[n:])
         d_optimizer.minimize(d_loss, tape)
-        follow_average(args, average, discriminator, step // (args.update_rate + 1))
-        return {
-            "d_loss": d_loss,
-            "supervised_loss": losses.supervised(logits[:n], labels),
-            "accuracy": accuracy(logits[:n, :-1], labels),
-        }
+        move_tested(args, tested, discriminator, step // (args.update_rate + 1))
+        supervised_loss = losses.supervised(logits[:n], labels)
+        right = accuracy(logits[:n, :-1], labels)
+        return reported({"d_loss": d_loss, "supervised_loss": supervised_loss, "accuracy": right})
 
     def generator_step(images, labels, step):
-        """min_G  E[log P(fake | G(z))] + annealed Huber(x, G(z))"""
+        """min_G  E[log P(fake | G(z))] + annealed Huber(x, G(z)), or with non_saturating E[-log(1 - P(fake | G(z)))]"""
         weight, end = RECONSTRUCTION
         weight *= tf.maximum(0.0, 1.0 - tf.cast(step, tf.float32) / end)
+        adversarial = losses.log_p_fake if args.g_loss == "page" else losses.not_fake
+        z = session.shard(latents(args, "generator_latents", step, args.batch_size))
         with tf.GradientTape() as tape:
-            fake = generator(latents(args, step), training=True)
+            fake = generator(z, training=True)
             logits = discriminator(tf.concat([images, fake], 0), training=True)
-            g_loss = losses.log_p_fake(logits[n:]) + weight * losses.huber(images, fake)
+            g_loss = adversarial(logits[n:]) + weight * losses.huber(images, fake)
         g_optimizer.minimize(g_loss, tape)
-        return {"g_loss": g_loss}
+        if ema is not None:
+            update_average(ema, generator, args.ema)
+        return reported({"g_loss": g_loss})
 
     return discriminator_step, generator_step
 
@@ -85,35 +117,39 @@ def ssgan_steps(args, generator, discriminator, average, d_optimizer, g_optimize
 # The paper's model.
 
 
-def paper_step(args, generator, discriminator, average, histories, d_optimizer, g_optimizer) -> Callable:
-    """One update of each network. Takes (labelled pictures, labels, unlabelled pictures, others of them, step).
+def paper_step(args, session, generator, discriminator, tested, ema, d_optimizer, g_optimizer, histories) -> Callable:
+    """One update of each network. Takes (labelled images, labels, unlabelled images, others of them, step).
 
-    Each update draws latents of its own. One batch of generated pictures for both would save a pass of the generator,
-    but at this learning rate the discriminator has just turned against those very pictures:
+    Each update draws latents of its own. One batch of generated images for both would save a pass of the generator,
+    but at this learning rate the discriminator has just turned against those very images:
     the generator chases that and loses touch within a few thousand steps.
     """
-    n = workers.share(args.batch_size)
+    n = session.local_batch(args.batch_size)
     trained = [named_variables(network, trainable_only=True) for network in (generator, discriminator)]
 
     def historical(variables, history):
         return args.historical_averaging * losses.historical_averaging(variables, history) if history else 0.0
 
+    def generated(purpose, step):
+        return generator(session.shard(latents(args, purpose, step, args.batch_size)), training=True)
+
     def train_step(images, labels, unlabelled, unlabelled_2, step):
         # min_D  -E[log p(y | x)] - 0.5 E[log D(x)] - 0.5 E[log(1 - D(G(z)))]
-        fake = tf.stop_gradient(generator(latents(args, step, use=5), training=True))
+        fake = tf.stop_gradient(generated("discriminator_latents", step))
         with tf.GradientTape() as d_tape:
             batch = tf.concat([images, unlabelled, fake], 0)
-            _, logits = discriminator([batch, noise_seed(args, step, 1)], training=True)
+            _, logits = discriminator([batch, noise(args, session, "discriminator_noise", step)], training=True)
             supervised_loss = losses.labelled(logits[:n], labels)
             unsupervised_loss = losses.unlabelled(logits[n : 2 * n], logits[2 * n :], args.label_smoothing)
             d_loss = supervised_loss + unsupervised_loss + historical(trained[1], histories.get("discriminator"))
         d_optimizer.minimize(d_loss, d_tape)
 
         # min_G  ||E[f(x)] - E[f(G(z))]||, f the discriminator's last hidden layer
-        real_features, _ = discriminator([unlabelled_2, noise_seed(args, step, 2)], training=True)
+        real_features, _ = discriminator([unlabelled_2, noise(args, session, "real_noise", step)], training=True)
         with tf.GradientTape() as g_tape:
-            fake = generator(latents(args, step), training=True)
-            fake_features, fake_logits = discriminator([fake, noise_seed(args, step, 3)], training=True)
+            fake = generated("generator_latents", step)
+            fake_noise = noise(args, session, "fake_noise", step)
+            fake_features, fake_logits = discriminator([fake, fake_noise], training=True)
             if args.feature_matching:
                 g_loss = losses.feature_matching(real_features, fake_features, squared=args.recipe == "mnist")
             else:
@@ -121,9 +157,12 @@ def paper_step(args, generator, discriminator, average, histories, d_optimizer, 
             g_loss += historical(trained[0], histories.get("generator"))
         g_optimizer.minimize(g_loss, g_tape)
 
-        follow_average(args, average, discriminator, step)
+        move_tested(args, tested, discriminator, step)
+        if ema is not None:
+            update_average(ema, generator, args.ema)
         for network, variables in zip(("generator", "discriminator"), trained):
-            follow(histories.get(network, {}), variables, 1.0 / (tf.cast(step, tf.float32) + 1.0))
+            for name, mean in histories.get(network, {}).items():
+                mean.assign_add((variables[name] - mean) / (tf.cast(step, tf.float32) + 1.0))
         return {
             "d_loss": d_loss,
             "g_loss": g_loss,
@@ -138,18 +177,3 @@ def paper_step(args, generator, discriminator, average, histories, d_optimizer, 
 def copies(network: keras.Model) -> dict[str, tf.Variable]:
     """Where averages of a network's trainable variables begin: at their values now."""
     return {name: tf.Variable(tf.identity(v)) for name, v in named_variables(network, trainable_only=True).items()}
-
-
-def follow_average(args, average: keras.Model, discriminator: keras.Model, updates: tf.Tensor) -> None:
-    """Moves the tested average after the discriminator's update number `updates`, from 0.
-
-    At first it reaches back over a tenth of the updates so far, so that the first weights do not linger in it.
-    """
-    rate = tf.maximum(args.average_rate, 10.0 / (tf.cast(updates, tf.float32) + 10.0))
-    follow(named_variables(average), named_variables(discriminator), rate)
-
-
-def follow(averages: dict[str, tf.Variable], variables: dict[str, tf.Variable], rate: tf.Tensor) -> None:
-    """averages += rate * (variables - averages)"""
-    for name, mean in averages.items():
-        mean.assign_add(rate * (variables[name] - mean))

@@ -1,4 +1,4 @@
-"""The trivial answer: each pixel becomes the mean colour that the training targets have where the input looks so.
+"""The trivial baseline: each pixel becomes the mean colour that the training targets have where the input looks so.
 
 For label maps that is the mean colour of a window, of a wall, of the sky: what a network has to beat.
 """
@@ -29,7 +29,7 @@ def colour_table(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
 
 
 def mean_colours(table: np.ndarray, source: np.ndarray) -> np.ndarray:
-    """The trivial answer to an input uint8 [h, w, input_nc]: uint8 [h, w, output_nc]."""
+    """The baseline's image for an input uint8 [h, w, input_nc]: uint8 [h, w, output_nc]."""
     return np.round(table[quantise(source)]).astype(np.uint8)
 
 

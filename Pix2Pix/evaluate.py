@@ -1,92 +1,138 @@
-"""Measures a trained Pix2Pix on held-out pairs: L1, PSNR and SSIM, beside an untrained generator and a trivial answer.
+"""Measures a trained Pix2Pix on held-out pairs, beside the trivial baseline: the mean colour that each label has.
 
-python Pix2Pix/evaluate.py --ckpt_path=Pix2Pix/test/output/0
-python Pix2Pix/evaluate.py --ckpt_path=RUN --features=vgg19 --weights=vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5
+python Pix2Pix/evaluate.py --data_path=facades
+python Pix2Pix/evaluate.py --ckpt_path=RUN --readback --vgg19_weights=FILE --inception=FILE
 
-A new folder, `evaluation` or `evaluation-2`, ..., takes every output picture, evaluation.json and gallery.html. With
---features also the Frechet and the kernel distance between all outputs and all targets (features.py tells by what).
+L1, PSNR and SSIM of each image; with --vgg19_weights and --inception the Frechet and the kernel distance between all
+generated images and all targets (features.py tells by what); with --readback how much of the label map can be read
+back from the generated image (readback.py). A new folder, `evaluation` or `evaluation-2`, ..., takes every generated
+image, evaluation.json and gallery.html.
 """
 
 import argparse
 import json
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Callable, Optional, Union
 
 import _path  # noqa: F401  (finds ../common)
 import numpy as np
-import trained
 from baseline import colour_table, mean_colours
 from data import Pairs, find_pairs
-from features import FILES, NETWORKS, feature_extractor
-from metrics import compare
-from model import build_generator
+from metrics import compare, frechet_distance, kernel_distance
 from PIL import Image
-from tensorflow import keras
+from predict import Translator, add_generator_flags, load_translator, save_image
 from tqdm import tqdm
-from trained import INFERENCE, translate
 
-from common import cli
+from common import cli, images, weights
 from common.cli import UserError
-from common.distances import frechet_distance, kernel_distance
-from common.gallery import Row, write_gallery
-from common.session import add_device_flags, device_config, notice, open_session, set_seed
 
-METHODS = {
-    "trained": "trained generator",
-    "untrained": "untrained generator",
-    "mean_colour": "mean colour per label",
-}
+METHODS = {"generated": "generated", "mean_colour": "mean colour per label", "real": "real photographs"}
 TABLE_PAIRS = 400  # training pairs that the mean colours are taken from, at most
+BLUR = """\
+l1, psnr and ssim reward blur: where a label does not tell the colour, the mean colour is nearly their best answer.
+The distances and the label read-back do not; real photographs show what can be reached."""
 
-Extractor = Callable[[np.ndarray], np.ndarray]
+Means = dict[str, dict[str, float]]
+
+
+def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    parser = cli.ArgumentParser(description=__doc__)
+    add_generator_flags(parser)
+    parser.add_argument("--data_path", metavar="DIR", help="pairs in train/ and val/ (default: the run's own)")
+    parser.add_argument("--split", choices=["val", "test", "train"], default="val", help="which to measure on")
+    parser.add_argument(
+        "--max_images", "--max_pictures", type=cli.in_range(int, 1), metavar="N", help="the first N of them"
+    )
+    parser.add_argument("--vgg19_weights", metavar="FILE", help="of VGG19, as Keras publishes them")
+    parser.add_argument("--inception", metavar="FILE", help="the frozen Inception graph of 2015-12-05, for FID and KID")
+    cli.add_boolean(parser, "--readback", False, "facades: read the labels back; trains a small network on train/")
+    parser.add_argument("--output_path", metavar="DIR", help="a new folder (default: evaluation in the run's, or here)")
+    return parser.parse_args(argv)
+
+
+def evaluate(args: argparse.Namespace) -> dict[str, Any]:
+    """Evaluates a generator, prints the metrics and writes the results to a new folder.
+
+    Returns: what evaluation.json holds.
+    Raises:
+        UserError: no such weights or data, or data of another kind than the generator's.
+    """
+    translator = load_translator(args)
+    options = translator.options
+    data_path = args.data_path or getattr(options, "data_path", None)
+    if not isinstance(data_path, str):  # an export's, or what a stranger's file says
+        raise UserError("--data_path DIR is missing: pairs in train/ and val/")
+    extractors = load_extractors(args)
+    pairs = read_pairs(options, find_pairs(data_path, args.split)[: args.max_images])
+    if extractors and len(pairs) < 2:
+        raise UserError("a distance between sets needs two images at least, and there is 1")
+    train_files = training_files(args.data_path, getattr(options, "data_path", None))
+    reader = None
+    if args.readback:
+        import readback
+
+        if not train_files or options.input_nc != 3 or options.output_nc != 3:
+            raise UserError("--readback needs pairs in train/, three channels in and out")
+        known = read_pairs(options, spread(train_files, TABLE_PAIRS))
+        reader = readback.train_reader((known.halves(index) for index in range(len(known))), args.seed)
+    place = "." if args.model or args.ckpt_path is None else weights.run_folder(translator.path)
+    folder = cli.new_folder(args.output_path or Path(place) / "evaluation")
+    scores, means = measure(translator, train_files, pairs, folder, extractors, reader)
+    about = {
+        "generator": os.path.abspath(translator.path),
+        "data": os.path.abspath(pairs.files[0].parent),
+        "inference": args.inference,
+        "seed": args.seed,
+    }
+    print(f"{len(pairs)} images of {about['data']}, {options.which_direction}, {args.inference} inference")
+    print(*table_lines(means), BLUR, sep="\n", flush=True)
+    return write_results(folder, pairs, scores, means, about)
 
 
 def evaluate_run(
     args: argparse.Namespace,
-    generator: keras.Model,
+    translator: Translator,
     train_files: Sequence[Path],
     val_files: Sequence[Path],
-    folder: Union[str, Path, None] = None,
+    folder: Union[str, Path],
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """The metrics of a trained generator, and the baselines.
+    """The metrics of a generator in training on the held-out pairs, and those of the mean colours.
 
     Args:
         args: of train.py.
-        generator: for pictures of `fine_size`.
-        train_files: pairs to take the mean colours from, at most 400 of them.
-        val_files: pairs to measure on, each half scaled to `fine_size`.
-        folder: takes the pictures, evaluation.json and gallery.html; <folder>-2, ... where it is there already.
+        folder: takes the images, evaluation.json and gallery.html, anew where an evaluation was cut short.
     Returns:
-        {"l1", "psnr", "ssim", "pictures"}, and {"l1", "psnr", "ssim": of the mean colour per label, "untrained_l1",
-        "untrained_psnr", "untrained_ssim"}.
+        {"l1", "psnr", "ssim", "images"}, and {"l1", "psnr", "ssim"}.
     Raises:
         UserError: a file does not decode or is no such pair.
     """
     pairs = read_pairs(args, val_files)
-    folder = cli.new_folder(folder) if folder else None
-    scores, means = measure(args, generator, train_files, pairs, folder)
-    if folder:
-        write_results(folder, args, pairs, scores, means, {"data": os.path.abspath(args.data_path)})
-    untrained = {f"untrained_{name}": value for name, value in means["untrained"].items()}
-    return {**means["trained"], "pictures": len(pairs)}, {**means["mean_colour"], **untrained}
+    folder = Path(folder)
+    folder.mkdir(exist_ok=True)
+    scores, means = measure(translator, train_files, pairs, folder)
+    write_results(folder, pairs, scores, means, {"data": os.path.abspath(args.data_path)})
+    return {**means["generated"], "images": len(pairs)}, means["mean_colour"]
+
+
+def load_extractors(args: argparse.Namespace) -> dict[str, Callable]:
+    """The functions that give an image's features, {"vgg19": ..., "inception": ...}: those that were asked for."""
+    if not (args.vgg19_weights or args.inception):
+        return {}
+    from features import inception_features, vgg19_features
+
+    asked = {"vgg19": (vgg19_features, args.vgg19_weights), "inception": (inception_features, args.inception)}
+    return {name: load(file) for name, (load, file) in asked.items() if file}
 
 
 def read_pairs(options: argparse.Namespace, files: Sequence[Path]) -> Pairs:
     """Pairs with each half scaled to `fine_size`, all looked at before anything is measured or written."""
-    pairs = Pairs(options, files, (options.fine_size, options.fine_size), options.skip_bad_files)
+    skip_bad = getattr(options, "skip_bad_files", False) is True
+    pairs = Pairs(options, files, (options.fine_size, options.fine_size), skip_bad)
     if pairs.bad:
-        notice(f"{len(pairs.bad)} of {len(files)} files left out: {'; '.join(pairs.bad[:5])}")
+        cli.notice(f"{len(pairs.bad)} of {len(files)} files left out: {'; '.join(pairs.bad[:5])}")
     return pairs
-
-
-def halves(options: argparse.Namespace, pairs: Pairs, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pair `index` as (input, target)."""
-    pair = pairs.read(index)
-    return pair[..., : options.input_nc], pair[..., options.input_nc :]
 
 
 def spread(files: Sequence[Path], count: int) -> list[Path]:
@@ -94,78 +140,78 @@ def spread(files: Sequence[Path], count: int) -> list[Path]:
     return [files[index * len(files) // count] for index in range(count)] if len(files) > count else list(files)
 
 
+def training_files(*data_paths: Optional[str]) -> list[Path]:
+    """The training pairs of the first of these that has some; else none, told."""
+    for path in data_paths:
+        if isinstance(path, str) and images.find_images(Path(path) / "train"):
+            return find_pairs(path, "train")
+    cli.notice("no pairs in train/, neither in the data nor where the run had its own: no mean colours")
+    return []
+
+
 def measure(
-    options: argparse.Namespace,
-    generator: keras.Model,
+    translator: Translator,
     train_files: Sequence[Path],
     pairs: Pairs,
-    folder: Optional[Path] = None,
-    extract: Optional[Extractor] = None,
-) -> tuple[dict[str, list[dict[str, float]]], dict[str, dict[str, float]]]:
-    """Each method's metrics of each picture, and their means.
+    folder: Path,
+    extractors: Optional[dict[str, Callable]] = None,
+    reader: Optional[Callable] = None,
+) -> tuple[list[dict[str, float]], Means]:
+    """The metrics of each generated image, and the means of each method.
 
     Args:
-        train_files: pairs to take the mean colours from; none leaves that baseline out.
-        folder: the trained generator's pictures go to `pictures/` in it.
-        extract: gives a picture's features; with it the means hold the distances of the sets too.
+        train_files: pairs to take the mean colours and other real images from; none leaves both out.
+        folder: the generated images go to `generated/` in it.
+        extractors: of features; with them the means hold the distances of the sets too.
+        reader: of label maps; with it the means hold how right it reads.
     Returns:
-        {"trained": [{"l1", "psnr", "ssim"}, ...], "untrained": ..., "mean_colour": ...}, and {"trained": {"l1", "psnr",
-        "ssim"[, "frechet", "kernel"]}, ...}.
+        [{"l1", "psnr", "ssim"}, ...], and {"generated": {"l1", ...}, "mean_colour": ..., "real": ...}.
     """
-    set_seed(options.seed)
-    size = (options.fine_size, options.fine_size)
-    untrained = build_generator(*size, options.input_nc, options.output_nc, options.ngf)
-    answers = {
-        "trained": drawer(generator, inference_of(options), options.seed),
-        "untrained": drawer(untrained, inference_of(options), options.seed),
-    }
-    if len(train_files):
-        known = read_pairs(options, spread(train_files, TABLE_PAIRS))
-        table = colour_table(halves(options, known, index) for index in range(len(known)))
+    answers: dict[str, Callable] = {"generated": translator}
+    extractors, vectors, counts, others = extractors or {}, {}, {}, None
+    if train_files:
+        known = read_pairs(pairs.args, spread(train_files, TABLE_PAIRS))
+        table = colour_table(known.halves(index) for index in range(len(known)))
         answers["mean_colour"] = lambda source: mean_colours(table, source)
-    names = picture_names(pairs.files)
-    scores: dict[str, list] = {method: [] for method in answers}
-    vectors: dict[str, list] = {name: [] for name in (*answers, "target")}
+        others = read_pairs(pairs.args, spread(known.files, len(pairs))) if extractors else None
+    rows: dict[str, list] = {method: [] for method in answers}
+    (folder / "generated").mkdir(exist_ok=True)
+    names = output_names(pairs.files)
     for index in tqdm(range(len(pairs)), "evaluation", disable=None):
-        source, target = halves(options, pairs, index)
-        pictures = {method: answer(source) for method, answer in answers.items()}
-        for method, picture in pictures.items():
-            scores[method].append(compare(picture, target))
-        if folder:
-            save_picture(pictures["trained"], folder / "pictures" / names[index])
-        if extract:
-            for name, picture in {**pictures, "target": target}.items():
-                vectors[name].append(extract(picture))
-    means = {
-        method: {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
-        for method, rows in scores.items()
+        source, target = pairs.halves(index)
+        made = {method: answer(source) for method, answer in answers.items()}
+        for method, image in made.items():
+            rows[method].append(compare(image, target))
+        save_image(made["generated"], folder / "generated" / names[index])
+        for name, extract in extractors.items():
+            for method, image in {**made, "target": target}.items():
+                vectors.setdefault((name, method), []).append(extract(image))
+            if others and index < len(others):
+                vectors.setdefault((name, "real"), []).append(extract(others.halves(index)[1]))
+        if reader:
+            from readback import classes_of, confusion
+
+            for method, image in {**made, "real": target}.items():
+                counts[method] = counts.get(method, 0) + confusion(reader(image), classes_of(source)[0])
+    means: Means = {
+        method: {name: float(np.mean([row[name] for row in found])) for name in found[0]}
+        for method, found in rows.items()
     }
-    if extract:
-        for method, values in means.items():
-            ours, targets = np.stack(vectors[method]), np.stack(vectors["target"])
-            values.update(frechet=frechet_distance(ours, targets), kernel=kernel_distance(ours, targets))
-    return scores, means
+    for name, method in vectors:
+        if method != "target" and len(vectors[name, method]) > 1:
+            x, y = np.stack(vectors[name, method]), np.stack(vectors[name, "target"])
+            distances = {f"frechet_{name}": frechet_distance(x, y), f"kernel_{name}": kernel_distance(x, y)}
+            means.setdefault(method, {}).update(distances)
+    if reader:
+        import readback
+
+        for method, found in counts.items():
+            means.setdefault(method, {}).update(readback.scores(found))
+    return rows["generated"], means
 
 
-def drawer(
-    generator: keras.Model, inference: str = "deterministic", seed: int = 0
-) -> Callable[[np.ndarray], np.ndarray]:
-    """A function of an input, uint8 [h, w, input_nc] of the generator's size, that gives its picture like predict.py.
-
-    Args:
-        inference: "deterministic", or "paper": with dropout.
-        seed: of that dropout, which is the same for each picture.
-    """
-    model = SimpleNamespace(generator=lambda height, width: generator)
-    return lambda source: translate(model, source[None], inference, seed)[0]
-
-
-def inference_of(options: argparse.Namespace) -> str:
-    return getattr(options, "inference", "deterministic")
-
-
-def picture_names(files: Sequence[Path]) -> list[str]:
-    """A name for the picture of each file: its own with .png, and -2, -3, ... where two would have the same."""
+def output_names(files: Sequence[Path]) -> list[str]:
+    """A name for the image of each file: its own with .png, and -2, -3, ... where two would have the same."""
     names: dict[str, None] = {}
     for path in files:
         name, number = f"{path.stem}.png", 1
@@ -176,133 +222,51 @@ def picture_names(files: Sequence[Path]) -> list[str]:
     return list(names)
 
 
-def save_picture(picture: np.ndarray, path: Path) -> None:
-    """Writes uint8 [h, w, 1, 3 or 4] as a PNG."""
-    path.parent.mkdir(exist_ok=True)
-    Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(path)
-
-
 def write_results(
-    folder: Path,
-    options: argparse.Namespace,
-    pairs: Pairs,
-    scores: dict[str, list[dict[str, float]]],
-    means: dict[str, dict[str, float]],
-    about: dict[str, Any],
+    folder: Path, pairs: Pairs, scores: list[dict[str, float]], means: Means, about: dict[str, Any]
 ) -> dict[str, Any]:
-    """Writes evaluation.json and gallery.html beside the pictures of `measure`, and returns what the former holds.
+    """Writes evaluation.json and gallery.html beside the images of `measure`, and returns what the former holds.
 
     Args:
         about: what else evaluation.json tells.
     """
-    outputs = [f"pictures/{name}" for name in picture_names(pairs.files)]
+    outputs = [f"generated/{name}" for name in output_names(pairs.files)]
     result = {
         **about,
-        "pictures": len(pairs),
-        "size": options.fine_size,
-        "which_direction": options.which_direction,
-        "inference": inference_of(options),
-        "seed": options.seed,
+        "images": len(pairs),
+        "size": pairs.args.fine_size,
+        "which_direction": pairs.args.which_direction,
         "metrics": means,
-        "per_picture": [
-            {"file": path.name, "output": output, **row}
-            for path, output, row in zip(pairs.files, outputs, scores["trained"])
+        "per_image": [
+            {"file": path.name, "output": output, **row} for path, output, row in zip(pairs.files, outputs, scores)
         ],
     }
     (folder / "evaluation.json").write_text(json.dumps(result, indent=2) + "\n")
 
-    def rows():
-        for index, (path, output, row) in enumerate(zip(pairs.files, outputs, scores["trained"])):
-            source, target = halves(options, pairs, index)
-            with Image.open(folder / output) as picture:
-                columns = [("input", source), ("output", np.atleast_3d(np.asarray(picture))), ("target", target)]
-            yield Row(path.name, columns, row)
+    def rows() -> Iterator[tuple]:
+        for index, (path, output, row) in enumerate(zip(pairs.files, outputs, scores)):
+            source, target = pairs.halves(index)
+            with Image.open(folder / output) as image:
+                generated = np.atleast_3d(np.asarray(image))
+            yield path.name, [("input", source), ("generated", generated), ("target", target)], row
 
-    title = f"Pix2Pix: {len(pairs)} pictures of {about['data']}, {options.which_direction}"
-    table = {METHODS[method]: values for method, values in means.items()}
-    shown = write_gallery(folder / "gallery.html", title, table, rows(), len(pairs))
-    part = "" if shown == len(pairs) else f", with the first {shown} pictures: more would make it too large"
-    notice(f"wrote {folder}: pictures/, evaluation.json, gallery.html{part}")
+    title = f"Pix2Pix: {len(pairs)} images of {about['data']}, {pairs.args.which_direction}"
+    images.write_page(folder / "gallery.html", title, {METHODS[name]: values for name, values in means.items()}, rows())
+    cli.notice(f"wrote {folder}: generated/, evaluation.json, gallery.html")
     return result
 
 
-def table_lines(means: dict[str, dict[str, float]]) -> Iterator[str]:
-    """The means as a table for the terminal."""
-    names = list(means["trained"])
-    yield " " * 24 + "".join(f"{name:>10}" for name in names)
-    for method, values in means.items():
-        yield f"{METHODS[method]:24}" + "".join(f"{values[name]:10.4g}" for name in names)
-
-
-def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
-    parser = cli.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--ckpt_path", required=True, metavar="PATH", help="a run's folder, or one checkpoint in it")
-    parser.add_argument("--data_path", metavar="DIR", help="pairs in train/ and val/ (the run's own)")
-    parser.add_argument("--split", choices=["val", "test", "train"], default="val", help="which to measure on (val)")
-    parser.add_argument("--max_pictures", type=cli.in_range(int, 1), metavar="N", help="the first N of them (all)")
-    parser.add_argument(
-        "--inference",
-        choices=INFERENCE,
-        default="deterministic",
-        help="paper: with dropout, as the paper tests (deterministic)",
-    )
-    parser.add_argument(
-        "--seed", type=cli.in_range(int, 0, 2**31 - 1), default=0, help="of dropout and untrained weights (0)"
-    )
-    parser.add_argument("--features", choices=NETWORKS, help="also distances of the sets, by this network's features")
-    parser.add_argument("--weights", metavar="FILE", help="its weights, as Keras publishes them")
-    parser.add_argument("--output_path", metavar="DIR", help="a new folder for the results (evaluation in the run's)")
-    add_device_flags(parser)
-    args = parser.parse_args(argv)
-    if args.features and not args.weights:
-        parser.error(f"--features {args.features} needs --weights FILE: Keras' {FILES[args.features]}")
-    if args.weights and not args.features:
-        parser.error(f"--weights {args.weights}: say of which network with --features {' or '.join(NETWORKS)}")
-    return args
-
-
-def evaluate(args: argparse.Namespace) -> dict[str, Any]:
-    """Evaluates a checkpoint, prints the metrics and writes the results to a new folder.
-
-    Returns: what evaluation.json holds.
-    Raises:
-        UserError: no such checkpoint, data or weights, or data of another kind than the checkpoint's.
-    """
-    open_session(device_config(args))
-    extract = feature_extractor(args.features, args.weights) if args.features else None
-    model = trained.load(args.ckpt_path)
-    options = argparse.Namespace(**{**vars(model.options), "inference": args.inference, "seed": args.seed})
-    data_path = args.data_path or options.data_path
-    pairs = read_pairs(options, find_pairs(data_path, args.split)[: args.max_pictures])
-    if extract and len(pairs) < 2:
-        raise UserError(f"--features: a distance between sets needs two pictures at least, and there is {len(pairs)}")
-    folder = cli.new_folder(args.output_path or model.run_folder / "evaluation")
-    generator = model.generator(options.fine_size, options.fine_size)
-    scores, means = measure(options, generator, training_files(data_path, options), pairs, folder, extract)
-    about = {
-        "checkpoint": os.path.abspath(model.prefix),
-        "data": os.path.abspath(pairs.files[0].parent),
-        "features": args.features and f"{args.features} by {os.path.basename(args.weights)}",
-    }
-    print(f"{len(pairs)} pictures of {about['data']}, {options.which_direction}, {args.inference} inference")
-    print(*table_lines(means), sep="\n")
-    return write_results(folder, options, pairs, scores, means, about)
-
-
-def training_files(data_path: str, options: argparse.Namespace) -> list[Path]:
-    """The pairs to take the mean colours from: the data's own, else those of the run, else none."""
-    for path in (data_path, options.data_path):
-        try:
-            return find_pairs(path, "train")
-        except UserError:
-            continue
-    notice("no pairs in train/, neither in the data nor where the run had its own: no mean colours")
-    return []
+def table_lines(means: Means) -> Iterator[str]:
+    """The means as a table for the terminal, a metric a row."""
+    yield " " * 18 + "".join(f"{METHODS[method]:>24}" for method in means)
+    for name in dict.fromkeys(name for values in means.values() for name in values):
+        cells = (f"{values[name]:.4g}" if name in values else "" for values in means.values())
+        yield f"{name:18}" + "".join(f"{cell:>24}" for cell in cells)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    return cli.call(evaluate, parse_args(argv))
+    return cli.run_main(evaluate, parse_args(argv))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave(main())

@@ -1,19 +1,26 @@
-"""What the U-Net needs beyond Keras' own layers: batch normalisation that works on one picture, dropout by seed."""
+"""What the U-Net needs beyond Keras' own layers: batch normalisation that works on one image, dropout by seed."""
+
+from typing import Optional
 
 import _path  # noqa: F401  (finds ../common)
 import tensorflow as tf
 from tensorflow import keras
 
-from common.layers import Float32Weights, batch_normalized
+from common.layers import AllReduce, Float32Weights, batch_normalized
 
 
 class BatchNorm(Float32Weights):
     """Batch normalisation (Ioffe and Szegedy, 2015) that keeps no moving statistics, as the paper tests.
 
-    In training the statistics are the batch's. Otherwise they are each picture's own, so what comes out for a picture
-    does not depend on the pictures beside it; for one picture the two are the same (instance normalisation).
+    In training the statistics are the batch's. Otherwise they are each image's own, so what is generated for an image
+    does not depend on the images beside it; for one image the two are the same (instance normalisation).
     gamma starts as N(1, 0.02).
+
+    Attributes:
+        all_reduce: takes the mean of tensors over the workers, for statistics of the whole batch in training.
     """
+
+    all_reduce: Optional[AllReduce] = None
 
     def __init__(self, epsilon: float = 1e-5, **kwargs) -> None:
         super().__init__(**kwargs)
@@ -26,7 +33,7 @@ class BatchNorm(Float32Weights):
 
     def call(self, x, training=False):
         if training:
-            y, _, _ = batch_normalized(x, self.gamma, self.beta, self.epsilon)
+            y, _, _ = batch_normalized(x, self.gamma, self.beta, self.epsilon, self.all_reduce)
             return y
         x32 = tf.cast(x, tf.float32)
         mean, variance = tf.nn.moments(x32, [1, 2], keepdims=True)

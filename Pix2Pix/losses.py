@@ -19,6 +19,6 @@ def adversarial(fake_logits: tf.Tensor) -> tf.Tensor:
     return cross_entropy(fake_logits, 1.0)
 
 
-def l1(target: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
-    """E[|y - G(x)|], equation 3; pictures in -1..1."""
-    return tf.reduce_mean(tf.abs(tf.cast(target, tf.float32) - tf.cast(output, tf.float32)))
+def l1(target: tf.Tensor, generated: tf.Tensor) -> tf.Tensor:
+    """E[|y - G(x)|], equation 3; images in -1..1."""
+    return tf.reduce_mean(tf.abs(tf.cast(target, tf.float32) - tf.cast(generated, tf.float32)))

@@ -1,8 +1,6 @@
 """The original's entry: `main.py --phase=train|test`, with every flag of train.py."""
 
-import sys
-
-from train import main
+from train import cli, main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave(main())

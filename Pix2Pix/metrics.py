@@ -1,32 +1,67 @@
-"""How near pictures are to their targets (no TensorFlow needed)."""
+"""How near images are to their targets, one by one and as sets (no TensorFlow needed)."""
 
 import numpy as np
 from skimage.metrics import structural_similarity
 
-MIN_SIDE = 11  # of SSIM's window
+
+def l1(generated: np.ndarray, target: np.ndarray) -> float:
+    """Mean absolute difference of two uint8 images [h, w, c], on the scale where white is 1."""
+    return float(np.abs(generated.astype(np.float64) - target).mean() / 255)
 
 
-def l1(picture: np.ndarray, target: np.ndarray) -> float:
-    """Mean absolute difference of two uint8 pictures [h, w, c], on the scale where white is 1."""
-    return float(np.abs(picture.astype(np.float64) - target).mean() / 255)
-
-
-def psnr(picture: np.ndarray, target: np.ndarray) -> float:
-    """Peak signal-to-noise ratio of two uint8 pictures in dB, the peak being white; 100 for equal pictures."""
-    error = np.square((picture.astype(np.float64) - target) / 255).mean()
+def psnr(generated: np.ndarray, target: np.ndarray) -> float:
+    """Peak signal-to-noise ratio of two uint8 images in dB, the peak being white; 100 for equal images."""
+    error = np.square((generated.astype(np.float64) - target) / 255).mean()
     return float(-10 * np.log10(max(error, 1e-10)))
 
 
-def ssim(picture: np.ndarray, target: np.ndarray) -> float:
-    """Structural similarity of two uint8 pictures, with the Gaussian window of Wang et al. (2004), mean over channels.
+def ssim(generated: np.ndarray, target: np.ndarray) -> float:
+    """Structural similarity of two uint8 images, with the Gaussian window of Wang et al. (2004), mean over channels.
 
     Args:
-        picture, target: [h, w, c] of 11 x 11 at least.
+        generated, target: [h, w, c] of 11 x 11 at least.
     """
     window = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
-    return float(structural_similarity(picture, target, channel_axis=-1, data_range=255, **window))
+    return float(structural_similarity(generated, target, channel_axis=-1, data_range=255, **window))
 
 
-def compare(picture: np.ndarray, target: np.ndarray) -> dict[str, float]:
-    """All three of a picture."""
-    return {"l1": l1(picture, target), "psnr": psnr(picture, target), "ssim": ssim(picture, target)}
+def compare(generated: np.ndarray, target: np.ndarray) -> dict[str, float]:
+    """All three of an image."""
+    return {"l1": l1(generated, target), "psnr": psnr(generated, target), "ssim": ssim(generated, target)}
+
+
+def frechet_distance(x: np.ndarray, y: np.ndarray) -> float:
+    """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)) of two sets of features (Heusel et al., 2017, equation 6).
+
+    With C1 = A'A and C2 = B'B the trace of the root is the sum of the singular values of AB', which needs no root of a
+    matrix and stays right where there are fewer images than features. There it is biased upwards, so that only sets of
+    equal size compare.
+
+    Args:
+        x, y: [n, d] and [m, d], n and m at least 2.
+    """
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    a, b = (np.linalg.qr(z - z.mean(0), mode="r") / np.sqrt(len(z) - 1) for z in (x, y))
+    means = np.square(x.mean(0) - y.mean(0)).sum()
+    overlap = np.linalg.svd(a @ b.T, compute_uv=False).sum()
+    return float(max(0.0, means + np.square(a).sum() + np.square(b).sum() - 2 * overlap))
+
+
+def kernel_distance(x: np.ndarray, y: np.ndarray) -> float:
+    """Unbiased squared maximum mean discrepancy with the kernel (x.y / d + 1)^3 (Binkowski et al., 2018, section 4).
+
+    Taken over the whole sets. It may be a little under 0 where the sets are alike.
+
+    Args:
+        x, y: features [n, d] and [m, d], n and m at least 2.
+    """
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+
+    def kernel(a, b):
+        return (a @ b.T / x.shape[1] + 1) ** 3
+
+    def within(a):  # the mean over pairs of two different images
+        k = kernel(a, a)
+        return (k.sum() - np.trace(k)) / (len(a) * (len(a) - 1))
+
+    return float(within(x) + within(y) - 2 * kernel(x, y).mean())

@@ -1,15 +1,21 @@
 """The networks of "Image-to-Image Translation with Conditional Adversarial Networks" (Isola et al., 2017), section 6.1.
 
-Pictures are float [batch, height, width, channels] in -1..1. Weights start as N(0, 0.02). A convolution has a bias only
+Images are float [batch, height, width, channels] in -1..1. Weights start as N(0, 0.02). A convolution has a bias only
 where no normalisation follows, which would take it away again.
 """
 
+from typing import Optional
+
 import _path  # noqa: F401  (finds ../common)
+from data import CHANNELS, DIRECTIONS, MULTIPLE
 from layers import BatchNorm, SeededDropout
 from tensorflow import keras
 from tensorflow.keras import layers
 
-MULTIPLE = 256  # of a side: the encoder halves it eight times
+from common.cli import UserError
+from common.weights import Weights
+
+NETWORK = "Pix2Pix"
 ENCODER = (1, 2, 4, 8, 8, 8, 8, 8)  # channels / ngf: C64-C128-C256-C512-C512-C512-C512-C512
 DECODER = (8, 8, 8, 8, 4, 2, 1)  # CD512-CD512-CD512-C512-C256-C128-C64
 DROPOUTS = 3  # layers of the decoder
@@ -21,19 +27,21 @@ def convolution(layer, channels: int, stride: int = 2, padding: str = "same", **
     return layer(channels, 4, stride, padding, kernel_initializer=keras.initializers.RandomNormal(0.0, 0.02), **kwargs)
 
 
-def build_generator(height: int, width: int, input_nc: int = 3, output_nc: int = 3, ngf: int = 64) -> keras.Model:
+def build_generator(
+    height: Optional[int], width: Optional[int], input_nc: int = 3, output_nc: int = 3, ngf: int = 64
+) -> keras.Model:
     """The U-Net: an encoder, a decoder, and skips from layer i to layer n - i.
 
     Args:
-        height, width: multiples of 256.
+        height, width: multiples of 256; None for any.
     Returns:
-        A model of [pictures [batch, height, width, input_nc], dropout's seed int32 [2]] that gives float32 pictures
+        A model of [images [batch, height, width, input_nc], dropout's seed int32 [2]] that gives float32 images
         [batch, height, width, output_nc].
     """
-    pictures = layers.Input((height, width, input_nc), name="pictures")
+    images = layers.Input((height, width, input_nc), name="images")
     seed = layers.Input((), batch_size=2, dtype="int32", name="seed")
 
-    x, skips = pictures, []
+    x, skips = images, []
     for number, multiple in enumerate(ENCODER, 1):
         innermost = number == len(ENCODER)
         if number > 1:
@@ -54,7 +62,7 @@ def build_generator(height: int, width: int, input_nc: int = 3, output_nc: int =
         x = layers.Concatenate()([x, skips.pop()])  # height / 2^(8 - number)
         x = layers.ReLU()(x)
     x = convolution(layers.Conv2DTranspose, output_nc, name="decoder_8")(x)
-    return keras.Model([pictures, seed], layers.Activation("tanh", dtype="float32", name="output")(x), name="generator")
+    return keras.Model([images, seed], layers.Activation("tanh", dtype="float32", name="output")(x), name="generator")
 
 
 def build_discriminator(height: int, width: int, input_nc: int = 3, output_nc: int = 3, ndf: int = 64) -> keras.Model:
@@ -72,7 +80,26 @@ def build_discriminator(height: int, width: int, input_nc: int = 3, output_nc: i
         x = convolution(layers.Conv2D, multiple * ndf, stride, "valid", use_bias=number == 1, name=f"layer_{number}")(x)
         if number > 1:
             x = BatchNorm(name=f"layer_{number}_norm")(x)
-        x = layers.LeakyReLU(0.2)(x)  # 128, 64, 32, 31 a side for 256
+        x = layers.LeakyReLU(0.2)(x)  # height and width 128, 64, 32, 31 for 256
     x = layers.ZeroPadding2D(1)(x)
     x = convolution(layers.Conv2D, 1, 1, "valid", name="layer_5")(x)
     return keras.Model([source, target], layers.Activation("linear", dtype="float32")(x), name="discriminator")
+
+
+def load_generator(weights: Weights) -> keras.Model:
+    """A trained generator (its moving average where the run kept one), for images of any multiples of 256.
+
+    Raises:
+        UserError: the options beside the weights are not those of such a generator.
+    """
+    options, innermost = weights.options, weights.part("generator").get("encoder_8.0")
+    try:  # nothing is built by numbers that the file only claims
+        sound = innermost.shape == (4, 4, 8 * options.ngf, 8 * options.ngf)
+        sound &= options.input_nc in CHANNELS and options.output_nc in CHANNELS
+        sound &= options.fine_size in range(MULTIPLE, 8193, MULTIPLE) and options.which_direction in DIRECTIONS
+    except (AttributeError, TypeError):
+        sound = False
+    if not sound:
+        raise UserError(f"{weights.path}: its options are not those of its weights")
+    generator = build_generator(None, None, options.input_nc, options.output_nc, options.ngf)
+    return weights.restore(generator, "generator")

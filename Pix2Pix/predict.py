@@ -1,10 +1,12 @@
-"""Translates your own pictures with a trained Pix2Pix: pictures or whole folders in, a PNG each out, of any size.
+"""Translates your own images with a trained Pix2Pix: images or whole folders in, a PNG each out, of any size.
 
-python Pix2Pix/predict.py --ckpt_path=Pix2Pix/test/output/0 --input map.png more_maps/ --output_path=drawn
-python Pix2Pix/predict.py --ckpt_path=Pix2Pix/test/output/0 --input facades/val --pairs --output_path=drawn
+python Pix2Pix/predict.py labels.png
+python Pix2Pix/predict.py labels.png more_labels/ --ckpt_path=Pix2Pix/test/output/0 --output_path=generated
+python Pix2Pix/predict.py facades/val --pairs --model=exported/generator.onnx
 
-No pair is needed; with --pairs the pictures are side-by-side pairs, and only the half that the run took as its input is
-used. What comes out is new: <name>.png, or <name>-2.png, -3, ... where that is there already.
+No pair is needed; with --pairs the images are side-by-side pairs, and only the half that the run took as its input is
+used. What comes out is new: <name>_generated.png here, or <name>.png in the folder that --output_path names, with -2,
+-3, ... where that is there already.
 """
 
 import argparse
@@ -12,97 +14,224 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional
+from typing import Any, Callable, Optional
 
 import _path  # noqa: F401  (finds ../common)
 import numpy as np
-import trained
-from data import GREY, as_channels, check_halves
+from data import CHANNELS, DIRECTIONS, MULTIPLE, RANGE, as_channels, is_coloured, split_pair
 from PIL import Image
 from tqdm import tqdm
 
-from common import cli
+from common import cli, images
 from common.cli import UserError
-from common.pictures import decode, input_files, on_white
-from common.session import add_device_flags, device_config, notice, open_session
+
+HERE = Path(__file__).resolve().parent
+INFERENCE = ("deterministic", "paper")
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
-    parser = cli.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--ckpt_path", required=True, metavar="PATH", help="a run's folder, or one checkpoint in it")
-    parser.add_argument("--input", required=True, nargs="+", metavar="PATH", help="pictures, or folders of pictures")
-    parser.add_argument("--output_path", required=True, metavar="DIR", help="where the drawn pictures go")
-    cli.add_boolean(parser, "--pairs", False, "the pictures are pairs: use the run's input half (False)")
-    parser.add_argument(
-        "--inference",
-        choices=trained.INFERENCE,
-        default="deterministic",
-        help="paper: with dropout, as the paper tests (deterministic)",
-    )
-    parser.add_argument("--seed", type=cli.in_range(int, 0, 2**31 - 1), default=0, help="of that dropout (0)")
-    cli.add_boolean(parser, "--skip_bad_files", False, "leave out and count pictures that cannot be used (False)")
+    parser = cli.ArgumentParser(description=__doc__)
+    parser.add_argument("images", nargs="*", metavar="PATH", help="images, or folders of images")
+    parser.add_argument("--input", nargs="+", default=[], metavar="PATH", help="likewise")
+    parser.add_argument("--output_path", metavar="DIR", help="where the generated images go (default: here)")
+    cli.add_boolean(parser, "--pairs", False, "the images are pairs: use the run's input half")
+    add_generator_flags(parser)
+    cli.add_boolean(parser, "--skip_bad_files", False, "leave out and count images that cannot be used")
     parser.add_argument(
         "--max_pixels",
         type=cli.in_range(int, 1),
-        default=2**24,
+        default=2**22,
         metavar="N",
-        help="refuse larger pictures, for which memory may not do (4096 x 4096)",
+        help="refuse images that have more when filled up to multiples of 256: each takes some 450 bytes of memory",
     )
-    add_device_flags(parser)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    args.images += args.input
+    if not args.images:
+        parser.error("name an image, or a folder of images (--help explains)")
+    return args
 
 
-def input_half(pair: Image.Image, which_direction: str, path: Path) -> Image.Image:
-    """The half of a side-by-side pair that is the input: AtoB the left one, BtoA the right one.
+def add_generator_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds what says which generator is used and how: for `load_translator`."""
+    parser.add_argument("--ckpt_path", metavar="PATH", help="weights: a file, or a run's folder (default: pretrained/)")
+    parser.add_argument("--model", metavar="FILE", help="an export of freeze.py in their place: .onnx, .pb, ..., .om")
+    text = "of pairs (default: the checkpoint's own; of an export BtoA: the right half is the input)"
+    parser.add_argument("--which_direction", choices=DIRECTIONS, help=text)
+    text = "paper: with dropout, as the paper tests"
+    parser.add_argument("--inference", choices=INFERENCE, default="deterministic", help=text)
+    parser.add_argument("--seed", type=cli.in_range(int, 0, 2**31 - 1), default=0, help="of that dropout")
+    # Spelled out: common.session needs TensorFlow, and an ONNX file does not.
+    parser.add_argument("--device", choices=["auto", "npu", "gpu", "cpu"], default="auto", help="where to compute")
+    parser.add_argument("--precision_mode", metavar="MODE", default="allow_fp32_to_fp16", help="as train.py has it")
+
+
+class Translator:
+    """Generates an image for each input by itself, whatever its size.
+
+    Args:
+        forward: the generator: float32 [1, height, width, input_nc] in -1..1 -> [1, height, width, output_nc].
+        options: of the run that trained it: `input_nc`, `output_nc`, `which_direction`, `fine_size`, ...
+        path: where it comes from.
+        size: the one (height, width) that `forward` takes; None: any multiples of 256.
+    """
+
+    def __init__(
+        self, forward: Callable, options: argparse.Namespace, path: str, size: Optional[tuple[int, int]] = None
+    ) -> None:
+        self.forward, self.options, self.path, self.size = forward, options, path, size
+
+    def padded_size(self, height: int, width: int) -> tuple[int, int]:
+        """The size that an image is filled up to.
+
+        Raises:
+            UserError: the generator takes no image as large.
+        """
+        if self.size is None:
+            return height + -height % MULTIPLE, width + -width % MULTIPLE
+        if height > self.size[0] or width > self.size[1]:
+            raise UserError(
+                f"{width} x {height} is larger than the {self.size[1]} x {self.size[0]} that {self.path} takes; "
+                "make it smaller, or export with --height and --width"
+            )
+        return self.size
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """uint8 [height, width, input_nc] -> uint8 [height, width, output_nc].
+
+        Raises:
+            UserError: it does not fit into the generator or into memory.
+        """
+        height, width = image.shape[:2]
+        missing = [after - before for after, before in zip(self.padded_size(height, width), (height, width))]
+        margins = [(n // 2, n - n // 2) for n in missing]
+        # The margin mirrors the image, so that the statistics of all of it are near the image's own.
+        padded = np.pad(image, (*margins, (0, 0)), "symmetric")
+        generated = self.forward(images.to_float(padded[None], RANGE))[0]
+        (top, _), (left, _) = margins
+        return images.to_uint8(generated[top : top + height, left : left + width], RANGE)
+
+
+def load_translator(args: argparse.Namespace) -> Translator:
+    """The generator that `add_generator_flags`' flags name.
 
     Raises:
-        UserError: it cannot be a pair.
+        UserError: no such weights or export, or flags that do not go together.
     """
-    width, height = pair.size
-    check_halves(path, width, height)
-    left = 0 if which_direction == "AtoB" else width // 2
-    return pair.crop((left, 0, left + width // 2, height))
+    if args.model is None:
+        from model import NETWORK, load_generator
+
+        from common import weights
+
+        open_device(args)
+        found = weights.load(args.ckpt_path, NETWORK, HERE)
+        generator, options = load_generator(found), found.options
+        options.which_direction = args.which_direction or options.which_direction
+        return network_translator(generator, options, found.path, args.inference, args.seed)
+    if args.ckpt_path or args.inference == "paper":
+        raise UserError("--model: an export has its own weights and no dropout; leave --ckpt_path and --inference out")
+    from common.export import Exported
+
+    if not args.model.endswith((".onnx", ".om")):  # which need no TensorFlow
+        open_device(args)
+    exported = Exported(args.model)
+    shapes = [*exported.inputs.values(), *exported.outputs.values()]
+    if len(shapes) != 2 or any(len(shape) != 4 or shape[3] not in CHANNELS for shape in shapes):
+        raise UserError(f"--model {args.model}: no export of Pix2Pix; its inputs and outputs are {shapes}")
+    (batch, height, width, input_nc), (*_, output_nc) = shapes
+    options = argparse.Namespace(
+        input_nc=input_nc,
+        output_nc=output_nc,
+        fine_size=height or MULTIPLE,
+        which_direction=args.which_direction or "BtoA",
+    )
+    [name], [result] = exported.inputs, exported.outputs
+
+    def forward(x):
+        return exported.run({name: np.repeat(x, batch or 1, 0)})[result][:1]
+
+    return Translator(forward, options, args.model, (height, width) if height and width else None)
 
 
-def fit_channels(picture: Image.Image, channels: int) -> tuple[Image.Image, list[str]]:
-    """A picture (L, RGB, RGBA) as near as can be to what a generator of so many channels takes.
+def open_device(args: argparse.Namespace) -> None:
+    """Opens a session on `--device`.
+
+    Raises:
+        UserError: it is not there, or there is no such `--precision_mode`.
+    """
+    from common.session import PRECISION_MODES, SessionConfig, open_session
+
+    if args.precision_mode not in PRECISION_MODES:
+        raise UserError(f"--precision_mode {args.precision_mode}: none of {', '.join(PRECISION_MODES)}")
+    open_session(SessionConfig(device=args.device, precision_mode=args.precision_mode))
+
+
+def network_translator(
+    network: Any, options: argparse.Namespace, path: str = "", inference: str = "deterministic", seed: int = 0
+) -> Translator:
+    """A generator of model.py as a `Translator`.
+
+    Args:
+        inference: "deterministic", or "paper": with dropout, as section 3.4 tests.
+        seed: of that dropout, the same one for each image.
+    """
+    import tensorflow as tf
+
+    # Of one image the statistics in training are its own too, so `training` turns on nothing but dropout.
+    compiled = tf.function(lambda x, key: network([x, key], training=inference == "paper"))
+
+    def forward(x):
+        try:
+            return compiled(tf.constant(x), tf.constant([seed, 0])).numpy()
+        except tf.errors.ResourceExhaustedError:
+            raise UserError(f"{x.shape[2]} x {x.shape[1]} pixels do not fit into memory; make it smaller") from None
+
+    return Translator(forward, options, path)
+
+
+def fit_channels(image: Image.Image, channels: int) -> tuple[Image.Image, list[str]]:
+    """An image (L, RGB, RGBA) as near as can be to what a generator of so many channels takes.
 
     Returns: it, and what was done to it.
     """
     done = []
-    if channels == 4 and picture.mode != "RGBA":
-        return picture.convert("RGBA"), ["taken as opaque, having no alpha channel"]
-    if channels != 4 and picture.mode == "RGBA":
-        if picture.getextrema()[3][0] < 255:
+    if channels == 4 and image.mode != "RGBA":
+        return image.convert("RGBA"), ["taken as opaque, having no alpha channel"]
+    if channels != 4 and image.mode == "RGBA":
+        if image.getextrema()[3][0] < 255:
             done.append("put on white, being transparent in places")
-        picture = on_white(picture)
-    if channels == 1 and picture.mode == "RGB":
-        if np.ptp(np.asarray(picture), axis=2).mean() > GREY:
+        image = images.on_white(image)
+    if channels == 1 and image.mode == "RGB":
+        if is_coloured(np.asarray(image)):
             done.append("turned grey, being in colour")
-        picture = picture.convert("L")
-    return picture, done
+        image = image.convert("L")
+    return image, done
 
 
-def read_input(path: Path, options: argparse.Namespace, args: argparse.Namespace) -> tuple[np.ndarray, list[str]]:
-    """A picture file as uint8 [height, width, input_nc] for a run's generator, and what was done to make it fit.
+def read_input(path: Path, translator: Translator, pairs: bool, max_pixels: int) -> tuple[np.ndarray, list[str]]:
+    """An image file as uint8 [height, width, input_nc] for a generator, and what was done to make it fit.
 
     Raises:
         UserError: it does not decode, is too large, or is no pair where it ought to be.
     """
-    picture = decode(path)
-    if args.pairs:
-        picture = input_half(picture, options.which_direction, path)
-    if picture.width * picture.height > args.max_pixels:
+    width, height = images.size(path)
+    try:
+        rows, columns = translator.padded_size(height, width // 2 if pairs else width)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    if rows * columns > max_pixels:
         raise UserError(
-            f"{path}: {picture.width} x {picture.height} is more than --max_pixels {args.max_pixels}; make the picture "
-            "smaller, or the limit larger: a pixel takes some 450 bytes of memory"
+            f"{path}: {width} x {height} is more than --max_pixels={max_pixels} allows; "
+            "make the image smaller or the limit larger"
         )
-    picture, done = fit_channels(picture, options.input_nc)
-    return as_channels(picture, options.input_nc, "--input_nc", path), done
+    image = images.decode(path)
+    if pairs:
+        image, _ = split_pair(image, translator.options.which_direction, path)
+    image, done = fit_channels(image, translator.options.input_nc)
+    return as_channels(image, translator.options.input_nc, "--input_nc", path), done
 
 
-def usable(files: Sequence[Path], options: argparse.Namespace, args: argparse.Namespace) -> list[Path]:
-    """The pictures that can be used, all of them looked at before anything is written; tells what had to be done.
+def usable(files: Sequence[Path], translator: Translator, args: argparse.Namespace) -> list[Path]:
+    """The images that can be used, all of them looked at before anything is written; tells what had to be done.
 
     Raises:
         UserError: one cannot, where those are not skipped, or none can.
@@ -110,7 +239,7 @@ def usable(files: Sequence[Path], options: argparse.Namespace, args: argparse.Na
     good, bad, changes = [], [], Counter()
     for path in tqdm(files, "reading", unit="", disable=None):
         try:
-            changes.update(read_input(path, options, args)[1])
+            changes.update(read_input(path, translator, args.pairs, args.max_pixels)[1])
         except UserError as error:
             if not args.skip_bad_files:
                 raise
@@ -118,36 +247,42 @@ def usable(files: Sequence[Path], options: argparse.Namespace, args: argparse.Na
         else:
             good.append(path)
     for change, count in changes.items():
-        notice(f"{count} of {len(good)} pictures: {change}")
+        cli.notice(f"{count} of {len(good)} images: {change}")
     if bad:
-        notice(f"--skip_bad_files: {len(bad)} of {len(files)} pictures left out: {'; '.join(bad[:5])}")
+        cli.notice(f"--skip_bad_files: {len(bad)} of {len(files)} images left out: {'; '.join(bad[:5])}")
     if not good:
-        raise UserError(f"--input: not one of the {len(files)} pictures can be used; {bad[0]}")
+        raise UserError(f"not one of the {len(files)} images can be used; {bad[0]}")
     return good
 
 
-def predict(args: argparse.Namespace) -> None:
-    """Draws a picture for each of the user's, and prints which is which.
+def save_image(image: np.ndarray, path: Path) -> None:
+    """Writes uint8 [h, w, 1, 3 or 4] as a PNG."""
+    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(path)
+
+
+def predict(args: argparse.Namespace) -> list[Path]:
+    """Generates an image for each of the user's, prints which is which, and returns their paths.
 
     Raises:
-        UserError: no such checkpoint or picture, a picture that cannot be used, a folder that cannot be written.
+        UserError: no such weights or image, an image that cannot be used, a folder that cannot be written.
     """
-    files = input_files(args.input)
-    open_session(device_config(args))
-    model = trained.load(args.ckpt_path)
-    files = usable(files, model.options, args)
-    for path in tqdm(files, "drawing", unit="", disable=None):
-        pixels, _ = read_input(path, model.options, args)
-        drawn = trained.translate(model, pixels[None], args.inference, args.seed)[0]
-        target = cli.new_file(Path(args.output_path) / f"{path.stem}.png")
-        Image.fromarray(drawn[..., 0] if drawn.shape[2] == 1 else drawn).save(target)
-        tqdm.write(f"{path}  {target}", file=sys.stdout)
-    notice(f"{len(files)} pictures drawn by {model.prefix}")
+    files = images.input_files(args.images)
+    translator = load_translator(args)
+    written = []
+    for path in tqdm(usable(files, translator, args), "generating", unit="", disable=None):
+        pixels, _ = read_input(path, translator, args.pairs, args.max_pixels)
+        generated = translator(pixels)
+        name = f"{path.stem}.png" if args.output_path else f"{path.stem}_generated.png"
+        written.append(cli.new_file(Path(args.output_path or ".") / name))
+        save_image(generated, written[-1])
+        tqdm.write(f"{path}  {written[-1]}", file=sys.stdout)
+    cli.notice(f"{len(written)} images generated by {translator.path}")
+    return written
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    return cli.call(predict, parse_args(argv))
+    return cli.run_main(predict, parse_args(argv))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave(main())

@@ -1,31 +1,29 @@
-"""Makes a set of side-by-side pairs for train.py out of your own pictures, or checks one.
+"""Makes a set of side-by-side pairs for train.py out of your own images.
 
-    python prepare.py --a photos/ --b drawings/ --output_path pairs        two folders, matched by name: A left, B right
-    python prepare.py --pictures photos/ --make edges --output_path pairs  one folder; the other half is made of it
-    python prepare.py --validate pairs                                     checks a set; makes nothing
+    python prepare.py --a photos/ --b drawings/ --output_path pairs      two folders, matched by name: A left, B right
+    python prepare.py --images photos/ --make edges --output_path pairs  one folder; the other half is made of it
 
 `--which_direction BtoA`, the default, trains from the right half (B, the input) to the left (A, what is wanted), AtoB
-the other way round. With --make your pictures are what is wanted, and the input is made of them: by default your
-pictures stand left and what is made of them right. Train in the same direction; the command is printed at the end.
+the other way round. With --make your images are what is wanted, and the input is made of them: by default your images
+stand left and what is made of them right. Train in the same direction; the command is printed at the end.
 
-Writes train/ and val/, one picture a pair, only when all of it is there. Your own files are left as they are.
+Writes train/ and val/, one image a pair, only when all of it is there. Your own files are left as they are.
 """
 
 import argparse
 import os
 import shlex
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import Optional
 
 import _path  # noqa: F401  (finds ../common)
-import data
 import numpy as np
+from data import decode
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from common import cli, pictures
+from common import cli, images
 from common.cli import UserError
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -33,38 +31,28 @@ NAMED = 20  # bad files that are named; the others are counted
 
 
 def parse_args(argv: Optional[list[str]] = None) -> argparse.Namespace:
-    parser = cli.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--a", type=cli.user_path, metavar="DIR", help="the pictures of the left halves")
+    parser = cli.ArgumentParser(description=__doc__)
+    parser.add_argument("--a", type=cli.user_path, metavar="DIR", help="the images of the left halves")
+    parser.add_argument("--b", type=cli.user_path, metavar="DIR", help="those of the right halves, named as in --a")
     parser.add_argument(
-        "--b", type=cli.user_path, metavar="DIR", help="those of the right halves, named as those of --a"
+        "--images", "--pictures", type=cli.user_path, metavar="DIR", help="images whose other half --make draws"
     )
-    parser.add_argument("--pictures", type=cli.user_path, metavar="DIR", help="pictures whose other half --make draws")
-    parser.add_argument("--make", choices=["edges", "grey", "downscale"], help="what that other half is")
-    parser.add_argument(
-        "--validate", type=cli.user_path, metavar="DIR", help="a set to check: a folder with train/ and val/"
-    )
-    parser.add_argument("--output_path", type=cli.user_path, metavar="DIR", help="a new or empty folder")
-    parser.add_argument(
-        "--which_direction", choices=["BtoA", "AtoB"], default="BtoA", help="in which you will train (BtoA)"
-    )
-    parser.add_argument("--size", type=cli.in_range(int, 8, 8192), default=256, help="each half is N x N pixels (256)")
-    cli.add_boolean(parser, "--crop", False, "cut the middle square out of a picture; else it is squeezed to one")
-    parser.add_argument("--channels", type=int, choices=list(MODES), default=3, help="1 grey, 3 colour, 4 RGBA (3)")
-    parser.add_argument("--sigma", type=cli.in_range(float, 0, 100), default=2.0, help="edges: blur, in pixels (2)")
-    parser.add_argument("--factor", type=cli.in_range(int, 2, 64), default=4, help="downscale: times smaller (4)")
-    parser.add_argument("--val", type=cli.in_range(float, 0, 0.9), default=0.1, help="share held out for val/ (0.1)")
-    parser.add_argument("--seed", type=cli.in_range(int, 0), default=0, help="draws which ones those are (0)")
-    parser.add_argument("--format", choices=["png", "jpg"], default="png", help="png is exact, jpg is small (png)")
+    parser.add_argument("--make", choices=["edges", "grey"], help="what that other half is")
+    parser.add_argument("--output_path", type=cli.user_path, metavar="DIR", required=True, help="a new or empty folder")
+    parser.add_argument("--which_direction", choices=["BtoA", "AtoB"], default="BtoA", help="in which you will train")
+    parser.add_argument("--size", type=cli.in_range(int, 8, 8192), default=256, help="each half is N x N pixels")
+    cli.add_boolean(parser, "--crop", False, "cut the middle square out of an image; else it is squeezed to one")
+    parser.add_argument("--channels", type=int, choices=list(MODES), default=3, help="1 grey, 3 colour, 4 RGBA")
+    parser.add_argument("--sigma", type=cli.in_range(float, 0, 100), default=2.0, help="edges: blur, in pixels")
+    parser.add_argument("--val", type=cli.in_range(float, 0, 0.9), default=0.1, help="share held out for val/")
+    parser.add_argument("--seed", type=cli.in_range(int, 0), default=0, help="picks which ones those are")
+    parser.add_argument("--format", choices=["png", "jpg"], default="png", help="png is exact, jpg is small")
     cli.add_boolean(parser, "--skip_bad_files", False, "leave out what cannot be used, and count it")
     args = parser.parse_args(argv)
-    if sum(way is not None for way in (args.a or args.b, args.pictures or args.make, args.validate)) != 1:
-        parser.error("give --a DIR --b DIR, or --pictures DIR --make WHAT, or --validate DIR (--help explains)")
-    if (args.a is None) != (args.b is None):
-        parser.error("--a and --b go together: the left halves' folder and the right halves'")
-    if (args.pictures is None) != (args.make is None):
-        parser.error("--pictures and --make go together: a folder, and edges, grey or downscale")
-    if not args.validate and args.output_path is None:
-        parser.error("--output_path DIR is missing: a new or empty folder for the set")
+    if (args.a is None) != (args.b is None) or (args.images is None) != (args.make is None):
+        parser.error("--a and --b go together, and --images and --make")
+    if (args.a is None) == (args.images is None):
+        parser.error("give --a DIR --b DIR, or --images DIR --make WHAT (--help explains)")
     if args.format == "jpg" and args.channels == 4:
         parser.error("--format=jpg has no alpha channel; give --format=png or --channels=3")
     return args
@@ -72,28 +60,28 @@ def parse_args(argv: Optional[list[str]] = None) -> argparse.Namespace:
 
 def report(folder: Path, counts: dict, *flags: str) -> None:
     """Prints what a set holds now and the command that trains on it with `flags`."""
-    print(f"[Info] {folder}: {', '.join(f'{count} pairs in {split}/' for split, count in counts.items())}")
+    cli.notice(f"{folder}: {', '.join(f'{count} pairs in {split}/' for split, count in counts.items())}")
     words = [os.path.relpath(Path(__file__).resolve().with_name("train.py")), f"--data_path={folder}", *flags]
     print(f"Next:  python {' '.join(map(shlex.quote, words))}", flush=True)
 
 
-def listing(lines: list[str], limit: int) -> str:
-    """The first `limit` of `lines`, and how many more there are."""
-    more = [f"... and {len(lines) - limit} more"] if len(lines) > limit else []
-    return "\n".join(f"  {line}" for line in lines[:limit] + more)
+def listing(lines: list[str]) -> str:
+    """The first of `lines`, and how many more there are."""
+    more = [f"... and {len(lines) - NAMED} more"] if len(lines) > NAMED else []
+    return "\n".join(f"  {line}" for line in lines[:NAMED] + more)
 
 
 def by_stem(flag: str, folder: Path) -> dict[str, Path]:
-    """The pictures of a folder by their names without suffix.
+    """The images of a folder by their names without suffix.
 
     Raises:
-        UserError: no such folder, no pictures in it, or a name twice.
+        UserError: no such folder, no images in it, or a name twice.
     """
     if not folder.is_dir():
         raise UserError(f"{flag} {folder}: there is no such folder")
-    files = pictures.picture_files(folder)
+    files = images.find_images(folder)
     if not files:
-        raise UserError(f"{flag} {folder}: the folder holds no picture (those in folders below it are not looked for)")
+        raise UserError(f"{flag} {folder}: the folder holds no image (those in folders below it are not looked for)")
     stems: dict[str, Path] = {}
     for path in files:
         if path.stem in stems:
@@ -104,61 +92,59 @@ def by_stem(flag: str, folder: Path) -> dict[str, Path]:
 
 def match(args: argparse.Namespace) -> tuple[dict[str, tuple[Path, ...]], list[str]]:
     """The files that make up each pair, by name, in order; and a line for each file that has no fellow."""
-    if args.pictures:
-        return {stem: (path,) for stem, path in by_stem("--pictures", args.pictures).items()}, []
+    if args.images:
+        return {stem: (path,) for stem, path in by_stem("--images", args.images).items()}, []
     lefts, rights = by_stem("--a", args.a), by_stem("--b", args.b)
-    if args.a.resolve() == args.b.resolve():
-        raise UserError(f"--a and --b are one folder ({args.a}); name two, or --pictures DIR --make WHAT")
-    alone = [f"{path}: no picture of that name in {args.b}" for stem, path in lefts.items() if stem not in rights]
-    alone += [f"{path}: no picture of that name in {args.a}" for stem, path in rights.items() if stem not in lefts]
     pairs = {stem: (path, rights[stem]) for stem, path in lefts.items() if stem in rights}
     if not pairs:
         raise UserError(f"--a {args.a} and --b {args.b} have no name in common (3.jpg goes with 3.jpg or 3.png)")
+    alone = [
+        f"{path}: no image of that name in {other}"
+        for ours, other, theirs in ((lefts, args.b, rights), (rights, args.a, lefts))
+        for stem, path in ours.items()
+        if stem not in theirs
+    ]
     return pairs, alone
 
 
-def fit(picture: Image.Image, size: int, crop: bool, channels: int) -> Image.Image:
-    """A picture in mode L, RGB or RGBA scaled to size x size, bicubic, with 1, 3 or 4 channels.
+def fit(image: Image.Image, size: int, crop: bool, channels: int) -> Image.Image:
+    """An image in mode L, RGB or RGBA scaled to size x size, bicubic, with 1, 3 or 4 channels.
 
     Args:
         crop: cut the middle square out first, in place of squeezing.
         channels: with fewer than 4, what is transparent is seen on white.
     """
-    if channels < 4 and pictures.is_transparent(picture):
-        picture = pictures.on_white(picture)
-    picture = picture.convert(MODES[channels])
+    if channels < 4 and images.is_transparent(image):
+        image = images.on_white(image)
+    image = image.convert(MODES[channels])
     if crop:
-        return ImageOps.fit(picture, (size, size), Image.BICUBIC)
-    return picture.resize((size, size), Image.BICUBIC)
+        return ImageOps.fit(image, (size, size), Image.BICUBIC)
+    return image.resize((size, size), Image.BICUBIC)
 
 
-def make(picture: Image.Image, what: str, sigma: float = 2.0, factor: int = 4) -> Image.Image:
-    """What a picture becomes as an input, in its own size and mode.
+def make(image: Image.Image, what: str, sigma: float = 2.0) -> Image.Image:
+    """What an image becomes as an input, in its own size and mode.
 
     Args:
-        what: "edges" (Canny's, black lines on white), "grey" or "downscale" (`factor` times smaller and back, bicubic).
+        what: "edges" (Canny's, black lines on white) or "grey".
         sigma: of the Gaussian that smooths before edges are looked for, in pixels.
     """
-    if what == "downscale":
-        small = [max(1, round(side / factor)) for side in picture.size]
-        return picture.resize(small, Image.BICUBIC).resize(picture.size, Image.BICUBIC)
-    grey = (pictures.on_white(picture) if what == "edges" else picture).convert("L")
     if what == "edges":
         from skimage.feature import canny  # takes a second to import
 
-        lines = canny(np.asarray(grey) / 255.0, sigma=sigma)
-        return Image.fromarray(np.where(lines, 0, 255).astype(np.uint8)).convert(picture.mode)
-    made = grey.convert(picture.mode)
-    if picture.mode == "RGBA":
-        made.putalpha(picture.getchannel("A"))
-    return made
+        lines = canny(np.asarray(images.on_white(image).convert("L")) / 255.0, sigma=sigma)
+        return Image.fromarray(np.where(lines, 0, 255).astype(np.uint8)).convert(image.mode)
+    grey = image.convert("L").convert(image.mode)
+    if image.mode == "RGBA":
+        grey.putalpha(image.getchannel("A"))
+    return grey
 
 
-def pair_of(paths: tuple[Path, ...], args: argparse.Namespace) -> Image.Image:
+def make_pair(paths: tuple[Path, ...], args: argparse.Namespace) -> Image.Image:
     """The finished pair, side by side, of two files or of one and what is made of it."""
-    halves = [fit(pictures.decode(path), args.size, args.crop, args.channels) for path in paths]
+    halves = [fit(decode(path), args.size, args.crop, args.channels) for path in paths]
     if args.make:
-        halves.append(make(halves[0], args.make, args.sigma, args.factor))
+        halves.append(make(halves[0], args.make, args.sigma))
         if args.which_direction == "AtoB":
             halves.reverse()
     pair = Image.new(MODES[args.channels], (2 * args.size, args.size))
@@ -168,39 +154,43 @@ def pair_of(paths: tuple[Path, ...], args: argparse.Namespace) -> Image.Image:
 
 
 def held_out(names: list[str], share: float, seed: int) -> list[str]:
-    """Draws a share of the names for val: one at least but not all, or none if the share is 0."""
+    """Picks a share of the names for val: one at least but not all, or none if the share is 0."""
     count = min(len(names) - 1, max(1, round(share * len(names)))) if share else 0
     return [names[index] for index in np.random.default_rng(seed).permutation(len(names))[:count]]
+
+
+def refuse_bad(bad: list[str], skip_bad_files: bool) -> None:
+    """Raises a `UserError` that names bad files, unless these are to be skipped."""
+    if bad and not skip_bad_files:
+        raise UserError(f"nothing was written; mend this or give --skip_bad_files\n{listing(bad)}")
 
 
 def write(args: argparse.Namespace) -> None:
     """Makes a set."""
     pairs, bad = match(args)
-    if bad and not args.skip_bad_files:
-        raise refusal(bad)
     good = []
+    refuse_bad(bad, args.skip_bad_files)
     with cli.new_set(args.output_path) as work:
         train, val = work / "train", work / "val"
         train.mkdir()
         for stem, paths in tqdm(pairs.items(), "pairs", unit="", disable=None):
             try:
-                pair = pair_of(paths, args)
+                pair = make_pair(paths, args)
             except UserError as error:
                 bad.append(str(error))
                 continue
             good.append(f"{stem}.{args.format}")
             pair.save(train / good[-1], quality=95, subsampling=0)
-        if bad and not args.skip_bad_files:
-            raise refusal(bad)
+        refuse_bad(bad, args.skip_bad_files)
         if not good:
-            raise UserError(f"nothing was written: no pair is left\n{listing(bad, NAMED)}")
+            raise UserError(f"nothing was written: no pair is left\n{listing(bad)}")
         held = held_out(good, args.val, args.seed)
         if held:
             val.mkdir()
         for name in held:
             (train / name).rename(val / name)
     if bad:
-        print(f"[Warning] {len(bad)} files were left out:\n{listing(bad, NAMED)}", file=sys.stderr, flush=True)
+        print(f"[Warning] {len(bad)} files were left out:\n{listing(bad)}", file=sys.stderr, flush=True)
     flags = [f"--which_direction={args.which_direction}"]
     if args.channels != 3:
         flags += [f"--input_nc={args.channels}", f"--output_nc={args.channels}"]
@@ -209,41 +199,9 @@ def write(args: argparse.Namespace) -> None:
     report(args.output_path, {"train": len(good) - len(held), "val": len(held)}, *flags)
 
 
-def refusal(bad: list[str]) -> UserError:
-    """The error that names bad files, up to a limit."""
-    return UserError(f"nothing was written, for what follows; mend it or give --skip_bad_files\n{listing(bad, NAMED)}")
-
-
-def validate(args: argparse.Namespace) -> None:
-    """Looks at every pair of a set as train.py would: decodes it, and checks its halves and channels."""
-    root = args.validate
-    if not pictures.picture_files(root / "train"):
-        raise UserError(f"--validate {root}: no pictures in train/; a set holds its pairs in train/ and val/")
-    bad, total = [], 0
-    for split in ("train", "val", "test"):
-        files, seen = pictures.picture_files(root / split), Counter()
-        for path in tqdm(files, split, unit="", disable=None):
-            try:
-                picture = pictures.decode(path)
-                data.check_halves(path, *picture.size)
-                data.as_channels(picture, args.channels, "--channels", path)
-                seen[f"{picture.size[0]} x {picture.size[1]}, {len(picture.getbands())} channels"] += 1
-            except UserError as error:
-                bad.append(str(error))
-        total += len(files)
-        if files:
-            kinds = listing([f"     {kind}: {count}" for kind, count in seen.most_common()], 10)
-            good = sum(seen.values())
-            print(f"[Info] {root / split}: {len(files)} pictures, {good} good\n{kinds}".rstrip(), flush=True)
-    if bad:
-        raise UserError(f"{len(bad)} of {total} pictures are bad:\n{listing(bad, len(bad))}")
-    print(f"[Info] {root}: all {total} pairs can be trained on", flush=True)
-
-
 def main(argv: Optional[list[str]] = None) -> int:
-    args = parse_args(argv)
-    return cli.call(validate if args.validate else write, args)
+    return cli.run_main(write, parse_args(argv))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave(main())

@@ -1,36 +1,41 @@
-"""A folder of pictures of any size -> a tf.data.Dataset of crops. (Small pictures are made of them in the train step.)
+"""A folder of images of any size -> batches of lr and hr crops.
 
 <data_path>/ and its sub-folders: .jpg, .png or any other format. Where there are train/ and val/, they are the split;
-else the last of the sorted files are held out (`--train_test_ratio`).
+else the last of the sorted files are held out (`--train_test_ratio`). lr is made of hr (`--degradation`), or read from
+files of the same names in `--lr_path`.
 """
 
 import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import _path  # noqa: F401  (finds ../common)
+import baseline
 import numpy as np
+from degrade import degrade
 from tqdm import tqdm
 
-from common import pictures
+from common import images
 from common.cli import UserError
-from common.pictures import read_rgb
 
-MEMORY = 2 * 2**30  # bytes of decoded pictures that are kept; of a larger set the rest is decoded when it is needed
+if TYPE_CHECKING:
+    from common.session import Session
+
+MEMORY = 2 * 2**30  # bytes of decoded images that are kept; of a larger set the rest is decoded when it is needed
+DEGRADATIONS = ("bicubic", "photo")
 
 
-def find_pictures(folder: Path) -> list[Path]:
-    """The picture files in `folder` and below it, sorted.
+def find_images(folder: Path) -> list[Path]:
+    """The image files in `folder` and below it, sorted.
 
     Raises:
         UserError: there is none.
     """
     folder = Path(folder)
     inside = [folder, *(path for path in folder.rglob("*") if path.is_dir() and path.name[0] != ".")]
-    files = sorted(path for place in inside for path in pictures.find_pictures(place))
+    files = sorted(path for place in inside for path in images.find_images(place))
     if not files:
-        raise UserError(f"--data_path {folder}: no pictures in it or below it; sample_data.py writes some")
+        raise UserError(f"--data_path {folder}: no images in it or below it; sample_data.py writes some")
     return files
 
 
@@ -38,38 +43,74 @@ def split(args: argparse.Namespace) -> tuple[list[Path], list[Path]]:
     """The files to train on, at most `number_of_images` times `train_test_ratio` of them, and those held out."""
     folder = Path(args.data_path)
     if (folder / "train").is_dir() and (folder / "val").is_dir():
-        return find_pictures(folder / "train")[: args.number_of_images], find_pictures(folder / "val")
-    files = find_pictures(folder)[: args.number_of_images]
+        return find_images(folder / "train")[: args.number_of_images], find_images(folder / "val")
+    files = find_images(folder)[: args.number_of_images]
     if len(files) < 2:
-        raise UserError(f"--data_path {folder}: one picture only; one more is needed to be held out")
+        raise UserError(f"--data_path {folder}: one image only; one more is needed to be held out")
     count = min(max(1, round(len(files) * args.train_test_ratio)), len(files) - 1)
     return files[:count], files[count:]
 
 
+def lr_file(args: argparse.Namespace, path: Path) -> Path:
+    """The file in `--lr_path` that belongs to one of `--data_path`: of the same name, or as DIV2K has it, 0801x4.png.
+
+    Raises:
+        UserError: there is none.
+    """
+    inside = path.relative_to(args.data_path)
+    for name in (inside.name, f"{inside.stem}x{args.scale}{inside.suffix}"):
+        if (Path(args.lr_path) / inside.parent / name).is_file():
+            return Path(args.lr_path) / inside.parent / name
+    raise UserError(f"--lr_path {args.lr_path}: there is no {inside} for {path}")
+
+
+def read_pair(args: argparse.Namespace, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """lr of `--lr_path` and hr of `--data_path`, uint8 [h, w, 3] and [scale h, scale w, 3].
+
+    Raises:
+        UserError: one does not decode, or lr is not of hr's size by the scale.
+    """
+    hr, small = baseline.crop(images.read_rgb(path), args.scale), lr_file(args, path)
+    lr = images.read_rgb(small)
+    height, width = (size // args.scale for size in hr.shape[:2])
+    if lr.shape[:2] != (height, width):
+        raise UserError(
+            f"{small}: {lr.shape[1]} x {lr.shape[0]} pixels; by --scale {args.scale} of {path} it has to be "
+            f"{width} x {height}"
+        )
+    return lr, hr
+
+
+def low_resolution(args: argparse.Namespace, hr: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """lr of hr, uint8 [scale h, scale w, 3], as `--degradation` says."""
+    return degrade(hr, args.scale, rng) if args.degradation == "photo" else baseline.shrink(hr, args.scale)
+
+
 class Crops:
-    """Random crops of pictures that are decoded once and kept, as far as memory goes.
+    """Random crops of images that are decoded once and kept, as far as memory goes.
 
     Args:
-        args: of train.py; `crop` is the side.
+        args: of train.py; `crop` is the height and width of hr.
     Attributes:
         files: those in use.
-        bad, small: files that --skip_bad_files left out; pictures smaller than a crop, which are mirrored to its size,
-            or left out with --small_pictures=skip.
+        bad, small: files that --skip_bad_files left out; images smaller than a crop, which are mirrored to its size,
+            or left out with --small_images=skip.
     Raises:
         UserError: a file does not decode and is not to be skipped, or none can be used.
     """
 
     def __init__(self, args: argparse.Namespace, files: Sequence[Path]) -> None:
         self.args, self.files, self.bad, self.small = args, [], [], []
-        self.error, self._kept, kept_bytes = None, {}, 0
-        for path in tqdm(files, "pictures", disable=None):
+        self._kept: dict[int, tuple] = {}
+        kept_bytes = 0
+        for path in tqdm(files, "images", unit="", disable=None):
             try:
-                if kept_bytes < MEMORY:
-                    picture = read_rgb(path)
-                    height, width = picture.shape[:2]
+                if args.lr_path or kept_bytes < MEMORY:
+                    pair = self._read(path)
+                    height, width = pair[1].shape[:2]
                 else:  # the header alone
-                    with pictures.opened(path) as header:
-                        picture, (width, height) = None, header.size
+                    with images.opened(path) as header:
+                        pair, (width, height) = None, header.size
             except UserError as error:
                 if not args.skip_bad_files:
                     raise
@@ -77,55 +118,72 @@ class Crops:
                 continue
             if min(height, width) < args.crop:
                 self.small.append(path)
-                if args.small_pictures == "skip":
+                if args.small_images == "skip":
                     continue
-            if picture is not None:
-                self._kept[len(self.files)] = picture
-                kept_bytes += picture.nbytes
+            if pair is not None and kept_bytes < MEMORY:
+                self._kept[len(self.files)] = pair
+                kept_bytes += sum(image.nbytes for image in pair if image is not None)
             self.files.append(path)
         if not self.files:
             reason = self.bad[0] if self.bad else f"all are smaller than --crop {args.crop}; give a smaller one"
-            raise UserError(f"{files[0].parent}: not one of the {len(files)} pictures there can be used; {reason}")
+            raise UserError(f"{files[0].parent}: not one of the {len(files)} images there can be used; {reason}")
 
     def __len__(self) -> int:
         return len(self.files)
 
-    def read(self, index: int, draws: np.ndarray) -> np.ndarray:
-        """A crop of picture `index`, uint8 [crop, crop, 3].
+    def _read(self, path: Path) -> tuple:
+        """lr, where it is a file's, and hr."""
+        return read_pair(self.args, path) if self.args.lr_path else (None, images.read_rgb(path))
+
+    def read(self, index: int, crop_key: np.ndarray, degradation_key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """A crop of image `index`: lr uint8 [crop / scale, crop / scale, 3] and hr uint8 [crop, crop, 3].
 
         Args:
-            draws: three uniform numbers in 0..1: top, left, mirrored.
+            crop_key, degradation_key: int32 [2], of which the random choices are a function.
         """
-        picture = self._kept.get(index)
-        if picture is None:
-            try:
-                picture = read_rgb(self.files[index])
-            except UserError as error:  # it was a picture when the run began
-                self.error = error
-                raise
-        side = self.args.crop
-        missing = [max(0, side - size) for size in picture.shape[:2]]
-        if any(missing):
-            picture = np.pad(picture, [(0, missing[0]), (0, missing[1]), (0, 0)], "symmetric")
-        top, left = (int(draw * (size - side + 1)) for draw, size in zip(draws, picture.shape[:2]))
-        crop = picture[top : top + side, left : left + side]
-        return np.ascontiguousarray(crop[:, ::-1] if draws[2] < 0.5 else crop)
+        size, scale = self.args.crop, self.args.scale
+        lr, hr = self._kept.get(index) or self._read(self.files[index])
+        hr = _at_least(hr, size)
+        top, left, mirrored = np.random.default_rng(crop_key).random(3)
+        if lr is None:
+            top, left = (int(draw * (length - size + 1)) for draw, length in zip((top, left), hr.shape))
+            hr = _cut(hr, top, left, size, mirrored < 0.5)
+            return low_resolution(self.args, hr, np.random.default_rng(degradation_key)), hr
+        lr, small = _at_least(lr, size // scale), size // scale
+        top, left = (int(draw * (length - small + 1)) for draw, length in zip((top, left), lr.shape))
+        return (
+            _cut(lr, top, left, small, mirrored < 0.5),
+            _cut(hr, top * scale, left * scale, size, mirrored < 0.5),
+        )
 
 
-def batches(args: argparse.Namespace, crops: Crops, start_step: int = 0) -> Iterator[Any]:
-    """Endless batches of crops, uint8 [batch, crop, crop, 3], a function of (seed, step) alone.
+def _at_least(image: np.ndarray, size: int) -> np.ndarray:
+    """An image mirrored at its bottom and right until it is of that height and width."""
+    missing = [max(0, size - length) for length in image.shape[:2]]
+    return np.pad(image, [(0, missing[0]), (0, missing[1]), (0, 0)], "symmetric") if any(missing) else image
+
+
+def _cut(image: np.ndarray, top: int, left: int, size: int, mirrored: bool) -> np.ndarray:
+    crop = image[top : top + size, left : left + size]
+    return np.ascontiguousarray(crop[:, ::-1] if mirrored else crop)
+
+
+def batches(args: argparse.Namespace, crops: Crops, session: "Session", start_step: int = 0) -> Iterator[Any]:
+    """Endless batches of crops (lr uint8 [batch, crop / scale, crop / scale, 3], hr uint8 [batch, crop, crop, 3]), a
+    function of (seed, step) alone.
 
     Raises:
         UserError: a file has ceased to decode.
     """
     import tensorflow as tf
 
-    from common.stream import sample_batches, shuffled_batches
+    from common.stream import key, sample_batches, shuffled_batches
 
     def crop(index, number):
-        draws = tf.random.stateless_uniform([3], tf.stack([tf.constant(args.seed, tf.int64), number]))
-        picture = tf.numpy_function(lambda i, d: crops.read(int(i), d), [index, draws], tf.uint8)
-        return tf.ensure_shape(picture, [args.crop, args.crop, 3])
+        keys = [key(purpose, args.seed, number) for purpose in ("crop", "degradation")]
+        lr, hr = tf.numpy_function(lambda i, *keys: crops.read(int(i), *keys), [index, *keys], (tf.uint8, tf.uint8))
+        small = args.crop // args.scale
+        return tf.ensure_shape(lr, [small, small, 3]), tf.ensure_shape(hr, [args.crop, args.crop, 3])
 
     order = shuffled_batches(len(crops), args.batch_size, args.seed, start_step).unbatch()
-    return sample_batches(order, crop, args.batch_size, start_step, crops)
+    return sample_batches(crop, order, args.batch_size, start_step, session)

@@ -1,41 +1,43 @@
-"""Exports a trained SRGAN generator: a frozen .pb for Ascend's ATC, a SavedModel, an ONNX file.
+"""Exports a trained SRGAN generator: a frozen .pb for Ascend's ATC, a SavedModel, an ONNX file; or its weights alone.
 
-python SRGAN/freeze.py --ckpt_path=SRGAN/test/output/0 --output_path=exported
+python SRGAN/freeze.py --ckpt_path=RUN --output_path=exported --soc_version=Ascend310P3     and the line for atc
 python SRGAN/freeze.py --ckpt_path=model/gen_model500.h5 --output_path=any --format=pb --height=-1 --width=-1
+python SRGAN/freeze.py --ckpt_path=RUN --output_path=small --format=weights      one small file, float16
+python SRGAN/freeze.py --ckpt_path=RUN --output_path=exported --check=exported/generator.om
 
-All three hold the same graph, from `input` [batch, height, width, 3] to `output` [batch, scale height, scale width, 3],
-float32, black -1 and white 1. The SavedModel and the ONNX file take any batch, height and width; the .pb the ones that
---batch_size, --height and --width say, since the 910 is fastest with fixed shapes (-1: any). They draw what predict.py
-draws before it rounds. Each file is run beside the checkpoint before it is kept, and exported/generator.json tells the
-shapes and ranges, and how far tiles have to overlap.
+All hold the same function, from `lr` [batch, height, width, 3] to `sr` [batch, scale height, scale width, 3], float32,
+black -1 and white 1. The SavedModel and the ONNX file take any batch, height and width; the .pb the ones that
+--batch_size, --height and --width say, since an Ascend device is fastest with fixed shapes (-1: any). Each file is run
+beside the checkpoint before it is kept. generator.json beside them tells predict.py --model how far tiles overlap.
 """
 
 import argparse
-import sys
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Optional
 
 import _path  # noqa: F401  (finds ../common)
+import checkpoint
 import numpy as np
 import tensorflow as tf
-import trained
-from model import reach
+from model import bytes_per_pixel, load_generator, receptive_field
 
 from common import cli
 from common.cli import UserError
 from common.export import add_export_flags, begin_export, export
-from common.pictures import scale
+from common.images import to_float
 
+NAME = "generator"
 ANY = (40, 56)  # the height and width to try where any will do
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
-    parser = cli.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.ArgumentParser(description=__doc__)
     add_export_flags(parser)
     for name in ("height", "width"):
-        parser.add_argument(
-            f"--{name}", type=cli.in_range(int, -1), default=128, metavar="N", help="of the .pb's input, -1: any (128)"
-        )
+        text = "of the .pb's input, -1: any; larger ones waste less on overlaps"
+        parser.add_argument(f"--{name}", type=cli.in_range(int, -1), default=256, metavar="N", help=text)
     args = parser.parse_args(argv)
     if 0 in (args.height, args.width):
         parser.error("--height and --width are at least 1, or -1 for any")
@@ -48,34 +50,42 @@ def freeze(args: argparse.Namespace) -> None:
     Raises:
         UserError: no such checkpoint, a package that is missing, a file that is there already or cannot be written.
     """
-    folder = begin_export(["generator"], args)
-    model = trained.load(args.ckpt_path)
-    sides = (args.height, args.width)
-    height, width = (any_side if side == -1 else side for side, any_side in zip(sides, ANY))
-    pictures = np.random.default_rng(0).integers(0, 256, (args.batch_size, height, width, 3)).astype(np.uint8)
-    expected = np.stack([trained.enlarge(model, picture) for picture in pictures]) * 2 - 1
-    description = {
-        "input": "RGB pictures, black -1, white 1",
-        "output": f"the same {model.options.scale} times as large",
-        "scale": model.options.scale,
-        "reach": reach(model.options),  # pixels of the input, to each side, that a pixel of the output depends on
-    }
+    folder = begin_export([NAME], args)
+    weights = checkpoint.load_weights(args.ckpt_path)
+    generator, scale = load_generator(weights), weights.options.scale
+    sizes = (-1, -1) if args.format == ["weights"] else (args.height, args.width)
+    height, width = (other if size == -1 else size for size, other in zip(sizes, ANY))
+    images = np.random.default_rng(0).integers(0, 256, (args.batch_size, height, width, 3)).astype(np.uint8)
+    lr = to_float(images, (-1.0, 1.0))
+    dynamic = {"pb": [axis for axis, size in enumerate(sizes, 1) if size == -1]}
+    dynamic.update(saved_model=(0, 1, 2), onnx=(0, 1, 2))
+    description = {"lr": "RGB images, black -1, white 1", "sr": f"the same {scale} times as large"}
 
-    def enlarged(x):
-        return model.generator(x, training=False)
+    def enlarged(inputs):
+        return {"sr": generator(inputs["lr"], training=False)}
 
-    free = {"pb": [axis for axis, side in enumerate(sides, 1) if side == -1]}
-    free.update(saved_model=(0, 1, 2), onnx=(0, 1, 2))
-    x = scale(pictures, (-1.0, 1.0))
     try:
-        export("generator", enlarged, x, expected, description, args.format, folder, model.prefix, free=free)
+        expected = {"sr": generator(tf.constant(lr), training=False).numpy()}
+        export(NAME, enlarged, {"lr": lr}, expected, args, description, weights, dynamic=dynamic)
     except tf.errors.ResourceExhaustedError:
         raise UserError(f"{height} x {width} does not fit into memory; make --height and --width smaller") from None
+    if (folder / f"{NAME}.json").exists() and not args.check:
+        by_tiles = {
+            "scale": scale,
+            "receptive_field": receptive_field(weights.options),
+            "bytes_per_pixel": bytes_per_pixel(weights.options),
+        }
+        add_to_json(folder / f"{NAME}.json", by_tiles)
+
+
+def add_to_json(path: Path, values: dict[str, int]) -> None:
+    """Adds what `Enlarger` has to know of a network to what `export` wrote."""
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}, indent=2) + "\n")
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    return cli.call(freeze, parse_args(argv))
+    return cli.run_main(freeze, parse_args(argv))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave(main())

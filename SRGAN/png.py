@@ -8,12 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Callable, Optional
 
-import _path  # noqa: F401  (finds ../common)
 import numpy as np
-import tensorflow as tf
 from PIL import Image
 
 from common.cli import UserError
+from common.images import ORIENTATION
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by channels: grey, grey with alpha, RGB, RGB with alpha
@@ -36,8 +35,10 @@ def read_16_bit(path: Path) -> tuple[np.ndarray, Optional[bytes]]:
     """Such a file as uint16 [height, width, 1 to 4] and its colour profile, if it has one.
 
     Raises:
-        UserError: it is too large or does not decode.
+        UserError: it is too large, turned by Exif or does not decode.
     """
+    import tensorflow as tf  # whose libpng is the one decoder of such files at hand
+
     try:
         with open(path, "rb") as file:
             width, height = struct.unpack(">II", file.read(24)[16:])
@@ -45,15 +46,15 @@ def read_16_bit(path: Path) -> tuple[np.ndarray, Optional[bytes]]:
                 raise UserError(f"{path}: more than {Image.MAX_IMAGE_PIXELS} pixels; make it smaller or remove it")
             file.seek(0)
             data = file.read(16 * width * height + METADATA)  # twice what it has unpacked
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
-            profile = picture.info.get("icc_profile")
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+            if image.getexif().get(ORIENTATION, 1) != 1:
+                raise UserError(f"{path}: is turned by its Exif; save it upright, with 16 bits only that is read")
+            profile = image.info.get("icc_profile")
         return tf.io.decode_png(data, dtype=tf.uint16).numpy(), profile
     except UserError:
         raise
     except Exception as error:  # decoders raise nearly every kind on a broken file
-        raise UserError(
-            f"{path}: is no picture that can be decoded (damaged PNG, {type(error).__name__}); mend or remove it"
-        ) from error
+        raise UserError(f"{path}: is a damaged PNG ({type(error).__name__}); mend or remove it") from error
 
 
 @contextmanager
@@ -72,10 +73,6 @@ def png_writer(
         file.write(struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)))
 
     def write(rows: np.ndarray) -> None:
-        for start in range(0, len(rows), 64):  # for the sake of memory
-            write_some(rows[start : start + 64])
-
-    def write_some(rows: np.ndarray) -> None:
         nonlocal above
         lines = np.ascontiguousarray(rows.astype(f">u{bits // 8}")).view(np.uint8).reshape(len(rows), -1)
         pixel = lines.shape[1] // width

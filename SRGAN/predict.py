@@ -1,13 +1,14 @@
-"""Enlarges your own pictures with a trained SRGAN: pictures or whole folders of any size in, a PNG each out.
+"""Enlarges your own images with a trained SRGAN: files or whole folders of any size in, a PNG each out.
 
-python SRGAN/predict.py --ckpt_path=SRGAN/test/output/0 --input photo.jpg more_photos/ --output_path=large
-python SRGAN/predict.py --ckpt_path=model/gen_model500.h5 --input scan.png --output_path=large --memory=0.5
+python SRGAN/predict.py photo.jpg                                             with the weights in SRGAN/pretrained/
+python SRGAN/predict.py photo.jpg more_photos/ --ckpt_path=RUN --output_path=large --outscale=2.5
+python SRGAN/predict.py scan.png --model=exported/generator.onnx              an export, without TensorFlow
 
-A picture goes through the network in overlapping tiles and into its file row by row, so that memory has a bound
+An image goes through the network in overlapping tiles and into its file row by row, so that memory has a bound
 whatever its size, and no seam shows: the tiles overlap by as much as the network sees.
 
 What is kept: 16 bits a channel of PNG files, grey, the colour profile, and alpha, which is enlarged by bicubic
-interpolation (the network would invent texture in it). What comes out is new: <name>.png, or <name>-2.png, -3, ...
+interpolation (the network would invent texture in it). What comes out is new: photo_x4.png, or photo_x4-2.png, -3, ...
 """
 
 import argparse
@@ -17,11 +18,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Optional
+from typing import Any, Callable, Optional
 
 import _path  # noqa: F401  (finds ../common)
+import enlarger
 import numpy as np
-import trained
+from enlarger import Enlarger
 from PIL import Image
 from png import is_16_bit, png_writer, read_16_bit
 from scipy import ndimage
@@ -29,18 +31,19 @@ from tiles import MIN_TILE
 from tqdm import tqdm
 
 from common import cli
-from common.cli import UserError
-from common.pictures import input_files, is_transparent, opened
-from common.session import add_device_flags, device_config, notice, open_session
+from common.cli import UserError, notice
+from common.images import input_files, is_transparent, opened
 
 GIB = 2**30
+MAX_PIXELS = 2**31  # of a result: what its readers take
+MAX_LENGTH = 2**15  # pixels: height or width of an image, of which whole rows are held in memory
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-ALPHA = (2, 4)  # channels of pictures with alpha, the last one
+ALPHA = (2, 4)  # channels of images with alpha, the last one
 
 
 @dataclass
-class Picture:
-    """A picture that was read: uint8 or uint16 [height, width, 1 to 4], grey or RGB, with alpha or without."""
+class Photo:
+    """An image that was read: uint8 or uint16 [height, width, 1 to 4], grey or RGB, with alpha or without."""
 
     pixels: np.ndarray
     profile: Optional[bytes]  # ICC
@@ -48,56 +51,90 @@ class Picture:
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
-    parser = cli.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    what = "a run's folder, one checkpoint in it, or a gen_model<epoch>.h5"
-    parser.add_argument("--ckpt_path", required=True, metavar="PATH", help=what)
-    parser.add_argument("--input", required=True, nargs="+", metavar="PATH", help="pictures, or folders of pictures")
-    parser.add_argument("--output_path", required=True, metavar="DIR", help="where the enlarged pictures go")
-    parser.add_argument(
-        "--tile",
-        type=cli.in_range(int, MIN_TILE),
-        metavar="N",
-        help="side of a tile without its overlap, in pixels of the input (the largest that --memory allows)",
-    )
-    parser.add_argument(
-        "--memory",
-        type=cli.in_range(float, 0.01, 2**20),
-        default=trained.MEMORY / GIB,
-        metavar="GIB",
-        help="what the network may take for a tile, beside about 1 GiB for all else (2)",
-    )
-    cli.add_boolean(parser, "--skip_bad_files", False, "leave out and count pictures that cannot be used (False)")
+    parser = cli.ArgumentParser(description=__doc__)
+    parser.add_argument("images", nargs="*", metavar="IMAGE", help="images, or folders of images")
+    parser.add_argument("--input", nargs="+", default=[], metavar="IMAGE", help="the same")
+    what = "weights, a run's folder or a gen_model<epoch>.h5 (SRGAN/pretrained/)"
+    parser.add_argument("--ckpt_path", metavar="PATH", help=what)
+    parser.add_argument("--model", metavar="FILE", help="instead of weights an export: .onnx, .pb, SavedModel or .om")
+    parser.add_argument("--output_path", default=".", metavar="DIR", help="where the enlarged images go")
+    text = "how many times larger; what the network does not do is resampled after it (the network's)"
+    parser.add_argument("--outscale", type=cli.in_range(float, 0.05, 64), metavar="N", help=text)
+    parser.add_argument("--suffix", metavar="TEXT", help="behind the names of the results (_x4, or what it is)")
+    text = "a tile's size without its overlap, in pixels of the input (the largest that --memory allows)"
+    parser.add_argument("--tile", type=cli.in_range(int, MIN_TILE), metavar="N", help=text)
+    text = "GiB that the network may take for a tile, beside about 1 for all else"
+    parser.add_argument("--memory", type=cli.in_range(float, 0.01, 2**20), default=2.0, metavar="GIB", help=text)
+    cli.add_boolean(parser, "--skip_bad_files", False, "leave out and count images that cannot be used")
+    add_device_flags(parser, argv)
+    args = parser.parse_args(argv)
+    if not (args.images or args.input):
+        parser.error("name the images to enlarge: predict.py photo.jpg (--help tells more)")
+    if args.model and args.ckpt_path:
+        parser.error("--model is an export with its weights in it: leave --ckpt_path out")
+    if args.suffix and Path(args.suffix).name != args.suffix:
+        parser.error(f"--suffix {args.suffix!r} is no part of a file's name")
+    return args
+
+
+def add_device_flags(parser: argparse.ArgumentParser, argv: Optional[Sequence[str]]) -> None:
+    """The flags of the device for what TensorFlow runs on it. An export has none, and an .onnx or .om file needs no
+    TensorFlow, which is not even imported then."""
+    if any(word.split("=")[0] == "--model" for word in (sys.argv[1:] if argv is None else argv)):
+        return
+    try:
+        from common.session import add_device_flags
+    except ImportError:
+        return
     add_device_flags(parser)
-    return parser.parse_args(argv)
 
 
-def read(path: Path) -> Picture:
-    """Reads a picture file: what is not grey or RGB becomes RGB, what may be transparent gets an alpha channel.
+def load_network(args: argparse.Namespace) -> Enlarger:
+    """What a script's `--model` or `--ckpt_path` names, on the device of its flags.
+
+    Raises:
+        UserError: there is none, or it cannot be used.
+    """
+    if args.model:
+        return enlarger.from_export(args.model)
+    try:
+        import checkpoint
+
+        from common.session import device_config
+    except ImportError as error:
+        raise UserError(f"without TensorFlow only an export can be run: --model=FILE.onnx ({error})") from None
+    return checkpoint.load(args.ckpt_path, device_config(args))
+
+
+def read(path: Path) -> Photo:
+    """Reads an image file: what is not grey or RGB becomes RGB, what may be transparent gets an alpha channel.
 
     Raises:
         UserError: it is too large, does not decode, or has more than 8 bits a channel and is no PNG.
     """
     if is_16_bit(path):
         pixels, profile = read_16_bit(path)
-        return _picture(pixels, profile)
-    with opened(path) as picture:
-        grey, alpha = picture.mode in ("1", "L", "LA", "La"), is_transparent(picture)
+        return _photo(pixels, profile)
+    with opened(path) as image:
+        grey, alpha = image.mode in ("1", "L", "LA", "La"), is_transparent(image)
         mode = ("L" if grey else "RGB") + ("A" if alpha else "")
         changes = []
-        if picture.mode not in ("1", "L", "LA", "La", "RGB", "RGBA", "RGBa"):
-            changes.append(f"converted to {mode}, being {'a palette' if picture.mode[0] == 'P' else picture.mode}")
-        pixels = np.asarray(picture.convert(mode))
-        return _picture(np.atleast_3d(pixels), picture.info.get("icc_profile"), changes)
+        if image.mode not in ("1", "L", "LA", "La", "RGB", "RGBA", "RGBa"):
+            changes.append(f"converted to {mode}, being {'a palette' if image.mode[0] == 'P' else image.mode}")
+        if getattr(image, "n_frames", 1) > 1:
+            changes.append(f"the first of its {image.n_frames} frames alone")
+        pixels = np.asarray(image.convert(mode))
+        return _photo(np.atleast_3d(pixels), image.info.get("icc_profile"), changes)
 
 
-def _picture(pixels: np.ndarray, profile: Optional[bytes], changes: Sequence[str] = ()) -> Picture:
-    """A picture whose profile is left out where it is of other colours, such as CMYK."""
+def _photo(pixels: np.ndarray, profile: Optional[bytes], changes: Sequence[str] = ()) -> Photo:
+    """A photo whose profile is left out where it is of other colours, such as CMYK."""
     fits = isinstance(profile, bytes) and profile[16:20] == (b"GRAY" if pixels.shape[2] < 3 else b"RGB ")
-    return Picture(pixels, profile if fits else None, list(changes))
+    return Photo(pixels, profile if fits else None, list(changes))
 
 
 def network_input(pixels: np.ndarray) -> np.ndarray:
-    """A picture's colours as the network takes them, [height, width, 3]: grey repeated, and beneath full transparency
+    """An image's colours as the network takes them, [height, width, 3]: grey repeated, and beneath full transparency
     the colour of the nearest pixel that shows, lest a hidden one fringes it."""
     channels = pixels.shape[2]
     colours = pixels[..., :-1] if channels in ALPHA else pixels
@@ -108,41 +145,74 @@ def network_input(pixels: np.ndarray) -> np.ndarray:
     return np.repeat(colours, 3, 2) if channels < 3 else colours
 
 
+def quantised(image: np.ndarray, dtype: Any) -> np.ndarray:
+    """An image in 0..1 as uint8 or uint16."""
+    white = np.iinfo(dtype).max
+    return np.clip(np.rint(image * white), 0, white).astype(dtype)
+
+
+def result_size(network: Enlarger, height: int, width: int, outscale: Optional[float]) -> tuple[int, int]:
+    """The height and width of what an image becomes."""
+    factor = outscale or network.scale
+    return max(1, round(height * factor)), max(1, round(width * factor))
+
+
 def enlarged_rows(
-    model: trained.Trained, pixels: np.ndarray, args: argparse.Namespace, progress: Callable[[], object]
+    network: Enlarger,
+    pixels: np.ndarray,
+    outscale: Optional[float] = None,
+    tile: Optional[int] = None,
+    memory: int = enlarger.MEMORY,
+    progress: Callable[[], Any] = lambda: None,
 ) -> Iterator[np.ndarray]:
-    """A picture of any kind enlarged, in the same kind, from the top down: yields [n, scale width, channels]."""
+    """An image of any kind enlarged, in the same kind, from the top down.
+
+    Args:
+        pixels: uint8 or uint16 [height, width, 1 to 4], grey or RGB, with alpha or without.
+        outscale: how many times larger (the network's scale).
+        tile, memory, progress: as `Enlarger.rows` has them.
+    Yields:
+        [n, outscale * width, channels].
+    """
     height, width, channels = pixels.shape
-    scale, dtype = model.options.scale, pixels.dtype
-    rows, columns = tiles(model, height, width, args)
+    size = result_size(network, height, width, outscale)
+    rows = network.rows(network_input(pixels), tile, memory, progress)
+    native = (height * network.scale, width * network.scale)
+    if size != native:
+        rows = enlarger.resampled(rows, native, size)
     alpha = Image.fromarray(pixels[..., -1].astype(np.float32)) if channels in ALPHA else None
-
-    def finish(tile):
-        return trained.quantised(tile @ LUMA[:, None] if channels < 3 else tile, dtype)
-
-    large = trained.enlarged_rows(model, network_input(pixels), rows, columns, finish, progress)
-    for window, colours in zip(rows, large):
+    done = 0
+    for colours in rows:
+        colours = quantised(colours @ LUMA[:, None] if channels < 3 else colours, pixels.dtype)
         if alpha is not None:
-            box = (0, window.first, width, window.last)
-            matte = np.asarray(alpha.resize((width * scale, len(colours)), Image.BICUBIC, box=box))
-            colours = np.dstack([colours, trained.quantised(matte / np.iinfo(dtype).max, dtype)])
+            box = (0, done * height / size[0], width, min(height, (done + len(colours)) * height / size[0]))
+            matte = np.asarray(alpha.resize((size[1], len(colours)), Image.BICUBIC, box=box))
+            colours = np.dstack([colours, quantised(matte / np.iinfo(pixels.dtype).max, pixels.dtype)])
+        done += len(colours)
         yield colours
 
 
-def tiles(model: trained.Trained, height: int, width: int, args: argparse.Namespace):
-    """The tiles of a picture, as `trained.tiling` gives them, by the flags."""
-    return trained.tiling(model.options, height, width, args.tile, int(args.memory * GIB))
+def enlarge(network: Enlarger, pixels: np.ndarray, outscale: Optional[float] = None, **tiling: Any) -> np.ndarray:
+    """The whole of what `enlarged_rows` gives: an image of any kind enlarged, in the same kind.
+
+    `enlarge(checkpoint.load(), np.asarray(Image.open("photo.jpg")))` takes and gives uint8 [height, width, 3].
+    """
+    return np.concatenate(list(enlarged_rows(network, pixels, outscale, **tiling)))
 
 
-def enlarge_file(model: trained.Trained, path: Path, args: argparse.Namespace, progress: Callable[[], object]) -> Path:
-    """Enlarges a picture file and returns the new file's path; where that does not come to its end, none is left."""
-    picture = read(path)
-    height, width, channels = picture.pixels.shape
-    size = (height * model.options.scale, width * model.options.scale, channels, 8 * picture.pixels.itemsize)
-    target = cli.new_file(Path(args.output_path) / f"{path.stem}.png")
+def enlarge_file(
+    network: Enlarger, path: Path, args: argparse.Namespace, progress: Callable[[], Any] = lambda: None
+) -> Path:
+    """Enlarges an image file and returns the new file's path; where that does not come to its end, none is left."""
+    photo = read(path)
+    height, width, channels = photo.pixels.shape
+    size = (*result_size(network, height, width, args.outscale), channels, 8 * photo.pixels.itemsize)
+    suffix = f"_x{args.outscale or network.scale:g}" if args.suffix is None else args.suffix
+    target = cli.new_file(Path(args.output_path) / f"{path.stem}{suffix}.png")
+    memory = int(args.memory * GIB)
     try:
-        with png_writer(target, *size, picture.profile) as write:
-            for rows in enlarged_rows(model, picture.pixels, args, progress):
+        with png_writer(target, *size, photo.profile) as write:
+            for rows in enlarged_rows(network, photo.pixels, args.outscale, args.tile, memory, progress):
                 write(rows)
     except BaseException:
         os.unlink(target)
@@ -150,8 +220,8 @@ def enlarge_file(model: trained.Trained, path: Path, args: argparse.Namespace, p
     return target
 
 
-def usable(files: Sequence[Path], model: trained.Trained, args: argparse.Namespace) -> tuple[list[Path], int]:
-    """The pictures that can be used, all of them looked at before anything is written, and the number of their tiles;
+def usable(network: Enlarger, files: Sequence[Path], args: argparse.Namespace) -> tuple[list[Path], int]:
+    """The images that can be used, all of them looked at before anything is written, and the number of their tiles;
     tells what has to be done to them.
 
     Raises:
@@ -160,48 +230,55 @@ def usable(files: Sequence[Path], model: trained.Trained, args: argparse.Namespa
     good, bad, changes, count, largest = [], [], Counter(), 0, 0
     for path in tqdm(files, "reading", unit="", disable=None):
         try:
-            picture = read(path)
+            photo = read(path)
+            height, width = photo.pixels.shape[:2]
+            rows, columns = network.tiling(height, width, args.tile, int(args.memory * GIB))
+            if max(height, width) > MAX_LENGTH:
+                raise UserError(f"{path}: more than {MAX_LENGTH} pixels in height or width; cut it into parts")
+            if np.prod(result_size(network, height, width, args.outscale), dtype=float) > MAX_PIXELS:
+                raise UserError(f"{path}: {width} x {height} pixels become too many; give a smaller --outscale")
         except UserError as error:
             if not args.skip_bad_files:
                 raise
             bad.append(str(error))
             continue
         good.append(path)
-        changes.update(picture.changes)
-        rows, columns = tiles(model, *picture.pixels.shape[:2], args)
+        changes.update(photo.changes)
         count += len(rows) * len(columns)
-        largest = max(largest, trained.tile_bytes(model.options, rows, columns))
+        largest = max(largest, network.tile_bytes(rows, columns))
     for change, number in changes.items():
-        notice(f"{number} of {len(good)} pictures: {change}")
+        notice(f"{number} of {len(good)} images: {change}")
     if bad:
-        notice(f"--skip_bad_files: {len(bad)} of {len(files)} pictures left out: {'; '.join(bad[:5])}")
+        notice(f"--skip_bad_files: {len(bad)} of {len(files)} images left out: {'; '.join(bad[:5])}")
     if not good:
-        raise UserError(f"--input: not one of the {len(files)} pictures can be used; {bad[0]}")
+        raise UserError(f"not one of the {len(files)} images can be used; {bad[0]}")
     if largest > args.memory * GIB:
         notice(f"a tile takes about {largest / GIB:.2g} GiB, more than --memory {args.memory:g}")
     return good, count
 
 
-def predict(args: argparse.Namespace) -> None:
-    """Enlarges each of the user's pictures, and prints which is which.
+def predict(args: argparse.Namespace) -> list[Path]:
+    """Enlarges each of the user's images, prints which is which, and returns the new files.
 
     Raises:
-        UserError: no such checkpoint or picture, a picture that cannot be used, a folder that cannot be written.
+        UserError: no such weights or image, an image that cannot be used, a folder that cannot be written.
     """
-    files = input_files(args.input)
-    open_session(device_config(args))
-    model = trained.load(args.ckpt_path)
-    files, count = usable(files, model, args)
+    files = input_files([*args.images, *args.input])
+    network = load_network(args)
+    files, count = usable(network, files, args)
+    targets = []
     with tqdm(total=count, desc="enlarging", unit=" tiles", disable=None) as bar:
         for path in files:
-            target = enlarge_file(model, path, args, bar.update)
-            tqdm.write(f"{path}  {target}", file=sys.stdout)
-    notice(f"{len(files)} pictures enlarged {model.options.scale} times by {model.prefix}")
+            targets.append(enlarge_file(network, path, args, bar.update))
+            tqdm.write(f"{path}  {targets[-1]}", file=sys.stdout)
+    factor = args.outscale or network.scale
+    notice(f"{len(files)} image{'s' * (len(files) > 1)} enlarged {factor:g} times by {network.path}")
+    return targets
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    return cli.call(predict, parse_args(argv))
+    return cli.run_main(predict, parse_args(argv))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave(main())

@@ -1,80 +1,74 @@
 """The original's entry: `test.py`, with its flags. (predict.py and evaluate.py do the same, and more.)
 
 python SRGAN/test.py -ihr photographs -o output -m model/gen_model500.h5 -n 25 -t test_model
-python SRGAN/test.py -ilr small_pictures -o output -m model/gen_model500.h5 -t test_lr_images
+python SRGAN/test.py -ilr small_images -o output -m model/gen_model500.h5 -t test_lr_images
 
-test_model makes the pictures of --input_hig_res small, enlarges them again, and writes, into a new folder, small one,
-enlarged one and original side by side, with what evaluate.py writes. test_lr_images enlarges those of --input_low_res.
+test_model makes the images of --input_hig_res small, enlarges them again, and writes, into a new folder, lr, sr and hr
+side by side, with what evaluate.py writes. test_lr_images enlarges those of --input_low_res.
 """
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Optional
 
 import _path  # noqa: F401  (finds ../common)
-import baseline
 import evaluate
 import numpy as np
 import predict
-import trained
-from PIL import Image
 
 from common import cli
-from common.session import add_device_flags, device_config, open_session
+from common.images import read_rgb
 
 INPUTS = {"test_model": "input_hig_res", "test_lr_images": "input_low_res"}
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
-    parser = cli.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-ihr", "--input_hig_res", type=Path, metavar="DIR", help="large pictures, for test_model")
-    parser.add_argument("-ilr", "--input_low_res", type=Path, metavar="DIR", help="small ones, for test_lr_images")
-    parser.add_argument("-o", "--output_dir", default="output", metavar="DIR", help="where results go (output)")
-    parser.add_argument(
-        "-m", "--model_dir", required=True, metavar="PATH", help="a model's .h5 file, or a run's folder"
-    )
+    parser = cli.ArgumentParser(description=__doc__)
+    parser.add_argument("-ihr", "--input_hig_res", type=Path, metavar="DIR", help="hr images, for test_model")
+    parser.add_argument("-ilr", "--input_low_res", type=Path, metavar="DIR", help="lr images, for test_lr_images")
+    parser.add_argument("-o", "--output_dir", default="output", metavar="DIR", help="where results go")
+    parser.add_argument("-m", "--model_dir", required=True, metavar="PATH", help="an .h5 file, or a run's folder")
     parser.add_argument("-n", "--number_of_images", type=cli.in_range(int, 1), metavar="N", help="the first N (all)")
-    parser.add_argument("-t", "--test_type", choices=list(INPUTS), default="test_model", help="(test_model)")
-    add_device_flags(parser)
+    parser.add_argument("-t", "--test_type", choices=list(INPUTS), default="test_model", help="what to do")
+    predict.add_device_flags(parser, argv)
     args = parser.parse_args(argv)
     if getattr(args, INPUTS[args.test_type]) is None:
         parser.error(f"--test_type {args.test_type} needs --{INPUTS[args.test_type]} DIR")
+    args.ckpt_path, args.model = model_path(args.model_dir), None
     return args
 
 
 def measure_model(args: argparse.Namespace) -> None:
-    """Measures a model on large pictures and shows each beside the small one and the enlarged one.
+    """Measures a network on hr images and shows lr, sr and hr of each.
 
     Raises:
-        UserError: no such model or pictures.
+        UserError: no such network or images.
     """
-    open_session(device_config(args))
-    model = trained.load(model_path(args.model_dir))
-    scale = model.options.scale
-    files = evaluate.usable(evaluate.find("--input_hig_res", args.input_hig_res)[: args.number_of_images], scale)
+    network = predict.load_network(args)
+    name, scale = args.input_hig_res.name, network.scale
+    options = argparse.Namespace(scale=scale, degradation="bicubic", lr_path=None, seed=0)
+    files = evaluate.find("--input_hig_res", args.input_hig_res)[: args.number_of_images]
+    files = evaluate.usable(options, files)
     folder = cli.new_folder(args.output_dir)
-    rows = evaluate.measure(model, scale, files, folder / "pictures")
-    for row in rows:
-        target = evaluate.original(Path(row["file"]), scale)
-        small = baseline.shrink(target, scale).repeat(scale, 0).repeat(scale, 1)
-        with Image.open(row["output"]) as enlarged:
-            evaluate.save_picture(np.concatenate([small, enlarged, target], 1), folder / Path(row["output"]).name)
-    print(*evaluate.table_lines(args.input_hig_res.name, rows, scale), sep="\n", flush=True)
-    about = {"model": os.path.abspath(model.prefix)}
-    evaluate.write_results(folder, scale, {args.input_hig_res.name: rows}, about)
+    rows = evaluate.measure(options, network, files, folder / "images")
+    for number, row in enumerate(rows):
+        lr, hr = evaluate.pair(options, Path(row["file"]), number)
+        sheet = np.concatenate([lr.repeat(scale, 0).repeat(scale, 1), read_rgb(row["output"]), hr], 1)
+        evaluate.save_image(sheet, folder / Path(row["output"]).name)
+    print(*evaluate.table_lines(name, rows, scale), sep="\n", flush=True)
+    evaluate.write_results(folder, options, {name: rows}, {"model": os.path.abspath(network.path)})
 
 
-def enlarge_pictures(args: argparse.Namespace) -> None:
-    """Enlarges small pictures as predict.py does.
+def enlarge_images(args: argparse.Namespace) -> None:
+    """Enlarges lr images as predict.py does.
 
     Raises:
-        UserError: no such model or pictures, or one that cannot be used.
+        UserError: no such network or images, or one that cannot be used.
     """
     files = evaluate.find("--input_low_res", args.input_low_res)[: args.number_of_images]
-    words = ["--ckpt_path", model_path(args.model_dir), "--output_path", args.output_dir, "--input", *map(str, files)]
+    words = ["--output_path", args.output_dir, "--suffix=", "--input", *map(str, files)]
     predict.predict(argparse.Namespace(**{**vars(predict.parse_args(words)), **vars(args)}))
 
 
@@ -88,8 +82,8 @@ def model_path(path: str) -> str:
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     args = parse_args(argv)
-    return cli.call(measure_model if args.test_type == "test_model" else enlarge_pictures, args)
+    return cli.run_main(measure_model if args.test_type == "test_model" else enlarge_images, args)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave(main())

@@ -1,9 +1,10 @@
 """The defaults of SRNet under the original's names, in this one place; train.py has a flag for each of them."""
 
-# Loss: the weights of equations 1 to 8
-lt = 10.0  # text conversion (the original: 1, by which fusion has twice its say in how o_t is drawn)
-lt_alpha = 1.0  # of its masked L1
-lt_beta = 1.0  # of the skeleton's cross-entropy, which the original has not: dice alone ends in white blobs
+# Loss: the weights of equations 1 to 8. Names that the original has mean what they mean there.
+lt = 10.0  # text conversion (the original: 1, at which the fusion's gradient on o_t is twice its own)
+lt_alpha = 1.0  # of the skeleton's dice
+lt_l1 = 1.0  # of the masked L1 of o_t (the original has no name for it)
+lt_cross_entropy = 1.0  # of the skeleton's cross-entropy (not in the original: dice alone ends in white blobs)
 lb = 1.0  # background inpainting
 lb_beta = 10.0  # of its L1
 lf = 1.0  # fusion
@@ -22,8 +23,6 @@ staircase = False
 beta1 = 0.9
 beta2 = 0.999
 max_iter = 20000
-batch_statistics = True  # the generator's normalisation; the original's never has any, so that it scales and shifts
-guided_steps = 0  # until then the standard word stands closer to the styled one's place, less and less
 test_max_iter = 500  # of test/train_performance_1p.sh
 show_loss_interval = 50
 write_log_interval = 50

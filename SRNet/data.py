@@ -1,20 +1,23 @@
-"""Seven folders of pictures with the same names -> batches of samples.
+"""Seven folders of images with the same names -> batches of samples.
 
-<data_path>/{i_t,i_s,t_sk,t_t,t_b,t_f,mask_t}/NAME.png, or the same below <data_path>/v1; datagen.py draws them. Where
+<data_path>/{i_t,i_s,t_sk,t_t,t_b,t_f,mask_t}/NAME.png, or the same below <data_path>/v1; datagen.py writes them. Where
 there are train/ and val/, each with the seven, they are the split; else the last of the sorted names are held out.
 """
 
 import argparse
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Optional
 
-import _path  # noqa: F401  (finds ../common)
 import numpy as np
 from PIL import Image
 
-from common import pictures
+from common import images
 from common.cli import UserError
+
+if TYPE_CHECKING:
+    from common.session import Session
 
 FOLDERS = ("i_t", "i_s", "t_sk", "t_t", "t_b", "t_f", "mask_t")
 GREY = {"t_sk", "mask_t"}  # one channel, the others have three
@@ -33,7 +36,7 @@ def root(data_path: str) -> Path:
 
 
 def find_samples(folder: Path) -> list[str]:
-    """The sorted names of the pictures, which are the same in all seven folders.
+    """The sorted names of the images, which are the same in all seven folders.
 
     Raises:
         UserError: one of the seven is missing or empty, or the names do not match.
@@ -43,10 +46,10 @@ def find_samples(folder: Path) -> list[str]:
         inside = folder / name
         if not inside.is_dir():
             raise UserError(f"--data_path {folder}: there is no folder {name} in it; datagen.py writes all seven")
-        names[name] = {path.name for path in pictures.find_pictures(inside)}
+        names[name] = {path.name for path in images.find_images(inside)}
     every = set.union(*names.values())
     if not every:
-        raise UserError(f"--data_path {folder}: no pictures in {', '.join(FOLDERS)}; datagen.py writes some")
+        raise UserError(f"--data_path {folder}: no images in {', '.join(FOLDERS)}; datagen.py writes some")
     for name in FOLDERS:
         missing = every - names[name]
         if missing:
@@ -57,9 +60,9 @@ def find_samples(folder: Path) -> list[str]:
     return sorted(every)
 
 
-def split(args: argparse.Namespace) -> tuple[list[Sample], list[Sample]]:
+def split(data_path: str) -> tuple[list[Sample], list[Sample]]:
     """The samples to train on and those held out."""
-    folder = root(args.data_path)
+    folder = root(data_path)
     if (folder / "train").is_dir() and (folder / "val").is_dir():
         return tuple([(folder / part, name) for name in find_samples(folder / part)] for part in ("train", "val"))
     samples = [(folder, name) for name in find_samples(folder)]
@@ -70,7 +73,7 @@ def split(args: argparse.Namespace) -> tuple[list[Sample], list[Sample]]:
 
 
 def read_sample(folder: Path, name: str) -> dict[str, np.ndarray]:
-    """The seven pictures of a sample by their folders' names, uint8 [h, w, 3], or [h, w, 1] of `GREY`.
+    """The seven images of a sample by their folders' names, uint8 [h, w, 3], or [h, w, 1] of `GREY`.
 
     Raises:
         UserError: one does not decode, or they are not all of one size.
@@ -79,7 +82,7 @@ def read_sample(folder: Path, name: str) -> dict[str, np.ndarray]:
     for kind in FOLDERS:
         path = folder / kind / name
         grey = kind in GREY
-        sample[kind] = np.asarray(pictures.decode(path).convert("L"))[..., None] if grey else pictures.read_rgb(path)
+        sample[kind] = np.asarray(images.decode(path).convert("L"))[..., None] if grey else images.read_rgb(path)
         height, width = sample[kind].shape[:2]
         if sample[kind].shape[:2] != sample["i_t"].shape[:2]:
             first = " x ".join(str(side) for side in sample["i_t"].shape[1::-1])
@@ -87,53 +90,92 @@ def read_sample(folder: Path, name: str) -> dict[str, np.ndarray]:
     return sample
 
 
-def resized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A uint8 picture [h, w, 1 or 3] at another size (height, width), antialiased bicubic."""
-    if picture.shape[:2] == tuple(size):
-        return picture
-    squeezed = picture[..., 0] if picture.shape[2] == 1 else picture
+def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A uint8 image [h, w, 1 or 3] at another size (height, width), antialiased bicubic."""
+    if image.shape[:2] == tuple(size):
+        return image
+    squeezed = image[..., 0] if image.shape[2] == 1 else image
     scaled = np.asarray(Image.fromarray(squeezed).resize(size[::-1], Image.BICUBIC))
-    return scaled.reshape(*size, picture.shape[2])
+    return scaled.reshape(*size, image.shape[2])
+
+
+def nearest_width(size: tuple[int, int], height: int, widths: Sequence[int]) -> int:
+    """Of some widths the one at which an image of `size` (height, width) keeps its aspect best at a height."""
+    wanted = height * size[1] / size[0]
+    return min(widths, key=lambda width: max(width / wanted, wanted / width))
 
 
 class Samples:
     """The samples to train on, each decoded once and kept as far as memory goes.
 
     Args:
-        size: (height, width) that all are scaled to.
+        height: that all are scaled to.
+        widths: each sample is scaled to the one that keeps its aspect best; a width that fewer than `batch_size`
+            samples fit is left out, so that every batch is of one width.
     Attributes:
-        error: why the newest `read` failed.
+        widths: of the samples, int [count].
+    Raises:
+        UserError: a batch is larger than the data, or an image's size cannot be read.
     """
 
-    def __init__(self, samples: Sequence[Sample], size: tuple[int, int]) -> None:
-        self.samples, self.size, self.error, self._kept = list(samples), tuple(size), None, {}
-        self.shape = (*self.size, CHANNELS)
-        self._most = MEMORY // int(np.prod(self.shape))
+    def __init__(self, samples: Sequence[Sample], height: int, widths: Sequence[int], batch_size: int) -> None:
+        if batch_size > len(samples):
+            raise UserError(
+                f"--batch_size: a batch of {batch_size} is larger than the data ({len(samples)} samples); "
+                "give a smaller one"
+            )
+        self.samples, self.height, self.batch_size, self._kept = list(samples), height, batch_size, {}
+        widths, sizes = sorted(widths), [(1, 1)] * len(samples)
+        if len(widths) > 1:
+            sizes = [images.size(folder / "i_t" / name)[::-1] for folder, name in samples]
+        while True:
+            self.widths = np.array([nearest_width(size, height, widths) for size in sizes])
+            few = [width for width in widths if 0 < (self.widths == width).sum() < batch_size]
+            if not few or len(widths) == 1:
+                break
+            widths.remove(few[0])
+        self._most = MEMORY // (height * int(self.widths.mean()) * CHANNELS)
 
     def __len__(self) -> int:
         return len(self.samples)
 
+    @property
+    def steps_per_epoch(self) -> int:
+        return sum(int((self.widths == width).sum()) // self.batch_size for width in np.unique(self.widths))
+
+    def order(self, seed: int, epoch: int) -> np.ndarray:
+        """The indices of an epoch's batches, int32 [steps_per_epoch, batch_size]: in each samples of one width."""
+        rng = np.random.default_rng([zlib.crc32(b"order"), seed, epoch])
+        batches = []
+        for width in np.unique(self.widths):
+            own = rng.permutation(np.flatnonzero(self.widths == width))
+            batches.append(own[: len(own) // self.batch_size * self.batch_size].reshape(-1, self.batch_size))
+        return rng.permutation(np.concatenate(batches)).astype(np.int32)
+
     def read(self, index: int) -> np.ndarray:
-        """Sample `index`: its pictures in the order of `FOLDERS`, uint8 [height, width, CHANNELS].
+        """Sample `index`: its images in the order of `FOLDERS`, uint8 [height, its width, CHANNELS].
 
         Raises:
             UserError: it cannot be used.
         """
         if index in self._kept:
             return self._kept[index]
-        try:
-            sample = read_sample(*self.samples[index])
-        except UserError as error:
-            self.error = error
-            raise
-        stacked = np.concatenate([resized(sample[kind], self.size) for kind in FOLDERS], 2)
+        sample = read_sample(*self.samples[index])
+        size = (self.height, int(self.widths[index]))
+        stacked = np.concatenate([resized(sample[kind], size) for kind in FOLDERS], 2)
         if len(self._kept) < self._most:
             self._kept[index] = stacked
         return stacked
 
 
+def wanted_word(folder: Path, name: str) -> Optional[str]:
+    """What is written in a sample's i_t, where datagen.py noted it in the file; else None."""
+    with images.opened(folder / "i_t" / name) as image:
+        return image.info.get("word")
+
+
 def unstack(stacked: Any) -> dict[str, Any]:
-    """Pictures in the order of `FOLDERS` along the last axis as {folder: [..., 3 or 1]}."""
+    """Images in the order of `FOLDERS` along the last axis as {folder: [..., 3 or 1]}."""
     parts, at = {}, 0
     for kind in FOLDERS:
         channels = 1 if kind in GREY else 3
@@ -177,7 +219,7 @@ def guided(stacked: np.ndarray, share: float) -> np.ndarray:
     return result
 
 
-def batches(args: argparse.Namespace, samples: Samples, start_step: int = 0) -> Iterator[Any]:
+def batches(args: argparse.Namespace, samples: Samples, session: "Session", start_step: int = 0) -> Iterator[Any]:
     """Endless shuffled batches, uint8 [batch, height, width, CHANNELS], a function of (seed, step) alone.
 
     Until step `--guided_steps` the standard words are guided, less and less.
@@ -187,14 +229,23 @@ def batches(args: argparse.Namespace, samples: Samples, start_step: int = 0) -> 
     """
     import tensorflow as tf
 
-    from common.stream import sample_batches, shuffled_batches
+    from common.stream import sample_batches
+
+    count = samples.steps_per_epoch * args.batch_size
+    widths = np.unique(samples.widths)
+    shape = (samples.height, int(widths[0]) if len(widths) == 1 else None, CHANNELS)
+
+    def epoch(number):
+        order = tf.numpy_function(lambda n: samples.order(args.seed, int(n)).ravel(), [number], tf.int32)
+        return tf.data.Dataset.from_tensor_slices(tf.ensure_shape(order, [count]))
 
     def read(index, number):
         left = 1 - int(number) // args.batch_size / args.guided_steps if args.guided_steps else 0.0
         return guided(samples.read(int(index)), left)
 
     def sample(index, number):
-        return tf.ensure_shape(tf.numpy_function(read, [index, number], tf.uint8), samples.shape)
+        return tf.ensure_shape(tf.numpy_function(read, [index, number], tf.uint8), shape)
 
-    order = shuffled_batches(len(samples), args.batch_size, args.seed, start_step).unbatch()
-    return sample_batches(order, sample, args.batch_size, start_step, samples)
+    first, skipped = divmod(start_step, samples.steps_per_epoch)
+    order = tf.data.Dataset.range(first, 2**31).flat_map(epoch).skip(skipped * args.batch_size)
+    return sample_batches(sample, order, args.batch_size, start_step, session)

@@ -12,7 +12,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Optional
 
-import _path  # noqa: F401  (finds ../common)
 import fonts
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
@@ -20,8 +19,9 @@ from scipy.fft import dstn, idstn, next_fast_len
 from scipy.ndimage import binary_dilation, gaussian_filter, map_coordinates
 from skimage.color import rgb2lab
 from skimage.morphology import skeletonize
+from skimage.transform import EuclideanTransform, ProjectiveTransform
 
-from common import pictures
+from common import images
 from common.cli import UserError
 
 FINE = 2  # letters are drawn at twice their size and averaged, after they are bent and turned
@@ -73,6 +73,7 @@ class Recipe:
     noise_deviation: tuple[float, float] = (1.0, 8.0)  # of a pixel, 0..255
     jpeg: float = 0.6
     jpeg_quality: tuple[int, int] = (30, 90)
+    skeleton: int = 3  # pixels that the lines of t_sk are wide; the original's are 1
 
 
 RECIPE = Recipe()
@@ -80,14 +81,15 @@ RECIPE = Recipe()
 
 @dataclass(frozen=True)
 class Sources:
-    """What samples are drawn from; `words` by the folder they go to."""
+    """What the samples of a folder are made from."""
 
     fonts: list[tuple[Path, frozenset]]  # with those characters of the words that each has
-    words: dict[str, list[str]]
+    words: list[str]
     backgrounds: list[Path]
     standard: Optional[Path]  # font of i_t
     seed: int
-    shape: Optional[tuple[int, int]]
+    part: int = 0  # of the data set: 0, or 1 for the held-out one
+    shape: Optional[tuple[int, int]] = None
     recipe: Recipe = RECIPE
 
     def having(self, text: str) -> list[tuple[Path, frozenset]]:
@@ -218,13 +220,11 @@ def warp(layer: Image.Image, matrix: np.ndarray) -> Image.Image:
     scaled = matrix * [[1, 1, FINE], [1, 1, FINE], [1 / FINE, 1 / FINE, 1]]  # the matrix is meant in finished pixels
     tilt = np.abs(scaled[2, :2]) @ [width / 2, height / 2]
     scaled[2, :2] *= min(1, 0.25 / max(tilt, 1e-9))
-    corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], float) - [width / 2, height / 2]
-    x, y, z = scaled @ np.c_[corners, np.ones(4)].T
-    left, top = np.floor([(x / z).min(), (y / z).min()])
-    right, bottom = np.ceil([(x / z).max(), (y / z).max()])
-    there = [[1, 0, -width / 2], [0, 1, -height / 2], [0, 0, 1]]
-    back = [[1, 0, -left], [0, 1, -top], [0, 0, 1]]
-    inverse = np.linalg.inv(np.array(back) @ scaled @ there)
+    turned = EuclideanTransform(translation=(-width / 2, -height / 2)) + ProjectiveTransform(scaled)
+    corners = turned(np.array([(0, 0), (width, 0), (0, height), (width, height)]))
+    left, top = np.floor(corners.min(0))
+    right, bottom = np.ceil(corners.max(0))
+    inverse = np.linalg.inv((turned + EuclideanTransform(translation=(-left, -top))).params)
     size = (int(right - left), int(bottom - top))
     return layer.transform(size, Image.PERSPECTIVE, tuple((inverse / inverse[2, 2]).ravel()[:8]), Image.BICUBIC)
 
@@ -239,12 +239,9 @@ def photograph(path: Path) -> Image.Image:
     Raises:
         UserError: it does not decode.
     """
-    with pictures.opened(path) as picture:
-        picture.draft("RGB", (LARGEST_SIDE, LARGEST_SIDE))  # a JPEG is decoded smaller at once
-        transparent = pictures.is_transparent(picture)
-        picture = pictures.on_white(picture) if transparent else picture.convert("RGB")
-    picture.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.BICUBIC)
-    return picture
+    image = Image.fromarray(images.read_rgb(path))
+    image.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.BICUBIC)
+    return image
 
 
 def lab(colours: np.ndarray) -> np.ndarray:
@@ -274,13 +271,13 @@ def draw_colour(rng: np.random.Generator, ground: np.ndarray, recipe: Recipe) ->
 
 def draw_background(rng: np.random.Generator, path: Path, height: int, width: int, recipe: Recipe) -> np.ndarray:
     """A piece of a photograph in other light, or a board of its colours, float32 [height, width, 3], 0..255."""
-    picture = photograph(path)
-    scale = min(2.0, max(1.0, height / picture.height, width / picture.width))
+    image = photograph(path)
+    scale = min(2.0, max(1.0, height / image.height, width / image.width))
     if scale > 1:
-        picture = picture.resize([round(side * scale) for side in picture.size], Image.BICUBIC)
-    left, top = (int(rng.integers(max(1, have - want + 1))) for have, want in zip(picture.size, (width, height)))
-    box = (left, top, min(left + width, picture.width), min(top + height, picture.height))
-    piece = np.asarray(picture.crop(box), np.float32)
+        image = image.resize([round(side * scale) for side in image.size], Image.BICUBIC)
+    left, top = (int(rng.integers(max(1, have - want + 1))) for have, want in zip(image.size, (width, height)))
+    box = (left, top, min(left + width, image.width), min(top + height, image.height))
+    piece = np.asarray(image.crop(box), np.float32)
     if piece.shape[:2] != (height, width):  # a small photograph goes on as its mirror image
         piece = np.pad(piece, [(0, height - piece.shape[0]), (0, width - piece.shape[1]), (0, 0)], "symmetric")
     luma = np.float32([0.299, 0.587, 0.114])
@@ -331,23 +328,23 @@ class Camera:
         """How many pixels there are for so many."""
         return tuple(max(4, round(side * self.resolution)) for side in sides)
 
-    def blurred(self, picture: np.ndarray) -> np.ndarray:
-        """A picture uint8 [h, w] or [h, w, 3] as so many pixels show it, enlarged again."""
+    def blurred(self, image: np.ndarray) -> np.ndarray:
+        """A image uint8 [h, w] or [h, w, 3] as so many pixels show it, enlarged again."""
         if self.resolution >= 1:
-            return picture
-        whole = Image.fromarray(picture)
+            return image
+        whole = Image.fromarray(image)
         return np.asarray(whole.resize(self.few(whole.size), Image.BOX).resize(whole.size, Image.BICUBIC))
 
-    def spoilt(self, picture: np.ndarray) -> np.ndarray:
-        """A picture uint8 [h, w, 3] with noise, which its neighbours share where pixels are few, and compressed."""
+    def spoilt(self, image: np.ndarray) -> np.ndarray:
+        """A image uint8 [h, w, 3] with noise, which its neighbours share where pixels are few, and compressed."""
         if self.noise:
-            grain = np.random.default_rng(self.seed).normal(128, self.noise, (*self.few(picture.shape[:2]), 3))
-            grain = Image.fromarray(pictures.to_uint8(grain, RANGE)).resize(picture.shape[1::-1], Image.BICUBIC)
-            picture = pictures.to_uint8(picture + (np.asarray(grain, np.float32) - 128), RANGE)
+            grain = np.random.default_rng(self.seed).normal(128, self.noise, (*self.few(image.shape[:2]), 3))
+            grain = Image.fromarray(images.to_uint8(grain, RANGE)).resize(image.shape[1::-1], Image.BICUBIC)
+            image = images.to_uint8(image + (np.asarray(grain, np.float32) - 128), RANGE)
         if self.quality is None:
-            return picture
+            return image
         stream = io.BytesIO()
-        Image.fromarray(picture).save(stream, "JPEG", quality=self.quality)
+        Image.fromarray(image).save(stream, "JPEG", quality=self.quality)
         return np.asarray(Image.open(stream))
 
 
@@ -386,8 +383,9 @@ class Paint:
         return ground
 
 
-def draw_pair(rng: np.random.Generator, sources: Sources, words: list[str], recipe: Recipe) -> Iterator[tuple]:
+def draw_pair(rng: np.random.Generator, sources: Sources) -> Iterator[tuple]:
     """Without end: the source word, the target word and a font that has both, as often as words and fonts are given."""
+    words, recipe = sources.words, sources.recipe
     while True:
         first = words[rng.integers(len(words))]
         able = sources.having(first)
@@ -420,24 +418,27 @@ def solid(mask: np.ndarray) -> np.ndarray:
     return mask > 0.45 * np.percentile(mask[mask > 0], 95)
 
 
-def thin(mask: np.ndarray) -> np.ndarray:
-    """The skeleton of the letters, uint8 [h, w] 0 or 255, made three pixels wide so that it outlives being resized."""
-    wide = max(1, round(mask.shape[1] / 256))  # very wide samples are made narrower than they are made lower
-    lines = binary_dilation(skeletonize(solid(mask)), np.ones((3, 2 * wide + 1), bool))
+def thin(mask: np.ndarray, pixels: int) -> np.ndarray:
+    """The skeleton of the letters, uint8 [h, w] 0 or 255, its lines so many pixels wide (an odd number)."""
+    lines = skeletonize(solid(mask))
+    if pixels > 1:
+        # Very wide samples are made narrower than they are made lower.
+        across = 2 * max(pixels // 2, round(mask.shape[1] / 256)) + 1
+        lines = binary_dilation(lines, np.ones((pixels, across), bool))
     return lines.astype(np.uint8) * 255
 
 
-def draw_sample(sources: Sources, split: str, index: int) -> dict[str, np.ndarray]:
-    """One sample, which depends on the seed, the split and the index alone.
+def draw_sample(sources: Sources, index: int) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """One sample, which depends on the sources, with their seed and part, and the index alone.
 
-    Returns: the seven pictures by their folders' names, uint8 [h, w, 3], or [h, w] of t_sk and mask_t. mask_t shows
-        letters and border, t_sk letters alone, neither of them the shadow.
+    Returns: the seven images by their folders' names, uint8 [h, w, 3], or [h, w] of t_sk and mask_t. mask_t shows
+        letters and border, t_sk letters alone, neither of them the shadow. And the words of i_s and i_t.
     Raises:
         UserError: no word can be drawn, or a background does not decode.
     """
-    words, recipe = sources.words[split], sources.recipe
-    rng = np.random.default_rng([sources.seed, list(sources.words).index(split), index])
-    for (first, second, font), _ in zip(draw_pair(rng, sources, words, recipe), range(TRIES)):
+    recipe = sources.recipe
+    rng = np.random.default_rng([sources.seed, sources.part, index])
+    for (first, second, font), _ in zip(draw_pair(rng, sources), range(TRIES)):
         style = draw_style(rng, font, recipe)
         drawn = [draw_word(word, style) for word in (first, second)]
         if None not in drawn and max(layer.shape[1] for pair in drawn for layer in pair) <= WIDEST:
@@ -466,20 +467,21 @@ def draw_sample(sources: Sources, split: str, index: int) -> dict[str, np.ndarra
     grey = np.full((*canvas, 3), GREY, np.float32)
     standard = fonts.standard_font(second, sources.standard, [path for path, _ in sources.having(second)[:1]])
     sample = {
-        "i_t": fonts.standard_picture(second, standard, (height, width)),
+        "i_t": fonts.standard_image(second, standard, (height, width)),
         "i_s": laid(source)[inside],
-        "t_sk": thin(target[0])[inside],
+        "t_sk": thin(target[0], recipe.skeleton)[inside],
         "t_t": paint.over(grey, *target)[inside],
         "t_b": background[inside],
         "t_f": laid(target)[inside],
         "mask_t": target[1][inside],
     }
-    sample = {name: pictures.to_uint8(picture, RANGE) for name, picture in sample.items()}
+    sample = {name: images.to_uint8(image, RANGE) for name, image in sample.items()}
     camera = draw_camera(rng, style.size, recipe)
     for name in ("i_s", "t_t", "t_b", "t_f", "mask_t"):  # a style's blur is learnt; noise cannot be foretold
         sample[name] = camera.blurred(sample[name])
     sample["i_s"] = camera.spoilt(sample["i_s"])
-    return {name: finish(picture, sources.shape) for name, picture in sample.items()}
+    sample = {name: finish(image, sources.shape) for name, image in sample.items()}
+    return sample, {"i_s": first, "i_t": second}
 
 
 def draw_paint(rng: np.random.Generator, ground: np.ndarray, style: Style, recipe: Recipe) -> Paint:
@@ -492,8 +494,8 @@ def draw_paint(rng: np.random.Generator, ground: np.ndarray, style: Style, recip
     return Paint(letters, border, shadow)
 
 
-def finish(picture: np.ndarray, size: Optional[tuple[int, int]]) -> np.ndarray:
-    """A picture uint8, of `size` (height, width) where that is given."""
-    if size is None or picture.shape[:2] == size:
-        return picture
-    return np.asarray(Image.fromarray(picture).resize(size[::-1], Image.BICUBIC))
+def finish(image: np.ndarray, size: Optional[tuple[int, int]]) -> np.ndarray:
+    """A image uint8, of `size` (height, width) where that is given."""
+    if size is None or image.shape[:2] == size:
+        return image
+    return np.asarray(Image.fromarray(image).resize(size[::-1], Image.BICUBIC))

@@ -1,12 +1,15 @@
-"""Measures a trained SRNet on held-out samples: MSE, PSNR and SSIM of its four pictures, beside what needs no learning.
+"""Measures a trained SRNet on held-out samples, beside trivial baselines: MSE, PSNR and SSIM of its four images, the
+dice of its skeletons, and with --ocr whether the words can be read.
 
 python SRNet/evaluate.py --ckpt_path=SRNet/test/output/0
-python SRNet/evaluate.py --ckpt_path=RUN --data_path=other_words --max_samples=1000
+python SRNet/evaluate.py --data_path=other_words --max_samples=1000 --ocr
+python SRNet/evaluate.py --data_path=other_words --model=exported/final.onnx
 
-o_f is compared with t_f, o_b with t_b, o_t with t_t and o_sk with t_sk, of skeletons their dice too; metrics.py tells
-the conventions and baseline.py the trivial answers. All samples are brought to the size that the run was trained at.
+o_f is compared with t_f, o_b with t_b, o_t with t_t and o_sk with t_sk; metrics.py tells the conventions and the
+baselines. The network sees each sample at the size that predict.py gives it. Its images are compared at the size of
+the training (64 x 128), as papers do, and o_f at the sample's own size too.
 
-A new folder, `evaluation` or `evaluation-2`, ..., takes the four pictures of each sample, evaluation.json and
+A new folder, `evaluation` or `evaluation-2`, ..., takes the four images of each sample, evaluation.json and
 gallery.html, which shows them and the seven of the data for some samples.
 """
 
@@ -16,86 +19,93 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Callable, Optional, Union
+from typing import Any, Optional, Union
 
 import _path  # noqa: F401  (finds ../common)
-import baseline
 import data
 import numpy as np
-import tensorflow as tf
-import trained
-from metrics import compare
+import ocr
+import predict
+from data import resized
+from metrics import WINDOW, baselines, compare, psnr, ssim
 from PIL import Image
-from tensorflow import keras
 from tqdm import tqdm
-from trained import OUTPUTS, RANGE, RANGES
 
-from common import cli
-from common.cli import UserError
-from common.gallery import Row, write_gallery
-from common.pictures import scale, to_uint8
-from common.session import add_device_flags, device_config, notice, open_session
+from common import cli, weights
+from common.cli import UserError, notice
+from common.images import write_page
 
 TARGETS = {"o_f": "t_f", "o_b": "t_b", "o_t": "t_t", "o_sk": "t_sk"}
-METHODS = {  # of baseline.py, in words
+METHODS = {  # of metrics.py, in words
     "source": "source crop unchanged",
-    "inpainted": "inpainted (biharmonic)",
+    "erased": "true background, no word",
+    "inpainted": "inpainted, told where",
     "grey": "plain grey",
-    "standard": "standard picture (i_t)",
+    "standard": "standard image (i_t)",
+    "mean": "mean skeleton",
+    "target": "t_f itself (the ceiling)",
 }
-BATCH = 8  # samples that are drawn at a time
+COLUMNS = {"psnr": 8, "ssim": 8, "mse": 9, "dice": 8, "dice_thresholded": 18, "word_accuracy": 15, "ned": 8}
+BATCH = 8  # samples at a time
 SHOWN = 60  # samples in the gallery, evenly from all
-TOLD = (("o_f", "psnr"), ("o_f", "ssim"), ("o_b", "psnr"), ("o_t", "psnr"), ("o_sk", "dice"))  # of each of them
-GAP = 4  # pixels between a picture and the one below it in the gallery
 
-Pictures = dict[str, np.ndarray]
-Means = dict[str, dict[str, dict[str, float]]]  # by output, by method, by metric
+Images = dict[str, np.ndarray]
+Row = dict[str, Any]  # of a sample: by output, by method, by metric
+Means = dict[str, dict[str, dict[str, float]]]
 
 
 def evaluate_run(
     args: argparse.Namespace,
-    generator: keras.Model,
+    generator: Any,
     samples: Sequence[data.Sample],
     folder: Union[str, Path, None] = None,
+    static: bool = False,
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """The mean metrics of a generator, and of the answers that need no learning.
+    """The mean metrics of a generator, and of the trivial baselines.
 
     Args:
         args: of train.py, or a run's options.
         samples: those that cannot be used are left out, with a notice.
-        folder: takes the pictures, evaluation.json and gallery.html; <folder>-2, ... where it is there already.
+        folder: takes the images, evaluation.json and gallery.html; <folder>-2, ... where it is there already.
+        static: compile for each size, as the NPU wants it.
     Returns:
-        {"o_f_mse", "o_f_psnr", "o_f_ssim", "o_b_mse", ..., "o_sk_dice", "samples"}, and the same names of the first
-        answer of `baseline.answers` to each, of further ones with their name before it: "source_o_b_psnr".
+        {"o_f_mse", "o_f_psnr", "o_f_ssim", "o_b_mse", ..., "o_sk_dice", "samples"}, and the same names with the best of
+        all baselines to each, and with a baseline's name before it: "source_o_b_psnr".
     Raises:
         UserError: none of the samples can be used.
     """
-    samples = usable(samples)
+    editor = predict.TrainedEditor(generator, args, "the network", static)
+    samples, skeleton = look_through(samples, args.data_shape)
     folder = cli.new_folder(folder) if folder else None
-    rows, shown = measure(generator, samples, args.data_shape, folder and folder / "pictures")
+    rows, shown = measure(editor, samples, skeleton, folder and folder / "images")
     values = means(rows)
     if folder:
-        write_results(folder, args, rows, values, shown, {"data": os.path.abspath(args.data_path)})
-    metrics, trivial = {}, {}
+        write_results(folder, args.data_shape, rows, values, shown, {"data": os.path.abspath(args.data_path)})
+    ours, trivial = {}, {}
     for output, methods in values.items():
-        first = next(method for method in methods if method != "ours")
         for method, row in methods.items():
-            prefix = "" if method in ("ours", first) else f"{method}_"
-            into = metrics if method == "ours" else trivial
-            into.update({f"{prefix}{output}_{name}": value for name, value in row.items()})
-    return {**metrics, "samples": len(rows)}, trivial
+            for name, value in row.items():
+                if method == "ours":
+                    ours[f"{output}_{name}"] = value
+                    continue
+                trivial[f"{method}_{output}_{name}"] = value
+                best = trivial.get(f"{output}_{name}", value)
+                trivial[f"{output}_{name}"] = min(best, value) if name == "mse" else max(best, value)
+    return {**ours, "samples": len(rows)}, trivial
 
 
-def usable(samples: Sequence[data.Sample], skip_bad: bool = True) -> list[data.Sample]:
-    """The samples whose pictures decode and are of one size; tells which are not.
+def look_through(
+    samples: Sequence[data.Sample], size: Sequence[int], skip_bad: bool = True
+) -> tuple[list[data.Sample], np.ndarray]:
+    """The samples whose images decode and are of one size, and the mean of their skeletons at `size`, uint8 [h, w, 1].
 
     Raises:
-        UserError: one is not, where those are not skipped, or none is.
+        UserError: one does not, where those are not skipped, or none does.
     """
-    good, bad = [], []
+    good, bad, total = [], [], np.zeros([*size, 1])
     for folder, name in tqdm(samples, "reading", unit="", disable=None):
         try:
-            data.read_sample(folder, name)
+            total += resized(data.read_sample(folder, name)["t_sk"], size)
         except UserError as error:
             if not skip_bad:
                 raise
@@ -106,164 +116,181 @@ def usable(samples: Sequence[data.Sample], skip_bad: bool = True) -> list[data.S
         notice(f"{len(bad)} of {len(samples)} samples left out: {'; '.join(bad[:5])}")
     if not good:
         raise UserError("none of the samples can be measured")
-    return good
-
-
-def drawer(generator: keras.Model, size: Sequence[int], batch: int = BATCH) -> Callable[[Any, Any], Pictures]:
-    """A function of i_t and i_s, uint8 [n, *size, 3] each, n at most `batch`, that gives the four pictures as uint8.
-
-    It is traced once: fewer are padded to a whole batch. No picture depends on the others in its batch.
-
-    Raises (the function):
-        UserError: the network draws numbers that are not finite.
-    """
-    signature = [tf.TensorSpec([batch, *size, 3], tf.float32)] * 2
-    draw = tf.function(lambda i_t, i_s: generator([i_t, i_s], training=False), input_signature=signature)
-
-    def pictures(i_t: np.ndarray, i_s: np.ndarray) -> Pictures:
-        n = len(i_t)
-        inputs = [scale(np.concatenate([x, np.repeat(x[-1:], batch - n, 0)]), RANGE) for x in (i_t, i_s)]
-        drawn = [values.numpy()[:n] for values in draw(*map(tf.constant, inputs))]
-        if not all(np.isfinite(values).all() for values in drawn):
-            raise UserError(
-                "the network draws numbers that are not finite: its run diverged; use an earlier checkpoint"
-            )
-        return {name: to_uint8(values, RANGES[name]) for name, values in zip(OUTPUTS, drawn)}
-
-    return pictures
-
-
-def read(sample: data.Sample, size: Sequence[int]) -> Pictures:
-    """The seven pictures of a sample at a size."""
-    return {kind: data.resized(picture, tuple(size)) for kind, picture in data.read_sample(*sample).items()}
+    return good, np.round(total / len(good)).astype(np.uint8)
 
 
 def measure(
-    generator: keras.Model,
+    editor: predict.Editor,
     samples: Sequence[data.Sample],
-    size: Sequence[int],
+    mean_skeleton: np.ndarray,
     folder: Optional[Path] = None,
-) -> tuple[list[dict[str, Any]], list[tuple[int, Pictures]]]:
-    """Each sample's metrics, and the pictures of some.
+    reader: Optional[ocr.Reader] = None,
+) -> tuple[list[Row], list[Images]]:
+    """Each sample's metrics, and the images of some.
 
     Args:
-        size: height and width that all are brought to.
-        folder: takes the network's pictures as o_f/NAME.png, o_b/NAME.png, ...
+        folder: takes the network's images as o_f/NAME.png, o_b/NAME.png, ...
+        reader: reads the words.
     Returns:
-        [{"file", "o_f": {"ours": {"mse", "psnr", "ssim"}, "source": ...}, "o_b": ..., "o_t": ..., "o_sk": ...}, ...],
-        and (number, the seven pictures, the four and "inpainted") of SHOWN samples.
+        [{"file", "o_f": {"ours": {"mse", "psnr", "ssim"}, "source": ...}, "o_b": ..., "o_t": ..., "o_sk": ...,
+        "own_size": {"ours": {"psnr", "ssim"}, ...}, "ocr": {"ours": {"word_accuracy", "ned"}, ...}}, ...], and the
+        seven images, the four, "inpainted" and "name" of SHOWN samples.
     """
-    draw = drawer(generator, size)
+    size = tuple(editor.options.data_shape)
     chosen = {number * len(samples) // SHOWN for number in range(SHOWN)}
-    rows, shown = [], []
-    bar = tqdm(total=len(samples), desc="measuring", unit="", disable=None)
-    for start in range(0, len(samples), BATCH):
-        given = [read(sample, size) for sample in samples[start : start + BATCH]]
-        drawn = draw(*(np.stack([one[kind] for one in given]) for kind in ("i_t", "i_s")))
-        for number, sample in enumerate(given, start):
-            ours = {name: pictures[number - start] for name, pictures in drawn.items()}
-            path, name = samples[number]
-            row, others = {"file": str(path / "i_s" / name)}, baseline.answers(sample)
-            for output, target in TARGETS.items():
-                answers = {"ours": ours[output], **others[output]}
-                row[output] = {
-                    method: compare(picture, sample[target], output == "o_sk") for method, picture in answers.items()
+    rows, shown = [None] * len(samples), {}
+    with tqdm(total=len(samples), desc="measuring", unit="", disable=None) as bar:
+        for numbers, given, generated in generate(editor, samples):
+            for number, sample, ours in zip(numbers, given, generated):
+                (path, name), own = samples[number], sample["i_s"].shape[:2]
+                row = rows[number] = {"file": str(path / "i_s" / name)}
+                at_size = {kind: resized(image, size) for kind, image in sample.items()}
+                images = {kind: resized(image, size) for kind, image in ours.items()}
+                others = baselines(at_size, mean_skeleton)
+                for output, target in TARGETS.items():
+                    row[output] = {
+                        method: compare(image, at_size[target], output == "o_sk")
+                        for method, image in {"ours": images[output], **others[output]}.items()
+                    }
+                whole = {"ours": resized(ours["o_f"], own), "source": sample["i_s"], "erased": sample["t_b"]}
+                row["own_size"] = {
+                    method: {"psnr": psnr(image, sample["t_f"]), "ssim": ssim(image, sample["t_f"])}
+                    for method, image in whole.items()
+                    if min(own) >= WINDOW
                 }
-            rows.append(row)
-            if folder:
-                row["outputs"] = {output: save_picture(ours[output], folder / output, name) for output in TARGETS}
-            if number in chosen:
-                shown.append((number, {**sample, **ours, "inpainted": others["o_b"]["inpainted"]}))
-            bar.update()
-    bar.close()
-    return rows, shown
+                if reader:
+                    row["ocr"] = read_words(reader, data.wanted_word(path, name), whole["ours"], sample)
+                if folder:
+                    row["outputs"] = {output: save_image(ours[output], folder / output, name) for output in TARGETS}
+                if number in chosen:
+                    shown[number] = {**at_size, **images, "inpainted": others["o_b"]["inpainted"], "name": name}
+                bar.update()
+    return rows, [shown[number] for number in sorted(shown)]
 
 
-def save_picture(picture: np.ndarray, folder: Path, name: str) -> str:
-    """Writes uint8 [h, w, 1 or 3] as a new PNG and returns its path from the folder of all pictures."""
+def generate(editor: predict.Editor, samples: Sequence[data.Sample]) -> Iterator[tuple[list, list, list]]:
+    """(numbers, samples as they are on disk, the network's images) of batches, each of one size to the network."""
+    pending: dict[tuple[int, int], list[tuple[int, Images]]] = {}
+
+    def run(own: tuple[int, int]) -> tuple[list, list, list]:
+        numbers, given = zip(*pending.pop(own))
+        inputs = [np.stack([resized(sample[kind], own) for sample in given]) for kind in ("i_t", "i_s")]
+        # A batch that is not full is filled up, so that nothing is compiled twice; no sample depends on the others.
+        inputs = [np.concatenate([x, np.repeat(x[-1:], BATCH - len(x), 0)]) for x in inputs]
+        outputs = editor.generate(*inputs)
+        return numbers, given, [{kind: x[place] for kind, x in outputs.items()} for place in range(len(given))]
+
+    for number, (folder, name) in enumerate(samples):
+        sample = data.read_sample(folder, name)
+        own = editor.size_of(*sample["i_s"].shape[:2])
+        pending.setdefault(own, []).append((number, sample))
+        if len(pending[own]) == BATCH:
+            yield run(own)
+    for own in list(pending):
+        yield run(own)
+
+
+def read_words(reader: ocr.Reader, word: Optional[str], o_f: np.ndarray, sample: Images) -> dict[str, dict[str, float]]:
+    """How far what is read agrees with the wanted word, or where that was not noted with what is read in i_t."""
+    wanted = word or reader.read(sample["i_t"])
+    images = {"ours": o_f, "target": sample["t_f"], "source": sample["i_s"]}
+    return {method: ocr.agreement(reader.read(image), wanted) for method, image in images.items()}
+
+
+def save_image(image: np.ndarray, folder: Path, name: str) -> str:
+    """Writes uint8 [h, w, 1 or 3] as a new PNG and returns its path from the folder of all images."""
     path = cli.new_file(folder / f"{Path(name).stem}.png")
-    Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(path)
+    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(path)
     return f"{folder.name}/{path.name}"
 
 
-def means(rows: Sequence[dict[str, Any]]) -> Means:
+def means(rows: Sequence[Row]) -> Means:
     """The mean of each metric: {"o_f": {"ours": {"mse", "psnr", "ssim"}, "source": ...}, ...}."""
-    return {
-        output: {
-            method: {name: float(np.mean([row[output][method][name] for row in rows])) for name in values}
-            for method, values in rows[0][output].items()
-        }
-        for output in TARGETS
-    }
+    values: Means = {}
+    for output in (*TARGETS, "own_size", "ocr"):
+        having = [row[output] for row in rows if row.get(output)]
+        if having:
+            values[output] = {
+                method: {name: float(np.mean([row[method][name] for row in having])) for name in metrics}
+                for method, metrics in having[0].items()
+            }
+    return values
 
 
 def write_results(
     folder: Path,
-    options: argparse.Namespace,
-    rows: Sequence[dict[str, Any]],
+    size: Sequence[int],
+    rows: Sequence[Row],
     values: Means,
-    shown: Sequence[tuple[int, Pictures]],
+    shown: Sequence[Images],
     about: dict[str, Any],
 ) -> dict[str, Any]:
-    """Writes evaluation.json and gallery.html beside the pictures of `measure`, and returns what the former holds."""
+    """Writes evaluation.json and gallery.html beside the images of `measure`, and returns what the former holds."""
     result = {
         **about,
         "samples": len(rows),
-        "size": list(options.data_shape),
-        "conventions": "of 8-bit pictures, means over them; mse: white is 1; psnr: peak 255; ssim: Gaussian 11 x 11, "
-        "range 255; dice: 1 where skeletons agree",
+        "size": list(size),
+        "conventions": "of 8-bit images, means over them; mse: white is 1; psnr: peak 255; ssim: Gaussian 11 x 11, "
+        "range 255; dice: 1 where skeletons agree; ned: 1 less edit distance over length, of letters and digits",
         "metrics": values,
         "per_sample": rows,
     }
     (folder / "evaluation.json").write_text(json.dumps(result, indent=2) + "\n")
-    table = {f"{output}: {told(method)}": row for output, methods in values.items() for method, row in methods.items()}
-    height, width = options.data_shape
-    title = f"SRNet: {len(rows)} samples of {about['data']}, {height} x {width}"
-    pairs = gallery_rows(rows, shown)
-    count = write_gallery(folder / "gallery.html", title, table, pairs, len(shown), "o_f psnr", largest_first=True)
-    notice(f"wrote {folder}: pictures/, evaluation.json, gallery.html with {count} of {len(rows)} samples")
+    table = {f"{output}: {METHODS.get(method, method)}": row for output, method, row in flat(values)}
+    title = f"SRNet: {len(rows)} samples of {about['data']}, {size[0]} x {size[1]}"
+    write_page(folder / "gallery.html", title, table, gallery_rows(shown))
+    notice(f"wrote {folder}: images/, evaluation.json, gallery.html with {len(shown)} of {len(rows)} samples")
     return result
 
 
-def gallery_rows(rows: Sequence[dict[str, Any]], shown: Sequence[tuple[int, Pictures]]) -> Iterator[Row]:
+def gallery_rows(shown: Sequence[Images]) -> Iterator[tuple]:
     """Six columns of two: what is given, each output above its target, and what else there is."""
-    pairs = [("i_s", "i_t"), *((output, TARGETS[output]) for output in OUTPUTS)]
-    for number, pictures in shown:
-        row = rows[number]
-        columns = [(f"{top}, below: {bottom}", stacked(pictures, top, bottom)) for top, bottom in pairs]
-        columns.append(("i_s inpainted, below: mask_t", stacked(pictures, "inpainted", "mask_t")))
-        scores = {f"{output} {metric}": row[output]["ours"][metric] for output, metric in TOLD}
-        scores["source's psnr"] = row["o_f"]["source"]["psnr"]
-        yield Row(Path(row["file"]).name, columns, scores)
+    pairs = [("i_s", "i_t"), *TARGETS.items(), ("inpainted", "mask_t")]
+    for images in shown:
+        columns = []
+        for top, bottom in pairs:
+            both = [np.broadcast_to(images[kind], (*images[kind].shape[:2], 3)) for kind in (top, bottom)]
+            columns.append((f"{top}, below: {bottom}", np.concatenate(both)))
+        values = {"o_f psnr": psnr(images["o_f"], images["t_f"]), "source's psnr": psnr(images["i_s"], images["t_f"])}
+        yield images["name"], columns, values
 
 
-def stacked(pictures: Pictures, top: str, bottom: str) -> np.ndarray:
-    """Two pictures of one width above each other, RGB, with a white line between them."""
-    both = [np.broadcast_to(pictures[name], (*pictures[name].shape[:2], 3)) for name in (top, bottom)]
-    return np.concatenate([both[0], np.full((GAP, both[0].shape[1], 3), 255, np.uint8), both[1]])
-
-
-def told(method: str) -> str:
-    return METHODS.get(method, method)
+def flat(values: Means) -> Iterator[tuple[str, str, dict[str, float]]]:
+    for output, methods in values.items():
+        for method, row in methods.items():
+            yield output, method, row
 
 
 def table_lines(values: Means) -> Iterator[str]:
-    """The means as a table for the terminal."""
-    yield f"{'':32}" + "".join(f"{name:>10}" for name in ("mse", "psnr", "ssim", "dice"))
+    """The means as a table for the terminal, each part under the names of its own metrics."""
     for output, methods in values.items():
+        names = [name for name in COLUMNS if name in methods["ours"]]
+        yield f"{output:34}" + "".join(f"{name:>{COLUMNS[name]}}" for name in names)
         for method, row in methods.items():
-            cells = "".join(f"{value:10.{2 if name == 'psnr' else 4}f}" for name, value in row.items())
-            yield f"{output if method == 'ours' else '':6}{told(method):26}{cells}"
+            cells = (f"{row[name]:{COLUMNS[name]}.{2 if name == 'psnr' else 4}f}" for name in names)
+            yield f"    {METHODS.get(method, method):30}{''.join(cells)}"
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
-    parser = cli.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--ckpt_path", required=True, metavar="PATH", help="a run's folder, or one checkpoint in it")
-    parser.add_argument("--data_path", metavar="DIR", help="samples, of which val/ is measured (the run's own)")
-    parser.add_argument("--max_samples", type=cli.in_range(int, 1), metavar="N", help="the first N of them (all)")
-    parser.add_argument("--output_path", metavar="DIR", help="a new folder for the results (evaluation in the run's)")
-    add_device_flags(parser)
-    return parser.parse_args(argv)
+    parser = cli.ArgumentParser(description=__doc__)
+    what = "a run's folder, or a file of weights (without: pretrained/)"
+    parser.add_argument("--ckpt_path", metavar="PATH", help=what)
+    what = "an export that is measured instead: .onnx, .pb, a SavedModel or .om; several of several widths may be named"
+    parser.add_argument("--model", action="append", default=[], metavar="FILE", help=what)
+    what = "samples, of which val/ is measured (without: the held-out ones of the run's own)"
+    parser.add_argument("--data_path", metavar="DIR", help=what)
+    parser.add_argument("--max_samples", type=cli.in_range(int, 1), metavar="N", help="the first N of them")
+    cli.add_boolean(parser, "--ocr", False, "read the words: accuracy and edit distance (rapidocr-onnxruntime)")
+    what = "a new folder for the results (without: evaluation in the run's folder, or here)"
+    parser.add_argument("--output_path", metavar="DIR", help=what)
+    if not any(word.split("=")[0] == "--model" for word in (sys.argv[1:] if argv is None else argv)):
+        from common.session import add_device_flags  # which needs TensorFlow, as an ONNX file does not
+
+        add_device_flags(parser)
+    args = parser.parse_args(argv)
+    if args.model and not args.data_path:
+        parser.error("--model: an export does not say what it was trained on; give --data_path")
+    return args
 
 
 def held_out(data_path: Optional[str], options: argparse.Namespace) -> list[data.Sample]:
@@ -273,36 +300,40 @@ def held_out(data_path: Optional[str], options: argparse.Namespace) -> list[data
     Raises:
         UserError: one of the seven folders is missing, or their names do not match.
     """
-    path = str(Path(data_path or options.data_path).expanduser())
+    trained = getattr(options, "data_path", None)
+    path = str(Path(data_path or trained or ".").expanduser())
     folder = data.root(path)
-    own = os.path.realpath(folder) == os.path.realpath(data.root(options.data_path))
+    own = trained and os.path.realpath(folder) == os.path.realpath(data.root(trained))
     if own or (folder / "train").is_dir() and (folder / "val").is_dir():
-        return data.split(argparse.Namespace(**{**vars(options), "data_path": path}))[1]
+        return data.split(path)[1]
     return [(folder, name) for name in data.find_samples(folder)]
 
 
 def evaluate(args: argparse.Namespace) -> dict[str, Any]:
-    """Evaluates a checkpoint, prints the metrics and writes the results to a new folder.
+    """Evaluates a checkpoint or an export, prints the metrics and writes the results to a new folder.
 
     Returns: what evaluation.json holds.
     Raises:
-        UserError: no such checkpoint or data, or a sample that cannot be used.
+        UserError: no such weights or data, a sample that cannot be used, or a package that is missing.
     """
-    open_session(device_config(args))
-    model = trained.load(args.ckpt_path)
-    samples = usable(held_out(args.data_path, model.options)[: args.max_samples], skip_bad=False)
-    folder = cli.new_folder(args.output_path or model.run_folder / "evaluation")
-    rows, shown = measure(model.generator, samples, model.options.data_shape, folder / "pictures")
-    values, (height, width) = means(rows), model.options.data_shape
-    about = {"checkpoint": os.path.abspath(model.prefix), "data": os.path.abspath(samples[0][0])}
-    print(f"{len(samples)} samples of {about['data']}, {height} x {width}")
+    reader = ocr.Reader() if args.ocr else None
+    editor = predict.open_editor(args)
+    size = editor.options.data_shape
+    samples, skeleton = look_through(held_out(args.data_path, editor.options)[: args.max_samples], size, skip_bad=False)
+    run = weights.run_folder(editor.path)
+    here = Path("evaluation") if args.model or run == predict.HERE / "pretrained" else run / "evaluation"
+    folder = cli.new_folder(args.output_path or here)
+    rows, shown = measure(editor, samples, skeleton, folder / "images", reader)
+    values = means(rows)
+    about = {"weights": os.path.abspath(editor.path), "data": os.path.abspath(samples[0][0])}
+    print(f"{len(samples)} samples of {about['data']}, {size[0]} x {size[1]}")
     print(*table_lines(values), sep="\n")
-    return write_results(folder, model.options, rows, values, shown, about)
+    return write_results(folder, size, rows, values, shown, about)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    return cli.call(evaluate, parse_args(argv))
+    return cli.run_main(evaluate, parse_args(argv))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave(main())

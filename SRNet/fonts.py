@@ -1,6 +1,6 @@
-"""Fonts, and the standard picture of a word: what the network is told to write (no TensorFlow needed).
+"""Fonts, and the standard image of a word: what the network is told to write (no TensorFlow needed).
 
-The standard picture is black on grey, in one and the same plain font whatever the style of the photograph.
+The standard image is black on grey, in one and the same plain font whatever the style of the photograph.
 """
 
 import re
@@ -11,7 +11,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Optional, Union
 
-import _path  # noqa: F401  (finds ../common)
 import matplotlib
 import numpy as np
 from fontTools.ttLib import TTFont
@@ -28,7 +27,7 @@ TEXT_FONTS = [  # of matplotlib's; the others hold the signs of formulas
 TEX_FONT = re.compile("cm[a-z]+10[.]ttf")  # of matplotlib's, with TeX's code: a dash for |, a quotation mark for \\
 GREY = 127
 BORDER = 0.1  # of the height above and below a standard word, and of the width on its left and right
-LARGEST = 1.5  # font size in heights of the picture, so that a full stop does not fill it
+LARGEST = 1.5  # font size in heights of the image, so that a full stop does not fill it
 LONGEST = 200  # characters in a line of text
 
 
@@ -88,13 +87,6 @@ def load(path: Path, size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(path), size)
 
 
-def check_font(path: Union[str, Path]) -> None:
-    """Raises:
-    UserError: the file is no font.
-    """
-    characters(Path(path))
-
-
 def signs(text: str) -> list[str]:
     """The characters of a text that need a glyph: all but marks of formatting."""
     return [sign for sign in clean(text) if unicodedata.category(sign) != "Cf"]
@@ -112,7 +104,7 @@ def covers(path: Path, text: str) -> bool:
 
 
 def standard_font(text: str, font: Union[str, Path, None] = None, more: Sequence[Path] = ()) -> Path:
-    """The font of a text's standard picture: `font`, or else the first that covers it of DejaVu Sans, `more` and
+    """The font of a text's standard image: `font`, or else the first that covers it of DejaVu Sans, `more` and
     matplotlib's other fonts.
 
     Raises:
@@ -146,7 +138,7 @@ def ink(text: str, font: ImageFont.FreeTypeFont) -> Optional[tuple[int, int, int
     return (left, top, right, bottom) if right > left and bottom > top else None
 
 
-def standard_picture(text: str, font: Union[str, Path], size: tuple[int, int]) -> np.ndarray:
+def standard_image(text: str, font: Union[str, Path], size: tuple[int, int]) -> np.ndarray:
     """i_t: a text in black on grey, centred in one line, as large as the borders let it be.
 
     Args:
@@ -161,7 +153,7 @@ def standard_picture(text: str, font: Union[str, Path], size: tuple[int, int]) -
     if len(text) > LONGEST:
         raise UserError(f"the text has {len(text)} characters: give at most {LONGEST}")
     font, (height, width) = Path(font), size
-    check_font(font)
+    characters(font)  # it is a font
     room = (width * (1 - 2 * BORDER), height * (1 - 2 * BORDER))
     box = ink(text, load(font, 100))
     if box is None:
@@ -173,8 +165,8 @@ def standard_picture(text: str, font: Union[str, Path], size: tuple[int, int]) -
         if box[2] - box[0] <= room[0] and box[3] - box[1] <= room[1] and points <= LARGEST * height:
             break
         points -= 1
-    picture = Image.new("L", (width, height), GREY)
+    image = Image.new("L", (width, height), GREY)
     left, top, right, bottom = box
     corner = (round((width - (right - left)) / 2) - left, round((height - (bottom - top)) / 2) - top)
-    ImageDraw.Draw(picture).text(corner, text, 0, load(font, max(1, points)))
-    return np.repeat(np.asarray(picture)[..., None], 3, axis=2)
+    ImageDraw.Draw(image).text(corner, text, 0, load(font, max(1, points)))
+    return np.repeat(np.asarray(image)[..., None], 3, axis=2)

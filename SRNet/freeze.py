@@ -1,36 +1,36 @@
-"""Exports a trained SRNet generator: a frozen .pb for Ascend's ATC, a SavedModel, an ONNX file.
+"""Exports a trained SRNet generator: a frozen .pb for Ascend's ATC, a SavedModel, an ONNX file, or its weights alone.
 
-python SRNet/freeze.py --ckpt_path=SRNet/test/output/0 --output_path=exported
-python SRNet/freeze.py --ckpt_path=SRNet/test/output/0 --output_path=wide --format=pb --width=256
+python SRNet/freeze.py --output_path=exported                                  of the weights in pretrained/
+python SRNet/freeze.py --ckpt_path=RUN --output_path=wide --format=pb --width=256 --soc_version=Ascend310P3 --atc
+python SRNet/freeze.py --ckpt_path=RUN --output_path=shipped --format=weights
+python SRNet/freeze.py --ckpt_path=RUN --output_path=. --check=wide/final.om --width=256
 
-All three hold the same graph, from `i_t` (the wanted word in a standard font) and `i_s` (the crop), [batch, height,
-width, 3], to `o_sk`, [batch, height, width, 1] in 0..1, and `o_t`, `o_b`, `o_f`, [batch, height, width, 3]; float32,
-black -1 and white 1. The SavedModel and the ONNX file take any batch and any sides that are multiples of 8; the .pb,
+All hold the same graph, from `i_t` (the wanted word in a standard font) and `i_s` (the crop), [batch, height, width,
+3], to `o_sk`, [batch, height, width, 1] in 0..1, and `o_t`, `o_b`, `o_f`, [batch, height, width, 3]; float32, black -1
+and white 1. The SavedModel and the ONNX file take any batch, height and width that are multiples of 8; the .pb,
 final.pb as in the original, the ones that --batch_size, --height and --width say, since the 910 is fastest with fixed
-shapes (-1: any). They draw what predict.py draws before it rounds. Each file is run beside the checkpoint before it is
-kept, and exported/final.json tells the shapes and ranges. A training run ends with such a final.pb in its folder.
+shapes (-1: any). predict.py --model=FILE runs them. A training run ends with such a final.pb in its folder.
 """
 
 import argparse
+import json
 import os
-import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Callable, Optional
 
 import _path  # noqa: F401  (finds ../common)
 import numpy as np
 import tensorflow as tf
-import trained
-from model import MULTIPLE
+from model import MULTIPLE, OUTPUTS, build_from, load_generator
 from tensorflow import keras
-from trained import OUTPUTS
 
-from common import cli
+from common import cli, weights
 from common.cli import UserError
 from common.export import add_export_flags, begin_export, export, frozen_graph
-from common.optimizer import named_variables
-from common.pretrained import float32_layers
+from common.layers import float32_layers, named_variables
 
+NETWORK = "SRNet"
 NAME = "final"  # of the files, as in the original
 TOLERANCE = 1e-3  # an eighth of a grey level; rounding errors add up over sixty layers
 DESCRIPTION = {
@@ -44,15 +44,15 @@ DESCRIPTION = {
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
-    parser = cli.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.ArgumentParser(description=__doc__)
     add_export_flags(parser)
     for name in ("height", "width"):
-        what = f"of the .pb's inputs, a multiple of {MULTIPLE}, -1: any (that of the training)"
+        what = f"of the .pb's inputs, a multiple of {MULTIPLE}, -1: any (without: that of the training)"
         parser.add_argument(f"--{name}", type=cli.in_range(int, -1), metavar="N", help=what)
     args = parser.parse_args(argv)
     for name, side in (("height", args.height), ("width", args.width)):
         if side is not None and side != -1 and (side < MULTIPLE or side % MULTIPLE):
-            parser.error(f"--{name} {side}: the encoders halve a side three times, so give a multiple of {MULTIPLE}")
+            parser.error(f"--{name} {side}: the encoders halve it three times, so give a multiple of {MULTIPLE}")
     return args
 
 
@@ -68,21 +68,26 @@ def freeze(args: argparse.Namespace) -> None:
         UserError: no such checkpoint, a package that is missing, a file that is there already or cannot be written.
     """
     folder = begin_export([NAME], args)
-    model = trained.load(args.ckpt_path)
-    sides = [args.height or model.options.data_shape[0], args.width or model.options.data_shape[1]]
-    height, width = (usual if side == -1 else side for side, usual in zip(sides, model.options.data_shape))
+    loaded = weights.load(args.ckpt_path, NETWORK, Path(__file__).resolve().parent)
+    generate, trained = function(load_generator(loaded)), loaded.options.data_shape
+    sides = [args.height or trained[0], args.width or trained[1]]
+    height, width = (usual if side == -1 else side for side, usual in zip(sides, trained))
     rng = np.random.default_rng(0)
-    x = {name: rng.uniform(-1, 1, (args.batch_size, height, width, 3)).astype(np.float32) for name in ("i_t", "i_s")}
-    draw = function(model.generator)
-    free = {"pb": [axis for axis, side in enumerate(sides, 1) if side == -1]}
-    free.update(saved_model=(0, 1, 2), onnx=(0, 1, 2))
+    inputs = {
+        name: rng.uniform(-1, 1, (args.batch_size, height, width, 3)).astype(np.float32) for name in ("i_t", "i_s")
+    }
+    dynamic = {"pb": [axis for axis, side in enumerate(sides, 1) if side == -1]}
+    dynamic.update(saved_model=(0, 1, 2), onnx=(0, 1, 2))
     try:
-        expected = {
-            name: y.numpy() for name, y in draw({name: tf.constant(array) for name, array in x.items()}).items()
-        }
-        export(NAME, draw, x, expected, DESCRIPTION, args.format, folder, model.prefix, TOLERANCE, free)
+        expected = generate({name: tf.constant(array) for name, array in inputs.items()})
+        expected = {name: value.numpy() for name, value in expected.items()}
+        export(NAME, generate, inputs, expected, args, DESCRIPTION, loaded, tolerance=TOLERANCE, dynamic=dynamic)
     except tf.errors.ResourceExhaustedError:
         raise UserError(f"{height} x {width} does not fit into memory; make --height and --width smaller") from None
+    if not args.check:  # what predict.py scales crops by
+        file = folder / f"{NAME}.json"
+        scaling = {"data_shape": list(trained), "widths": getattr(loaded.options, "widths", None)}
+        file.write_text(json.dumps({**json.loads(file.read_text()), **scaling}, indent=2) + "\n")
 
 
 def write_final(generator: keras.Model, options: argparse.Namespace, path: str) -> None:
@@ -94,23 +99,21 @@ def write_final(generator: keras.Model, options: argparse.Namespace, path: str) 
     Raises:
         OSError: it cannot be written.
     """
-    if keras.mixed_precision.global_policy().name != "float32":
-        with float32_layers():
-            exact = trained.build(options)
-        weights = named_variables(generator)
-        for name, variable in named_variables(exact).items():
-            variable.assign(weights[name])
-        generator = exact
+    with float32_layers():
+        exact = build_from(options, options.data_shape)
+    trained = named_variables(generator)
+    for name, variable in named_variables(exact).items():
+        variable.assign(trained[name])
     shape = (1, *options.data_shape, 3)
-    graph_def = frozen_graph(function(generator), {"i_t": shape, "i_s": shape}, OUTPUTS)
+    graph_def = frozen_graph(function(exact), {"i_t": shape, "i_s": shape}, OUTPUTS)
     with open(f"{path}.partial", "wb") as file:
         file.write(graph_def.SerializeToString())
     os.replace(f"{path}.partial", path)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    return cli.call(freeze, parse_args(argv))
+    return cli.run_main(freeze, parse_args(argv))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave(main())

@@ -1,141 +1,235 @@
 """The networks of "Editing Text in the Wild" (Wu et al., 2019), section 3.
 
-Pictures are float [batch, height, width, 3] in -1..1, both sides multiples of 8.
+Images are float [batch, height, width, 3] in -1..1, height and width multiples of 8.
 """
 
+import argparse
 from collections.abc import Sequence
-from typing import Optional
+from typing import Any, Callable, Optional
 
-import _path  # noqa: F401  (finds ../common)
+import tensorflow as tf
 from tensorflow import keras
 from tensorflow.keras import layers
 
-from common.layers import BatchNorm
+from common.cli import UserError
+from common.layers import BatchNorm, Float32Weights
 
 MULTIPLE = 8  # of a side: an encoder halves it three times
 RESIDUAL_BLOCKS = 4
-MOMENTUM = 0.9  # of the moving averages: with 0.99 they lag behind the first thousand steps, and o_t is drawn blank
+MOMENTUM = 0.9  # of the moving averages: with 0.99 they lag behind the first thousand steps, and o_t is blank
+GROUP = 8  # channels that are normalised together by --norm=group, or fewer
 DISCRIMINATOR = (2, 4, 8, 16)  # times the channels: 64, 128, 256, 512
+OUTPUTS = ("o_sk", "o_t", "o_b", "o_f")  # skeleton, styled word on grey, background, the edited crop
+
+
+class GroupNorm(Float32Weights):
+    """Group normalisation (Wu and He, 2018): each sample by itself, so the same in training and after it."""
+
+    def build(self, shape) -> None:
+        channels = shape[-1]
+        self.size = next(size for size in range(GROUP, 0, -1) if channels % size == 0)
+        self.gamma = self.add_weight(name="gamma", shape=(channels,), initializer="ones")
+        self.beta = self.add_weight(name="beta", shape=(channels,), initializer="zeros")
+
+    def call(self, x):
+        def of_group(values):  # [batch, channels], a mean over each group
+            grouped = tf.reshape(values, [-1, values.shape[1] // self.size, self.size])
+            return tf.repeat(tf.reduce_mean(grouped, 2), self.size, axis=1)
+
+        x32 = tf.cast(x, tf.float32)
+        mean = of_group(tf.reduce_mean(x32, [1, 2]))
+        variance = tf.maximum(of_group(tf.reduce_mean(x32 * x32, [1, 2])) - mean**2, 0.0)
+        scale = self.gamma * tf.math.rsqrt(variance + 1e-3)
+        offset = self.beta - mean * scale
+        return tf.cast(scale, x.dtype)[:, None, None] * x + tf.cast(offset, x.dtype)[:, None, None]
+
+
+class Network:
+    """Names layers and keeps them, so that a part that is applied to other inputs again has the same weights.
+
+    Args:
+        norm: "batch" or "group".
+    """
+
+    def __init__(self, norm: str) -> None:
+        self.norm, self._layers = norm, {}
+
+    def layer(self, name: str, make: Callable[[], keras.layers.Layer]) -> keras.layers.Layer:
+        if name not in self._layers:
+            self._layers[name] = make()
+        return self._layers[name]
+
+    def conv(self, x, channels: int, name: str, stride: int = 1, kernel: int = 3, kind=layers.Conv2D):
+        return self.layer(name, lambda: kind(channels, kernel, stride, padding="same", name=name))(x)
+
+    def normalized(self, x, name: str):
+        if self.norm == "group":
+            return self.layer(f"{name}_norm", lambda: GroupNorm(name=f"{name}_norm"))(x)
+        return self.layer(f"{name}_norm", lambda: BatchNorm(momentum=MOMENTUM, name=f"{name}_norm"))(x)
+
+    def cbr(self, x, channels: int, name: str):
+        """Convolution, normalisation, leaky ReLU."""
+        return leaky(self.normalized(self.conv(x, channels, name), name))
+
+    def activation(self, x, name: str, kind: str = "tanh"):
+        return self.layer(name, lambda: layers.Activation(kind, dtype="float32", name=name))(x)
+
+    def image(self, x, name: str):
+        return self.activation(self.conv(x, 3, f"{name}_last"), name)
+
+    def encoder(self, x, channels: int, name: str):
+        """Features at an eighth of the size, of 8 * channels, and those at a half and at a quarter of it."""
+        x = self.cbr(self.cbr(x, channels, f"{name}_1a"), channels, f"{name}_1b")
+        features = []
+        for level in (2, 3, 4):
+            channels *= 2
+            x = leaky(self.conv(x, channels, f"{name}_{level}_down", stride=2))
+            x = self.cbr(self.cbr(x, channels, f"{name}_{level}a"), channels, f"{name}_{level}b")
+            features.append(x)
+        return x, features[:2]
+
+    def residual_blocks(self, x, name: str):
+        channels = x.shape[-1]
+        for number in range(1, RESIDUAL_BLOCKS + 1):
+            block = f"{name}_residual_{number}"
+            y = leaky(self.conv(x, channels // 4, f"{block}a", kernel=1))
+            y = leaky(self.conv(y, channels // 4, f"{block}b"))
+            y = self.conv(y, channels, f"{block}c", kernel=1)
+            x = leaky(self.normalized(layers.Add()([x, y]), block))
+        return x
+
+    def decoder(self, x, channels: int, name: str, skips: Sequence = (None, None, None)):
+        """Features at the full size, of `channels`, and those at an eighth, a quarter and a half of it.
+
+        Args:
+            skips: joined to the features of those three sizes before their convolutions, where there is one.
+        """
+        features = []
+        for level, skip in enumerate((*skips, None), 1):
+            width = channels * 2 ** (4 - level)
+            if level > 1:
+                x = leaky(self.conv(x, width, f"{name}_{level}_up", stride=2, kind=layers.Conv2DTranspose))
+            if skip is not None:
+                x = layers.Concatenate()([x, skip])
+            x = self.cbr(self.cbr(x, width, f"{name}_{level}a"), width, f"{name}_{level}b")
+            features.append(x)
+        return x, features[:3]
 
 
 def leaky(x):
     return layers.LeakyReLU(0.2)(x)
 
 
-def conv(x, channels: int, name: str, stride: int = 1, kernel: int = 3, layer=layers.Conv2D):
-    return layer(channels, kernel, stride, padding="same", name=name)(x)
-
-
-def cbr(x, channels: int, name: str):
-    """Convolution, batch normalisation, leaky ReLU."""
-    return leaky(BatchNorm(momentum=MOMENTUM, name=f"{name}_norm")(conv(x, channels, name)))
-
-
-def encoder(x, channels: int, name: str):
-    """Features at an eighth of the size, of 8 * channels, and those at a half and at a quarter of it."""
-    x = cbr(cbr(x, channels, f"{name}_1a"), channels, f"{name}_1b")
-    features = []
-    for level in (2, 3, 4):
-        channels *= 2
-        x = leaky(conv(x, channels, f"{name}_{level}_down", stride=2))
-        x = cbr(cbr(x, channels, f"{name}_{level}a"), channels, f"{name}_{level}b")
-        features.append(x)
-    return x, features[:2]
-
-
-def residual_blocks(x, name: str):
-    channels = x.shape[-1]
-    for number in range(1, RESIDUAL_BLOCKS + 1):
-        block = f"{name}_residual_{number}"
-        y = leaky(conv(x, channels // 4, f"{block}a", kernel=1))
-        y = leaky(conv(y, channels // 4, f"{block}b"))
-        y = conv(y, channels, f"{block}c", kernel=1)
-        x = leaky(BatchNorm(momentum=MOMENTUM, name=f"{block}_norm")(layers.Add()([x, y])))
-    return x
-
-
-def decoder(x, channels: int, name: str, skips: Sequence = (None, None, None)):
-    """Features at the full size, of `channels`, and those at an eighth, a quarter and a half of it.
-
-    Args:
-        skips: joined to the features of those three sizes before their convolutions, where there is one.
-    """
-    features = []
-    for level, skip in enumerate((*skips, None), 1):
-        width = channels * 2 ** (4 - level)
-        if level > 1:
-            x = leaky(conv(x, width, f"{name}_{level}_up", stride=2, layer=layers.Conv2DTranspose))
-        if skip is not None:
-            x = layers.Concatenate()([x, skip])
-        x = cbr(cbr(x, width, f"{name}_{level}a"), width, f"{name}_{level}b")
-        features.append(x)
-    return x, features[:3]
-
-
-def picture(x, name: str, channels: int = 3, activation: str = "tanh"):
-    return layers.Activation(activation, dtype="float32", name=name)(conv(x, channels, f"{name}_last"))
-
-
-def text_conversion(i_t, i_s, channels: int):
-    """Section 3.1: the wanted word in the source's style, on grey, and its skeleton."""
-    text, _ = encoder(i_t, channels, "text")
-    style, _ = encoder(i_s, channels, "style")
-    both = layers.Concatenate()([residual_blocks(text, "text"), residual_blocks(style, "style")])
-    skeleton, _ = decoder(both, channels, "skeleton")
-    o_sk = picture(skeleton, "o_sk", 1, "sigmoid")
-    styled, _ = decoder(both, channels, "styled")
+def text_conversion(net: Network, i_t, i_s, channels: int):
+    """Section 3.1: the wanted word's skeleton, the word in the source's style on grey, and the skeleton's logits."""
+    text, _ = net.encoder(i_t, channels, "text")
+    style, _ = net.encoder(i_s, channels, "style")
+    both = layers.Concatenate()([net.residual_blocks(text, "text"), net.residual_blocks(style, "style")])
+    skeleton, _ = net.decoder(both, channels, "skeleton")
+    logits = net.conv(skeleton, 1, "o_sk_last")
+    styled, _ = net.decoder(both, channels, "styled")
     joined = layers.Concatenate()([styled, skeleton])
-    return o_sk, picture(cbr(joined, 2 * channels, "styled_joined"), "o_t")
+    o_t = net.image(net.cbr(joined, 2 * channels, "styled_joined"), "o_t")
+    return net.activation(logits, "o_sk", "sigmoid"), o_t, logits
 
 
-def background_inpainting(i_s, channels: int):
+def background_inpainting(net: Network, i_s, channels: int):
     """Section 3.2: the source without its word, and its decoder's features."""
-    x, (half, quarter) = encoder(i_s, channels, "background")
-    x, features = decoder(residual_blocks(x, "background"), channels, "filled", (None, quarter, half))
-    return picture(x, "o_b"), features
+    x, (half, quarter) = net.encoder(i_s, channels, "background")
+    x, features = net.decoder(net.residual_blocks(x, "background"), channels, "filled", (None, quarter, half))
+    return net.image(x, "o_b"), features
 
 
-def fusion(o_t, background: Sequence, channels: int):
+def fusion(net: Network, o_t, background: Sequence, channels: int):
     """Section 3.3: the styled word on the background."""
-    x, _ = encoder(o_t, channels, "fusion")
-    x, _ = decoder(residual_blocks(x, "fusion"), channels, "fused", background)
-    return picture(x, "o_f")
+    x, _ = net.encoder(o_t, channels, "fusion")
+    x, _ = net.decoder(net.residual_blocks(x, "fusion"), channels, "fused", background)
+    return net.image(x, "o_f")
 
 
-def build_generator(height: Optional[int] = None, width: Optional[int] = None, channels: int = 32) -> keras.Model:
+def outputs(net: Network, i_t, i_s, channels: int, t_t=None) -> list:
+    """[o_sk, o_t, o_b, o_f, o_sk's logits]; with t_t, the true styled word, the fusion gets that in place of o_t."""
+    o_sk, o_t, logits = text_conversion(net, i_t, i_s, channels)
+    o_b, background = background_inpainting(net, i_s, channels)
+    return [o_sk, o_t, o_b, fusion(net, o_t if t_t is None else t_t, background, channels), logits]
+
+
+def build_generator(
+    height: Optional[int] = None, width: Optional[int] = None, channels: int = 32, norm: str = "batch"
+) -> keras.Model:
     """All three parts of the generator.
 
     Args:
         height, width: multiples of 8, or None: any.
         channels: of the first layers, 8 times as many in the deepest.
+        norm: "batch" or "group" normalisation.
     Returns:
         A model of [i_t, i_s], the wanted word in a standard font and the source, that gives float32
         [o_sk, o_t, o_b, o_f]: the skeleton [batch, height, width, 1] in 0..1, the styled word on grey, the background
-        and the two in one picture.
+        and the two in one image.
     """
     i_t, i_s = (layers.Input((height, width, 3), name=name) for name in ("i_t", "i_s"))
-    o_sk, o_t = text_conversion(i_t, i_s, channels)
-    o_b, background = background_inpainting(i_s, channels)
-    o_f = fusion(o_t, background, channels)
-    return keras.Model([i_t, i_s], [o_sk, o_t, o_b, o_f], name="generator")
+    return keras.Model([i_t, i_s], outputs(Network(norm), i_t, i_s, channels)[:4], name="generator")
 
 
-def build_discriminator(height: Optional[int] = None, width: Optional[int] = None, channels: int = 32) -> keras.Model:
-    """Both discriminators: of a background with its source, and of a fused picture with the wanted word.
+def build_training_generators(
+    height: Optional[int], width: Optional[int], channels: int, norm: str
+) -> tuple[keras.Model, keras.Model, keras.Model]:
+    """Three models of the same weights: `build_generator`'s; one that gives o_sk's logits after its four images; and
+    that one with teacher forcing: of [i_t, i_s, t_t], so that no gradient of o_f reaches text conversion."""
+    net = Network(norm)
+    i_t, i_s, t_t = (layers.Input((height, width, 3), name=name) for name in ("i_t", "i_s", "t_t"))
+    free, forced = outputs(net, i_t, i_s, channels), outputs(net, i_t, i_s, channels, t_t)
+    return (
+        keras.Model([i_t, i_s], free[:4], name="generator"),
+        keras.Model([i_t, i_s], free, name="training_generator"),
+        keras.Model([i_t, i_s, t_t], forced, name="forced_generator"),
+    )
 
-    Their last layer is a batch normalisation, so pictures to be told apart must be in one batch.
+
+def build_discriminator(
+    height: Optional[int] = None, width: Optional[int] = None, channels: int = 32, norm: str = "batch"
+) -> keras.Model:
+    """Both discriminators: of a background with its source, and of a fused image with the wanted word.
+
+    With batch normalisation, which the last layer has too, images to be told apart must be in one batch.
 
     Returns:
         A model of [background, i_s, fused, i_t] that gives float32 logits of patches
-        [batch, height / 16, width / 16, 1], for the background and for the fused picture.
+        [batch, height / 16, width / 16, 1], for the background and for the fused image.
     """
+    net = Network(norm)
     inputs = [layers.Input((height, width, 3), name=name) for name in ("background", "i_s", "fused", "i_t")]
     logits = []
     for name, pair in (("background", inputs[:2]), ("fused", inputs[2:])):
         x = layers.Concatenate()(pair)
         for number, multiple in enumerate(DISCRIMINATOR, 1):
-            x = conv(x, multiple * channels, f"{name}_d{number}", stride=2)
-            x = leaky(BatchNorm(momentum=MOMENTUM, name=f"{name}_d{number}_norm")(x) if number > 1 else x)
-        x = BatchNorm(momentum=MOMENTUM, name=f"{name}_d5_norm")(conv(x, 1, f"{name}_d5"))
+            x = net.conv(x, multiple * channels, f"{name}_d{number}", stride=2)
+            x = leaky(net.normalized(x, f"{name}_d{number}") if number > 1 else x)
+        x = net.conv(x, 1, f"{name}_d5")
+        if norm == "batch":  # of one channel and one sample, a group's mean is all that the logits say
+            x = net.normalized(x, f"{name}_d5")
         logits.append(layers.Activation("linear", dtype="float32", name=f"{name}_logits")(x))
     return keras.Model(inputs, logits, name="discriminator")
+
+
+def build_from(options: argparse.Namespace, size: Sequence[Optional[int]] = (None, None)) -> keras.Model:
+    """The generator that a training's options ask for, with random weights, for images of `size` or of any."""
+    return build_generator(*size, channels=options.cnum, norm=getattr(options, "norm", "batch"))
+
+
+def load_generator(weights: Any) -> keras.Model:
+    """The trained generator, for crops of any size.
+
+    Args:
+        weights: of `common.weights.load`.
+    Raises:
+        UserError: its options are not SRNet's, or its values are of other shapes.
+    """
+    options = weights.options
+    numbers = [getattr(options, "cnum", None), *(getattr(options, "data_shape", None) or [None])]
+    if len(numbers) != 3 or not all(type(n) is int and 0 < n <= 4096 for n in numbers):
+        raise UserError(f"{weights.path}: its options do not say which network of SRNet it is")
+    generator = build_from(options)
+    weights.restore(generator, "generator")
+    return generator

@@ -1,23 +1,25 @@
 """Changes words in photographs with a trained SRNet, whole photographs or crops of a word.
 
-python SRNet/predict.py --ckpt_path=RUN --save_dir=edited --image=photo.jpg --box=40,60,210,120 --text=HELLO
-python SRNet/predict.py --ckpt_path=RUN --save_dir=edited --image=sign.png --quad=10,20,200,5,205,80,12,90 --text=NORTH
-python SRNet/predict.py --ckpt_path=RUN --save_dir=edited --image=sign.png --font=Some.ttf --text=Süd --text=Ναί \\
-    --box=30,100,180,150 --box=30,160,180,210
-python SRNet/predict.py --ckpt_path=RUN --save_dir=edited --i_s=crop.png --i_t=word.png --save_mode=1
-python SRNet/predict.py --ckpt_path=RUN --save_dir=edited --input_dir=labels
+python SRNet/predict.py sign.jpg --box=40,60,210,120 --text=HELLO
+python SRNet/predict.py sign.png --quad=10,20,200,5,205,80,12,90 --text=NORTH
+python SRNet/predict.py sign.png --font=Some.ttf --text=Süd --box=30,100,180,150 --text=Ναί --box=30,160,180,210
+python SRNet/predict.py sign.jpg --text=HELLO                        finds the word, with rapidocr-onnxruntime
+python SRNet/predict.py sign.jpg --text=HELLO --model=exported/final.onnx
+python SRNet/predict.py --i_s=crop.png --i_t=word.png --save_mode=1
+python SRNet/predict.py --checkpoint=RUN --save_dir=edited --input_dir=labels
 
 Of a photograph, each --box (left,top,right,bottom) or --quad (four corners, clockwise from the text's top left) is cut
 out upright with the word in it, edited, and pasted back with a soft edge; leave a little room round the word. Nothing
-outside of them changes. Pixels count from the top left of the picture as it is shown. --box or --quad, and --text, may
+outside of them changes. Pixels count from the top left of the image as it is shown. --box or --quad, and --text, may
 be repeated; the first text goes into the first place.
 
 Of crops, --i_t is the wanted word in a standard font, black on grey; --input_dir has pairs NAME_i_s.png, NAME_i_t.png.
 
-What comes out is new: PHOTO.png, NAME_o_f.png or result.png, with -2, -3, ... where that is there already.
+What comes out is new: PHOTO_edited.png, NAME_o_f.png or result.png, with -2, -3, ... where that is there already.
 """
 
 import argparse
+import json
 import math
 import sys
 from collections.abc import Iterator, Sequence
@@ -27,19 +29,190 @@ from typing import Any, NamedTuple, Optional
 import _path  # noqa: F401  (finds ../common)
 import fonts
 import numpy as np
+import ocr
 import quads
-import trained
-from data import resized
+from data import nearest_width, resized
 from PIL import Image
 from tqdm import tqdm
 
 from common import cli
-from common.cli import UserError
-from common.pictures import decode, find_pictures, read_rgb
-from common.session import add_device_flags, device_config, notice, open_session
+from common.cli import UserError, notice
+from common.images import decode, find_images, read_rgb, to_float, to_uint8
 
+NETWORK = "SRNet"
+OUTPUTS = ("o_sk", "o_t", "o_b", "o_f")  # skeleton, styled word on grey, background, the edited crop
+RANGE = (-1.0, 1.0)  # black and white to the networks
+RANGES = {name: (0.0, 1.0) if name == "o_sk" else RANGE for name in OUTPUTS}
+MULTIPLE = 8  # of the sides of a network's images
+SQUEEZED = 2  # times narrower than they were written are words where all samples are brought to one size
+LONGEST = 32  # heights: the width of a crop that is still taken as one line of text
 SHORT = {"o_sk": "_sk", "o_t": "_t", "o_b": "_b", "o_f": ""}  # result_sk.png, ..., result.png, as the original has it
 INPUTS = ("_i_s", "_i_t")
+HERE = Path(__file__).resolve().parent
+
+
+# The network, whatever runs it.
+
+
+class Editor:
+    """A trained generator. `path`: its file; `options`: of its training, with `data_shape` and `widths`."""
+
+    path: str
+    options: argparse.Namespace
+
+    def size_of(self, height: int, width: int) -> tuple[int, int]:
+        """The height and width at which the network sees a crop of some size: as in training, or wider where letters
+        would be narrower than there.
+
+        Raises:
+            UserError: the crop is too long.
+        """
+        if width > LONGEST * height:
+            raise UserError(
+                f"a crop of {width} x {height} is more than {LONGEST} times as wide as high; edit it word by word"
+            )
+        high, wide = self.options.data_shape
+        widths = getattr(self.options, "widths", None)
+        squeezed = 1 if widths else SQUEEZED
+        own = MULTIPLE * round(high * width / (squeezed * height * MULTIPLE))
+        if widths and own <= max(widths):
+            return high, nearest_width((height, width), high, widths)
+        return high, max(own, wide)
+
+    def run(self, i_t: np.ndarray, i_s: np.ndarray) -> dict[str, np.ndarray]:
+        """The float32 outputs for float32 inputs [n, h, w, 3] in -1..1 of a size that `size_of` gives."""
+        raise NotImplementedError
+
+    def generate(self, i_t: np.ndarray, i_s: np.ndarray) -> dict[str, np.ndarray]:
+        """The four images, uint8, for i_t and i_s, uint8 [n, h, w, 3], of a size that `size_of` gives.
+
+        Raises:
+            UserError: the network gives numbers that are not finite.
+        """
+        outputs = self.run(to_float(i_t, RANGE), to_float(i_s, RANGE))
+        if not all(np.isfinite(values).all() for values in outputs.values()):
+            raise UserError(f"{self.path} gives numbers that are not finite: its run diverged; use an earlier one")
+        return {name: to_uint8(outputs[name], RANGES[name]) for name in OUTPUTS}
+
+    def edit(self, i_t: np.ndarray, i_s: np.ndarray) -> dict[str, np.ndarray]:
+        """Writes another word into a crop.
+
+        Args:
+            i_t: the wanted word in a standard font, uint8 [any height, any width, 3].
+            i_s: the crop, likewise of any size.
+        Returns:
+            o_sk, the word's skeleton, uint8 [h, w, 1]; o_t, the styled word on grey, o_b, the background, and o_f, the
+            edited crop, uint8 [h, w, 3]; of the crop's size.
+        Raises:
+            UserError: one is no such image, is too long or does not fit into memory, or the weights are of no use.
+        """
+        for name, image in (("i_t", i_t), ("i_s", i_s)):
+            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+                raise UserError(f"{name}: must be uint8 [height, width, 3], and is {image.dtype} {list(image.shape)}")
+        size = self.size_of(*i_s.shape[:2])
+        outputs = self.generate(*(resized(image, size)[None] for image in (i_t, i_s)))
+        return {name: resized(image[0], i_s.shape[:2]) for name, image in outputs.items()}
+
+
+class TrainedEditor(Editor):
+    """A generator in TensorFlow.
+
+    Args:
+        generator: `model.build_generator`'s, for any size.
+        static: compile for each size, as the NPU wants it.
+    """
+
+    def __init__(self, generator: Any, options: argparse.Namespace, path: str, static: bool = False) -> None:
+        import tensorflow as tf
+
+        self.path, self.options, self.static = path, options, static
+        spec = None if static else [tf.TensorSpec([None, None, None, 3], tf.float32)] * 2
+        self._run = tf.function(lambda i_t, i_s: generator([i_t, i_s], training=False), input_signature=spec)
+
+    def run(self, i_t: np.ndarray, i_s: np.ndarray) -> dict[str, np.ndarray]:
+        import tensorflow as tf
+
+        try:
+            return {name: x.numpy() for name, x in zip(OUTPUTS, self._run(tf.constant(i_t), tf.constant(i_s)))}
+        except tf.errors.ResourceExhaustedError:
+            height, width = i_s.shape[1:3]
+            raise UserError(f"a crop of {width} x {height} does not fit into memory; edit it word by word") from None
+
+
+class ExportedEditor(Editor):
+    """Exports of one generator (.onnx, .pb, SavedModel, .om), each of a fixed size or of any; the fitting one is taken.
+
+    Raises:
+        UserError: one of them is no export of SRNet.
+    """
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        from common.export import Exported
+
+        self.path, self._models = ", ".join(map(str, paths)), {}
+        record, height, self.any_size = {}, None, None
+        for path in paths:
+            model = Exported(path)
+            if set(model.inputs) != {"i_t", "i_s"} or not set(OUTPUTS) <= set(model.outputs):
+                raise UserError(f"--model {path}: not SRNet's: its inputs are {', '.join(model.inputs)}")
+            _, high, wide, _ = model.inputs["i_s"]
+            if isinstance(high, int) and isinstance(wide, int) and high > 0 and wide > 0:
+                height = height or high
+                if high != height:
+                    raise UserError(f"--model {path}: is {high} pixels high, and another one {height}")
+                self._models[wide] = model
+            else:
+                self.any_size = model
+            beside = Path(path).with_suffix(".json")
+            if beside.is_file():
+                record = json.loads(beside.read_text())
+        shape = record.get("data_shape") or [height or 64, min(self._models, default=128)]
+        self.options = argparse.Namespace(data_shape=tuple(shape), widths=record.get("widths"))
+
+    def size_of(self, height: int, width: int) -> tuple[int, int]:
+        high, wide = super().size_of(height, width)
+        if not self.any_size and wide not in self._models:
+            wide = nearest_width((high, wide), high, sorted(self._models))
+        return high, wide
+
+    def run(self, i_t: np.ndarray, i_s: np.ndarray) -> dict[str, np.ndarray]:
+        model = self._models.get(i_s.shape[2], self.any_size)
+        batch = model.inputs["i_s"][0]
+        batch = batch if isinstance(batch, int) and batch > 0 else len(i_s)
+        parts = []
+        for start in range(0, len(i_s), batch):  # the last batch is filled up
+            given = [x[start : start + batch] for x in (i_t, i_s)]
+            n = len(given[0])
+            filled = [np.concatenate([x, np.repeat(x[-1:], batch - n, 0)]) for x in given]
+            outputs = model.run(dict(zip(("i_t", "i_s"), filled)))
+            parts.append({name: outputs[name][:n] for name in OUTPUTS})
+        return {name: np.concatenate([part[name] for part in parts]) for name in OUTPUTS}
+
+
+def load_editor(ckpt_path: Optional[str] = None, device: str = "auto") -> TrainedEditor:
+    """The generator of a checkpoint, a run or pretrained/; a session must be open.
+
+    Raises:
+        UserError: there is none, or it is of another model.
+    """
+    from model import load_generator
+
+    from common import weights
+
+    loaded = weights.load(ckpt_path, NETWORK, HERE)
+    return TrainedEditor(load_generator(loaded), loaded.options, loaded.path, static=device == "npu")
+
+
+def open_editor(args: argparse.Namespace) -> Editor:
+    """What --model or --ckpt_path names."""
+    if args.model:
+        return ExportedEditor(args.model)
+    from common.session import device_config, open_session
+
+    return load_editor(args.ckpt_path, open_session(device_config(args)).device)
+
+
+# A photograph.
 
 
 class Place(NamedTuple):
@@ -80,51 +253,11 @@ def quad(text: str) -> Place:
     return Place(f"--quad {text}", np.reshape(numbers(text, 8), (4, 2)))
 
 
-def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
-    parser = cli.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    what = "a run's folder, or one checkpoint in it"
-    parser.add_argument("--ckpt_path", "--checkpoint", required=True, metavar="PATH", help=what)
-    what = "where the pictures go"
-    parser.add_argument("--save_dir", "--output_path", required=True, metavar="DIR", help=what)
-    what = "0: the edited picture alone, 1: skeleton, styled word and background too (0)"
-    parser.add_argument("--save_mode", type=int, choices=(0, 1), default=0, help=what)
-    group = parser.add_argument_group("a photograph")
-    group.add_argument("--image", metavar="FILE", help="the photograph")
-    places = {"dest": "places", "action": "append", "default": []}
-    group.add_argument("--box", type=box, metavar="X0,Y0,X1,Y1", help="where a word is", **places)
-    group.add_argument("--quad", type=quad, metavar="X0,Y0,...,Y3", help="likewise, seen at an angle", **places)
-    group.add_argument("--text", action="append", default=[], help="what to write there")
-    what = "the standard font's file, one for all or one for each text (one at hand that has the characters)"
-    group.add_argument("--font", action="append", default=[], metavar="FILE", help=what)
-    group = parser.add_argument_group("crops")
-    group.add_argument("--i_s", metavar="FILE", help="the crop")
-    group.add_argument("--i_t", metavar="FILE", help="the wanted word in a standard font")
-    group.add_argument("--input_dir", metavar="DIR", help="pairs NAME_i_s.png and NAME_i_t.png")
-    add_device_flags(parser)
-    args = parser.parse_args(argv)
-    if [bool(args.image), bool(args.i_s or args.i_t), bool(args.input_dir)].count(True) != 1:
-        parser.error("give one of --image (with --box or --quad, and --text), --i_s with --i_t, and --input_dir")
-    if bool(args.i_s) != bool(args.i_t):
-        parser.error("--i_s and --i_t go together: the crop, and the wanted word in a standard font")
-    if not args.image and (args.places or args.text or args.font):
-        parser.error("--box, --quad, --text and --font go with --image")
-    if args.image and not len(args.places) == len(args.text) > 0:
-        parser.error(
-            f"--image: {len(args.places)} of --box and --quad, and {len(args.text)} of --text; give one for each"
-        )
-    if len(args.font) not in (0, 1, len(args.text)):
-        parser.error(f"--font: {len(args.font)} fonts for {len(args.text)} texts; give one, or one for each")
-    return args
-
-
-# A photograph.
-
-
 def read_photo(path: str) -> Image.Image:
     """A photograph as L, RGB or RGBA, upright, with its colour profile in `info` where that fits.
 
     Raises:
-        UserError: it does not decode, is too large or has more than 8 bits a channel.
+        UserError: it does not decode or is too large.
     """
     photo = decode(path)
     profile = photo.info.get("icc_profile")
@@ -133,62 +266,64 @@ def read_photo(path: str) -> Image.Image:
     return photo
 
 
-def find_edits(args: argparse.Namespace, photo: Image.Image) -> list[Edit]:
-    """What the flags ask for.
+def find_places(photo: Image.Image) -> list[tuple[Place, str]]:
+    """The words that are found in a photograph, each with the flag that names its place.
 
     Raises:
-        UserError: a place that is not in the photograph, or a text that cannot be drawn.
+        UserError: what finds them is not installed.
+    """
+    if not ocr.installed():
+        raise UserError(f"say where the word is: --box=left,top,right,bottom; or to find it: {ocr.HOW_TO_GET_IT}")
+    found = []
+    for corners, text in ocr.Reader().find(photo):
+        corners = corners.round().astype(int)
+        upright = quads.of_box(*corners.min(0), *corners.max(0))
+        if np.abs(corners - upright).max() <= 2:
+            flag, corners = f"--box={','.join(map(str, [*corners.min(0), *corners.max(0)]))}", upright
+        else:
+            flag = f"--quad={','.join(map(str, corners.ravel()))}"
+        found.append((Place(flag, corners.astype(float)), text))
+    return found
+
+
+def find_edits(photo: Image.Image, places: Sequence[Place], texts: Sequence[str], files: Sequence[str]) -> list[Edit]:
+    """What to write where; `files`: the standard fonts, one for all or one for each text, or none.
+
+    Raises:
+        UserError: a place that is not in the photograph, or a text that cannot be rendered.
     """
     edits = []
-    chosen = args.font * len(args.text) if len(args.font) == 1 else args.font or [None] * len(args.text)
-    for place, text, font in zip(args.places, args.text, chosen):
+    chosen = list(files) * len(texts) if len(files) == 1 else files or [None] * len(texts)
+    for place, text, font in zip(places, texts, chosen):
         quads.check(place.corners, *photo.size, place.flag)
         font = fonts.standard_font(text, font)
-        fonts.standard_picture(text, font, (8, 8))  # it can be drawn
+        fonts.standard_image(text, font, (8, 8))  # it can be rendered
         edits.append(Edit(place, text, font))
     return edits
 
 
-def colours(photo: Image.Image, corners: np.ndarray) -> np.ndarray:
-    """A quadrangle of a photograph as an upright crop, uint8 [h, w, 3]: grey repeated, alpha left out."""
-    return np.asarray(quads.cut(photo.convert("RGB"), corners))
-
-
-def replaced(photo: Image.Image, crop: np.ndarray, corners: np.ndarray) -> Image.Image:
-    """A photograph, in the mode it has, with a crop [h, w, 3] pasted in; its alpha stays."""
-    pixels = np.array(photo)
-    if photo.mode == "L":
-        grey = np.asarray(Image.fromarray(crop).convert("L"))
-        pixels = quads.paste(pixels[..., None], grey[..., None], corners)[..., 0]
-    else:
-        pixels[..., :3] = quads.paste(pixels[..., :3], crop, corners)
-    result = Image.fromarray(pixels)
-    result.info = photo.info
-    return result
-
-
-def edit_photo(model: trained.Trained, photo: Image.Image, edits: Sequence[Edit]) -> tuple[Image.Image, list[dict]]:
-    """A photograph with all its words changed, and for each the four pictures as `trained.edit` gives them, at the
-    crop's size."""
-    drawn = []
-    for edit in edits:
-        i_s = colours(photo, edit.place.corners)
+def edit_photo(editor: Editor, photo: Image.Image, edits: Sequence[Edit]) -> tuple[Image.Image, list[dict]]:
+    """A photograph with all its words changed, in the mode it has (its alpha stays), and for each word what
+    `Editor.edit` gives."""
+    edited = []
+    for place, text, font in edits:
+        i_s = np.asarray(quads.cut(photo.convert("RGB"), place.corners))
         height, width = i_s.shape[:2]
-        high = model.options.data_shape[0]
-        i_t = fonts.standard_picture(edit.text, edit.font, (high, max(8, round(high * width / height))))
-        if height > 2 * high:
-            notice(f"{edit.place.flag}: the network draws {high} pixels high, so at {height} the word will look soft")
-        drawn.append(edit_crop(model, i_t, i_s))
-        photo = replaced(photo, drawn[-1]["o_f"], edit.place.corners)
-    return photo, drawn
+        high, _ = editor.size_of(height, width)
+        i_t = fonts.standard_image(text, font, (high, max(8, round(high * width / height))))
+        edited.append(editor.edit(i_t, i_s))
+        crop, pixels = edited[-1]["o_f"], np.array(photo)
+        if photo.mode == "L":
+            grey = np.asarray(Image.fromarray(crop).convert("L"))
+            pixels = quads.paste(pixels[..., None], grey[..., None], place.corners)[..., 0]
+        else:
+            pixels[..., :3] = quads.paste(pixels[..., :3], crop, place.corners)
+        info, photo = photo.info, Image.fromarray(pixels)
+        photo.info = info
+    return photo, edited
 
 
 # Crops.
-
-
-def edit_crop(model: trained.Trained, i_t: np.ndarray, i_s: np.ndarray) -> dict[str, np.ndarray]:
-    """`trained.edit` with its results at the crop's size."""
-    return {name: resized(picture, i_s.shape[:2]) for name, picture in trained.edit(model, i_t, i_s).items()}
 
 
 def find_pairs(folder: str) -> list[tuple[str, Path, Path]]:
@@ -200,7 +335,7 @@ def find_pairs(folder: str) -> list[tuple[str, Path, Path]]:
     if not Path(folder).is_dir():
         raise UserError(f"--input_dir {folder}: there is no such folder")
     found: dict[str, dict[str, Path]] = {}
-    for path in sorted(find_pictures(Path(folder))):
+    for path in find_images(Path(folder)):
         name, kind = path.stem[:-4], path.stem[-4:]
         if kind in INPUTS:
             found.setdefault(name, {})[kind] = path
@@ -218,72 +353,137 @@ def find_pairs(folder: str) -> list[tuple[str, Path, Path]]:
 # The command.
 
 
-def save(picture: Any, args: argparse.Namespace, name: str) -> Path:
+def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    parser = cli.ArgumentParser(description=__doc__)
+    what = "a run's folder, or a file of weights (without: pretrained/)"
+    parser.add_argument("--ckpt_path", "--checkpoint", metavar="PATH", help=what)
+    what = "an export that runs instead: .onnx, .pb, a SavedModel or .om; several of several widths may be named"
+    parser.add_argument("--model", action="append", default=[], metavar="FILE", help=what)
+    what = "where the images go"
+    parser.add_argument("--save_dir", "--output_path", default=".", metavar="DIR", help=what)
+    what = "0: the edited image alone, 1: skeleton, styled word and background too"
+    parser.add_argument("--save_mode", type=int, choices=(0, 1), default=0, help=what)
+    group = parser.add_argument_group("a photograph")
+    group.add_argument("photo", nargs="?", help="the photograph")
+    group.add_argument("--image", metavar="FILE", help="likewise")
+    places = {"dest": "places", "action": "append", "default": []}
+    group.add_argument("--box", type=box, metavar="X0,Y0,X1,Y1", help="where a word is", **places)
+    group.add_argument("--quad", type=quad, metavar="X0,Y0,...,Y3", help="likewise, seen at an angle", **places)
+    group.add_argument("--text", action="append", default=[], help="what to write there")
+    what = "the standard font's file, one for all or one for each text (without: one at hand that has the characters)"
+    group.add_argument("--font", action="append", default=[], metavar="FILE", help=what)
+    group = parser.add_argument_group("crops")
+    group.add_argument("--i_s", metavar="FILE", help="the crop")
+    group.add_argument("--i_t", metavar="FILE", help="the wanted word in a standard font")
+    group.add_argument("--input_dir", metavar="DIR", help="pairs NAME_i_s.png and NAME_i_t.png")
+    if not any(word.split("=")[0] == "--model" for word in (sys.argv[1:] if argv is None else argv)):
+        from common.session import add_device_flags  # which needs TensorFlow, as an ONNX file does not
+
+        add_device_flags(parser)
+    args = parser.parse_args(argv)
+    if args.photo and args.image:
+        parser.error(f"two photographs, {args.photo} and {args.image}: give one")
+    args.image = args.photo or args.image
+    if [bool(args.image), bool(args.i_s or args.i_t), bool(args.input_dir)].count(True) != 1:
+        parser.error("give one of a photograph (with --box or --quad, and --text), --i_s with --i_t, and --input_dir")
+    if bool(args.i_s) != bool(args.i_t):
+        parser.error("--i_s and --i_t go together: the crop, and the wanted word in a standard font")
+    if not args.image and (args.places or args.text or args.font):
+        parser.error("--box, --quad, --text and --font go with a photograph")
+    if args.places and len(args.places) != len(args.text):
+        parser.error(f"{len(args.places)} of --box and --quad, and {len(args.text)} of --text; give one for each")
+    if not args.places and len(args.text) > 1:
+        parser.error(f"{len(args.text)} of --text: say by --box or --quad where each goes")
+    if len(args.font) not in (0, 1, len(args.text)):
+        parser.error(f"--font: {len(args.font)} fonts for {len(args.text)} texts; give one, or one for each")
+    return args
+
+
+def save(image: Any, args: argparse.Namespace, name: str) -> Path:
     """Writes a new PNG file into --save_dir."""
-    if isinstance(picture, np.ndarray):
-        picture = Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture)
+    if isinstance(image, np.ndarray):
+        image = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
     path = cli.new_file(Path(args.save_dir) / f"{name}.png")
-    picture.save(path, format="PNG")
+    image.save(path, format="PNG")
     return path
 
 
-def save_drawn(drawn: dict[str, np.ndarray], args: argparse.Namespace, names: dict[str, str]) -> Iterator[Path]:
+def save_edited(edited: dict[str, np.ndarray], args: argparse.Namespace, names: dict[str, str]) -> Iterator[Path]:
     """Writes what --save_mode asks for of an edited crop, by the names given, o_f last."""
     for kind, name in names.items():
         if args.save_mode == 1 or kind == "o_f":
-            yield save(drawn[kind], args, name)
+            yield save(edited[kind], args, name)
+
+
+def choose_place(args: argparse.Namespace, photo: Image.Image) -> list[Place]:
+    """The one word that is found; without a --text, or where there are several, they are listed.
+
+    Raises:
+        UserError: it cannot be told which one is meant.
+    """
+    found = find_places(photo)
+    if not found:
+        raise UserError(f"{args.image}: no word found; say where it is: --box=left,top,right,bottom")
+    if len(found) == 1 and args.text:
+        notice(f"found {found[0][1]!r} at {found[0][0].flag}")
+        return [found[0][0]]
+    for place, text in found:
+        print(f"{place.flag}  {text}")
+    raise UserError(f"{len(found)} words found: give one of these flags, and --text=WORD for what to write there")
 
 
 def predict_photo(args: argparse.Namespace) -> None:
     photo = read_photo(args.image)
-    edits = find_edits(args, photo)
-    open_session(device_config(args))
-    model = trained.load(args.ckpt_path)
+    places = args.places or choose_place(args, photo)
+    edits = find_edits(photo, places, args.text, args.font)
+    editor = open_editor(args)
     for edit in edits:
-        trained.network_size(model.options, *quads.upright_size(edit.place.corners))
+        height, width = quads.upright_size(edit.place.corners)
+        high, _ = editor.size_of(height, width)
+        if height > 2 * high:
+            notice(f"{edit.place.flag}: the network's images are {high} pixels high, so at {height} the word is soft")
         if photo.mode == "RGBA" and np.asarray(quads.cut(photo.getchannel("A"), edit.place.corners)).min() < 255:
             notice(f"{edit.place.flag}: transparent in places, and stays so: there the new word cannot be seen")
-    result, drawn = edit_photo(model, photo, edits)
+    result, edited = edit_photo(editor, photo, edits)
     stem = Path(args.image).stem
     if args.save_mode == 1:
-        for number, pictures in enumerate(drawn, 1):
-            for path in save_drawn(pictures, args, {kind: f"{stem}_{number}_{kind}" for kind in trained.OUTPUTS}):
+        for number, images in enumerate(edited, 1):
+            for path in save_edited(images, args, {kind: f"{stem}_{number}_{kind}" for kind in OUTPUTS}):
                 print(f"{args.image}  {path}")
-    print(f"{args.image}  {save(result, args, stem)}")
-    notice(f"{len(edits)} words changed by {model.prefix}")
+    print(f"{args.image}  {save(result, args, f'{stem}_edited')}")
+    notice(f"{len(edits)} words changed by {editor.path}")
 
 
 def predict_crops(args: argparse.Namespace) -> None:
     if args.input_dir:
         pairs = find_pairs(args.input_dir)
-        suffixes = {kind: f"_{kind}" for kind in trained.OUTPUTS}
+        suffixes = {kind: f"_{kind}" for kind in OUTPUTS}
     else:
         pairs, suffixes = [("result", Path(args.i_s), Path(args.i_t))], SHORT
     for _, *files in tqdm(pairs, "reading", unit="", disable=None):
         for path in files:  # all are looked at before anything is written
             read_rgb(path)
-    open_session(device_config(args))
-    model = trained.load(args.ckpt_path)
-    for name, i_s, i_t in tqdm(pairs, "drawing", unit="", disable=None):
-        drawn = edit_crop(model, read_rgb(i_t), read_rgb(i_s))
-        for path in save_drawn(drawn, args, {kind: name + suffix for kind, suffix in suffixes.items()}):
+    editor = open_editor(args)
+    for name, i_s, i_t in tqdm(pairs, "generating", unit="", disable=None):
+        edited = editor.edit(read_rgb(i_t), read_rgb(i_s))
+        for path in save_edited(edited, args, {kind: name + suffix for kind, suffix in suffixes.items()}):
             tqdm.write(f"{i_s}  {path}", file=sys.stdout)
-    notice(f"{len(pairs)} crops edited by {model.prefix}")
+    notice(f"{len(pairs)} crops edited by {editor.path}")
 
 
 def predict(args: argparse.Namespace) -> None:
     """Edits what the flags name, and prints what became of it.
 
     Raises:
-        UserError: no such checkpoint or picture, one that cannot be used, a place that is not in the photograph, a text
+        UserError: no such weights or image, one that cannot be used, a place that is not in the photograph, a text
             that no font has, a folder that cannot be written.
     """
     (predict_photo if args.image else predict_crops)(args)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    return cli.call(predict, parse_args(argv))
+    return cli.run_main(predict, parse_args(argv))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave(main())

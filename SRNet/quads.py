@@ -4,15 +4,13 @@ needed).
 Corners are float [4, 2], x and y in pixels from the photograph's top left corner, clockwise from the text's top left.
 """
 
-import _path  # noqa: F401  (finds ../common)
 import numpy as np
 from PIL import Image
-from scipy import ndimage
+from skimage.transform import EuclideanTransform, estimate_transform, warp
 
 from common.cli import UserError
 
 FEATHER = 1 / 12  # width of the soft edge, in sides of the crop (the shorter one)
-BAND = 256  # rows that are pasted at a time, so that memory has a bound
 
 
 def of_box(left: float, top: float, right: float, bottom: float) -> np.ndarray:
@@ -42,21 +40,11 @@ def upright_size(corners: np.ndarray) -> tuple[int, int]:
     return max(1, round((left + right) / 2)), max(1, round((top + bottom) / 2))
 
 
-def homography(corners: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The 3 x 3 matrix that takes points of an upright crop to points of the quadrangle."""
-    crop = of_box(0, 0, width, height)
-    rows, values = [], []
-    for (x, y), (to_x, to_y) in zip(crop, corners):
-        rows += [(x, y, 1, 0, 0, 0, -x * to_x, -y * to_x), (0, 0, 0, x, y, 1, -x * to_y, -y * to_y)]
-        values += [to_x, to_y]
-    return np.append(np.linalg.solve(rows, values), 1).reshape(3, 3)
-
-
 def cut(photo: Image.Image, corners: np.ndarray) -> Image.Image:
     """The quadrangle as an upright crop; of a box, its very pixels."""
     height, width = upright_size(corners)
-    coefficients = homography(corners, height, width).ravel()[:8]
-    return photo.transform((width, height), Image.PERSPECTIVE, tuple(coefficients), Image.BICUBIC)
+    to_photo = estimate_transform("projective", of_box(0, 0, width, height), corners).params.round(9)  # 7, not 6.9...
+    return photo.transform((width, height), Image.PERSPECTIVE, tuple(to_photo.ravel()[:8]), Image.BICUBIC)
 
 
 def paste(photo: np.ndarray, crop: np.ndarray, corners: np.ndarray) -> np.ndarray:
@@ -67,23 +55,17 @@ def paste(photo: np.ndarray, crop: np.ndarray, corners: np.ndarray) -> np.ndarra
         crop: uint8 [h, w, c], of `upright_size`.
     """
     height, width = crop.shape[:2]
-    to_crop = np.linalg.inv(homography(corners, height, width))
     (left, top), (right, bottom) = np.floor(corners.min(0)).astype(int), np.ceil(corners.max(0)).astype(int)
-    feather = max(1.0, FEATHER * min(height, width))
-    planes = [ndimage.spline_filter(crop[..., c].astype(np.float32), output=np.float32) for c in range(crop.shape[2])]
+    to_crop = estimate_transform("projective", corners - (left, top), of_box(0, 0, width, height))
+    y, x = np.mgrid[: bottom - top, : right - left].astype(np.float32) + 0.5  # the pixels' middles
+    with np.errstate(divide="ignore", invalid="ignore"):  # on the horizon
+        u, v = to_crop(np.stack([x.ravel(), y.ravel()], 1)).T.reshape(2, *x.shape)
+    edge = np.minimum(np.minimum(u, width - u), np.minimum(v, height - v))  # pixels of the crop to its nearest edge
+    weight = np.clip(edge / max(1.0, FEATHER * min(height, width)), 0, 1)[..., None]
+    half = EuclideanTransform(translation=(0.5, 0.5))  # warp counts pixels from their middles
+    inverse = half + to_crop + half.inverse
+    new = warp(crop.astype(np.float32), inverse, output_shape=x.shape, order=3, mode="edge", preserve_range=True)
     result = photo.copy()
-    for first in range(top, bottom, BAND):
-        patch = result[first : min(first + BAND, bottom), left:right]
-        y, x = np.mgrid[first : first + len(patch), left:right] + 0.5  # the pixels' centres
-        with np.errstate(divide="ignore", invalid="ignore"):  # on the horizon
-            u, v, depth = (row[0] * x + row[1] * y + row[2] for row in to_crop)
-            u, v = u / depth, v / depth
-            weight = np.minimum(np.minimum(u, width - u), np.minimum(v, height - v)) / feather
-        within = weight > 0
-        weight = np.minimum(weight[within], 1)
-        points = v[within] - 0.5, u[within] - 0.5
-        for channel, plane in enumerate(planes):
-            drawn = np.clip(ndimage.map_coordinates(plane, points, order=3, mode="mirror", prefilter=False), 0, 255)
-            there = patch[within, channel]
-            patch[within, channel] = np.rint(there + weight * (drawn - there)).astype(np.uint8)
+    patch = result[top:bottom, left:right]
+    patch[:] = np.rint(patch + weight * (np.clip(new, 0, 255) - patch)).astype(np.uint8)
     return result

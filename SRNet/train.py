@@ -3,43 +3,52 @@
 python SRNet/sample_data.py --output_path=words
 python SRNet/train.py --data_path=words --cnum=8 --batch_size=4 --max_iter=300 --vgg19_weights=none     minutes on a CPU
 python SRNet/train.py --data_path=words --vgg19_weights=vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5
+python SRNet/train.py --data_path=words --recipe=fast --max_iter=60000                    meant for a CPU
+
+Expect a PSNR of o_f of 16.5 dB on held-out pairs after three hours of one CPU core (NOTES.md), and look at evaluate.py
+--ocr: whether the words can be read.
 """
 
 import argparse
 import glob
 import os
-import sys
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
-from typing import Callable, Optional
+from typing import Any, Callable, Optional
 
 import _path  # noqa: F401  (finds ../common)
 import cfg
 import evaluate
 import freeze
-import loss
+import losses
 import numpy as np
 import tensorflow as tf
 from data import FOLDERS, GREY, Samples, batches, read_sample, resized, root, split, unstack
-from model import MULTIPLE, build_discriminator, build_generator
+from model import MULTIPLE, build_discriminator, build_from, build_training_generators
 from PIL import Image
 from tensorflow import keras
+from vgg19_pb import read_vgg19
 
 from common import cli
-from common.optimizer import named_variables
-from common.pictures import scale as to_range
-from common.pictures import to_uint8
-from common.pretrained import VGG19_FILE, find_vgg19, vgg19_input
-from common.run import Run, add_run_flags, claim_output
-from common.session import add_session_flags, notice, open_session, session_config, set_seed
+from common.cli import notice
+from common.images import to_float, to_uint8
+from common.layers import BatchNorm, moving_statistics, named_variables, update_average
+from common.run import Run, add_run_flags, claim
+from common.session import Session, add_session_flags, open_session, session_config, set_seed
+from common.vgg19 import VGG19_FILE, add_vgg19_flag, find_vgg19, vgg19_input
 
+NETWORK = "SRNet"
 FEATURES = tuple(f"block{number}_conv1" for number in range(1, 6))  # of VGG19, section 3.3
 FEATURE_SCALE = 1 / 127.5  # VGG19 sees 0..255; at that scale its terms would outweigh all others a hundredfold
 EXAMPLES = 6  # held-out samples on a sheet
 RANGE = (-1.0, 1.0)  # black and white to the networks
 LOSS_SCALE = {"init_scale": 2.0**16, "incr_every_n_steps": 1000, "decr_every_n_nan_or_inf": 2, "decr_ratio": 0.5}
 HERE = os.path.dirname(os.path.abspath(__file__))
+# What may differ when a run goes on, beside what common.run names: the rates, the order of the phases.
+MAY_CHANGE = (
+    *("decay_rate", "decay_steps", "staircase", "schedule", "warmup_steps", "teacher_forcing_steps"),
+    *("adversarial_from", "perceptual_from", "recompute_norm", "recipe", "train_name"),
+)
 
 
 def size(text: str) -> tuple[int, int]:
@@ -54,54 +63,93 @@ def size(text: str) -> tuple[int, int]:
     return height, width
 
 
+def widths(text: str) -> list[int]:
+    """Widths as "64,96,128": each as `size` wants it."""
+    return sorted({size(f"{width},{width}")[1] for width in text.split(",")})
+
+
+def fast(steps: int) -> dict[str, Any]:
+    """What `--recipe=fast` sets for so many steps: meant for a CPU. NOTES.md tells why, flag by flag."""
+    return {
+        "cnum": 16,
+        "widths": [64, 96, 128, 192, 256],
+        "norm": "group",
+        "precision_mode": "allow_mix_precision",
+        "learning_rate": 1e-3,
+        "schedule": "cosine",
+        "warmup_steps": min(500, steps // 10),
+        "ema": 0.999,
+        "teacher_forcing_steps": steps // 2,
+        "adversarial_from": steps * 4 // 5,
+        "perceptual_from": steps * 4 // 5,
+    }
+
+
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
-    """The flags, those of the original under their names; cfg.py has the defaults."""
-    parser = cli.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    count, rate = cli.in_range(int, 1), cli.in_range(float, 0)
+    """The flags, those of the original under their names; cfg.py has their defaults."""
+    parser = cli.ArgumentParser(description=__doc__)
+    count, steps, weight = cli.in_range(int, 1), cli.in_range(int, 0), cli.in_range(float, 0)
 
     def add(group, name, kind, text, *others):
-        group.add_argument(f"--{name}", *others, type=kind, default=getattr(cfg, name), help=f"{text} (%(default)s)")
+        group.add_argument(f"--{name}", *others, type=kind, default=getattr(cfg, name), help=text)
 
     group = parser.add_argument_group("data")
     group.add_argument(
         "--data_path", "--data_dir", required=True, metavar="DIR", help="the seven folders, or v1/ of them"
     )
     add(group, "data_shape", size, "height,width that samples are scaled to")
+    text = "scale samples to that height and to the one of these widths that keeps their aspect: 64,96,128,192,256"
+    group.add_argument("--widths", type=widths, metavar="W,W", help=text)
 
     group = parser.add_argument_group("model")
     add(group, "cnum", count, "channels of the networks' first layers")
-    group.add_argument(
-        "--vgg19_weights",
-        metavar="FILE",
-        help="of the perceptual terms: Keras' file or a frozen .pb; random: untrained; none: without (<data_path>/)",
-    )
+    text = "normalisation by the batch, or of each sample by groups of channels"
+    group.add_argument("--norm", choices=("batch", "group"), default="batch", help=text)
+    add_vgg19_flag(group, "of the perceptual and the style term")
 
     group = parser.add_argument_group("optimisation")
-    group.add_argument("--train_epochs", type=count, help="epochs; goes before --train_steps")
-    group.add_argument("--train_steps", "--max_iter", type=count, default=cfg.max_iter, help="iterations (%(default)s)")
+    group.add_argument("--recipe", choices=("fast",), help="other defaults of all flags, that go well together")
+    group.add_argument("--train_epochs", type=count, help="epochs; overrides --train_steps")
+    group.add_argument("--train_steps", "--max_iter", type=count, default=cfg.max_iter, help="iterations")
     add(group, "batch_size", count, "samples a step")
-    steps = cli.in_range(int, 0)
-    add(group, "guided_steps", steps, "i_t is moved towards where the word will stand, less and less until this step")
-    text = "normalise by each batch's statistics; False: by their averages so far, which then stay (True)"
-    cli.add_boolean(group, "--batch_statistics", cfg.batch_statistics, text)
-    add(group, "learning_rate", rate, "of all networks at the start")
-    add(group, "decay_rate", rate, "the rate is multiplied by this ...")
+    add(group, "learning_rate", weight, "of all networks at the start")
+    text = "of the learning rate: by --decay_rate and --decay_steps, or along a cosine to 0 at the last step"
+    group.add_argument("--schedule", choices=("exponential", "cosine"), default="exponential", help=text)
+    group.add_argument(
+        "--warmup_steps", type=steps, default=0, help="the learning rate grows from 0 over so many steps"
+    )
+    add(group, "decay_rate", weight, "the learning rate is multiplied by this ...")
     add(group, "decay_steps", count, "... every so many steps")
-    cli.add_boolean(group, "--staircase", cfg.staircase, "all at once, not step by step (False)")
-    below_1 = cli.in_range(float, 0, 0.99999)
-    add(group, "beta1", below_1, "Adam's")
-    add(group, "beta2", below_1, "Adam's")
+    cli.add_boolean(group, "--staircase", cfg.staircase, "all at once, not step by step")
+    add(group, "beta1", cli.in_range(float, 0, 0.99999), "Adam's")
+    add(group, "beta2", cli.in_range(float, 0, 0.99999), "Adam's")
+    text = "decay of an exponential average of the generator, which is then what is measured and exported; 0: none"
+    group.add_argument("--ema", type=cli.in_range(float, 0, 0.99999), default=0.0, help=text)
+    text = "until this step the fusion gets t_t in place of o_t, and trains text conversion no more"
+    group.add_argument("--teacher_forcing_steps", type=steps, default=0, help=text)
+    group.add_argument("--adversarial_from", type=steps, default=0, help="step at which the discriminators begin")
+    group.add_argument("--perceptual_from", type=steps, default=0, help="step at which VGG19's terms begin")
+    text = "i_t is moved towards where the word will stand, less and less until this step"
+    group.add_argument("--guided_steps", type=steps, default=0, help=text)
+    text = "normalise by each batch's statistics; False: by their averages so far, which then stay"
+    cli.add_boolean(group, "--batch_statistics", True, text)
+    text = "batches that the averages of batch normalisation are computed of again before the evaluation; 0: none"
+    group.add_argument("--recompute_norm", type=steps, default=0, help=text)
 
-    group = parser.add_argument_group("loss")
-    add(group, "lt", rate, "weight of text conversion")
-    add(group, "lt_alpha", rate, "of its masked L1")
-    add(group, "lt_beta", rate, "of its skeleton's cross-entropy")
-    add(group, "lb", rate, "weight of background inpainting")
-    add(group, "lb_beta", rate, "of its L1")
-    add(group, "lf", rate, "weight of fusion")
-    add(group, "lf_theta_1", rate, "of its L1")
-    add(group, "lf_theta_2", rate, "of its perceptual term")
-    add(group, "lf_theta_3", rate, "of its style term")
+    group = parser.add_argument_group("loss: weights")
+    for name, text in (
+        ("lt", "of text conversion"),
+        ("lt_alpha", "of its skeleton's dice"),
+        ("lt_l1", "of its masked L1"),
+        ("lt_cross_entropy", "of its skeleton's cross-entropy"),
+        ("lb", "of background inpainting"),
+        ("lb_beta", "of its L1"),
+        ("lf", "of fusion"),
+        ("lf_theta_1", "of its L1"),
+        ("lf_theta_2", "of its perceptual term"),
+        ("lf_theta_3", "of its style term"),
+    ):
+        add(group, name, weight, text)
 
     group = add_run_flags(parser, os.path.join(HERE, "train_dir"))
     group.add_argument("--output_dir", dest="output_path", default=argparse.SUPPRESS, help="the original's name of it")
@@ -116,138 +164,195 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     add(group, "save_ckpt_interval", count, "steps: a checkpoint that is kept for good")
     add_session_flags(parser, precision_mode="force_fp32")
     args = parser.parse_args(argv)
+    if args.recipe:
+        if args.train_epochs:
+            parser.error("--recipe goes by steps: give --train_steps, not --train_epochs")
+        parser.set_defaults(**fast(args.train_steps))
+        args = parser.parse_args(argv)
     if not os.path.isdir(args.data_path):
-        parser.error(f"--data_path: there is no folder {args.data_path}; sample_data.py draws a small set")
+        parser.error(f"--data_path: there is no folder {args.data_path}; sample_data.py writes a small set")
     return args
 
 
-def learning_rate(args: argparse.Namespace) -> Callable[[tf.Tensor], tf.Tensor]:
-    """The rate after a number of updates: decay_rate of it every decay_steps."""
+def learning_rate(args: argparse.Namespace, total_steps: int, first_step: int = 0) -> Callable[[tf.Tensor], tf.Tensor]:
+    """The learning rate after a number of updates of a network whose first one is at `first_step`."""
 
-    def rate(updates):
-        decays = tf.cast(updates, tf.float32) / args.decay_steps
-        return args.learning_rate * args.decay_rate ** (tf.floor(decays) if args.staircase else decays)
+    def at(updates):
+        step = tf.cast(updates, tf.float32) + first_step
+        if args.schedule == "cosine":
+            factor = 0.5 * (1.0 + tf.cos(np.pi * tf.minimum(step / total_steps, 1.0)))
+        else:
+            decays = step / args.decay_steps
+            factor = args.decay_rate ** (tf.floor(decays) if args.staircase else decays)
+        return args.learning_rate * factor * tf.minimum(1.0, (step + 1) / max(1, args.warmup_steps))
 
-    return rate
+    return at
 
 
 def perceptual_features(args: argparse.Namespace) -> Optional[Callable[[tf.Tensor], list[tf.Tensor]]]:
-    """The function of pictures in -1..1 whose results the perceptual and style terms compare; None: they are off."""
+    """The function of images in -1..1 whose results the perceptual and style terms compare; None: they are off."""
     folders = dict.fromkeys((args.data_path, str(root(args.data_path))))
     places = [os.path.join(folder, name) for folder in folders for name in (VGG19_FILE, "vgg19.pb")]
-    vgg19 = find_vgg19(args.vgg19_weights, places, FEATURES, "the perceptual and style terms are off")
+    path = args.vgg19_weights or next(filter(os.path.isfile, places), None)
+    if path and path.endswith(".pb"):
+        vgg19 = read_vgg19(path, FEATURES)
+    else:
+        vgg19 = find_vgg19(path, places, FEATURES, "the perceptual and style terms are off")
     if vgg19 is None:
         return None
-    return lambda pictures: [x * FEATURE_SCALE for x in vgg19(vgg19_input((pictures + 1) * 127.5), training=False)]
+    return lambda images: [x * FEATURE_SCALE for x in vgg19(vgg19_input((images + 1) * 127.5), training=False)]
 
 
 def scaled(stacked: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Samples as a batch holds them, as float32 pictures by name: -1..1, and 0..1 where there is one channel."""
+    """Samples as a batch holds them, as float32 images by name: -1..1, and 0..1 where there is one channel."""
     return {
         name: tf.cast(x, tf.float32) / (255.0 if name in GREY else 127.5) - (0.0 if name in GREY else 1.0)
         for name, x in unstack(stacked).items()
     }
 
 
-def make_train_step(args, generator, discriminator, features, d_optimizer, g_optimizer) -> Callable:
-    """One update of all networks. Takes (stacked samples, step)."""
-    skeleton_logits = generator.get_layer("o_sk").input
-    generate = keras.Model(generator.inputs, [*generator.outputs, skeleton_logits])
+def make_train_step(args, networks, features, forced: bool, adversarial: bool) -> Callable:
+    """One update of all networks. Takes stacked samples and returns named scalars.
 
-    def told_apart(sample, o_b, o_f):
+    Args:
+        features: of `perceptual_features`, or None where its terms are off.
+        forced: the fusion gets the true styled word.
+        adversarial: with the discriminators; else they are not updated.
+    """
+
+    def discriminate(sample, o_b, o_f):
         """Logits of (background, fused), real and fake in one batch, as their batch normalisation needs it."""
         double = [tf.concat(pair, 0) for pair in (
             (sample["t_b"], o_b), (sample["i_s"], sample["i_s"]), (sample["t_f"], o_f), (sample["i_t"], sample["i_t"])
         )]  # fmt: skip
-        background, fused = (tf.split(logits, 2) for logits in discriminator(double, training=True))
+        background, fused = (tf.split(logits, 2) for logits in networks.discriminator(double, training=True))
         return background, fused
 
-    def train_step(stacked, step):
+    def train_step(stacked):
         sample = scaled(stacked)
+        generate, inputs = networks.training_generator, [sample["i_t"], sample["i_s"]]
+        if forced:
+            generate, inputs = networks.forced_generator, [*inputs, sample["t_t"]]
         with tf.GradientTape() as g_tape:
-            o_sk, o_t, o_b, o_f, logits = generate(  # the only pass
-                [sample["i_t"], sample["i_s"]], training=args.batch_statistics
-            )
+            o_sk, o_t, o_b, o_f, logits = generate(inputs, training=args.batch_statistics)  # the only pass
 
         # min_D  -E[log D(t_b, i_s) + log(1 - D(o_b, i_s))] - E[log D(t_f, i_t) + log(1 - D(o_f, i_t))]
-        with tf.GradientTape() as d_tape:
-            background, fused = told_apart(sample, tf.stop_gradient(o_b), tf.stop_gradient(o_f))
-            d_loss = loss.discriminator(*background) + loss.discriminator(*fused)
-        d_optimizer.minimize(d_loss, d_tape)
+        d_loss = tf.zeros([])
+        if adversarial:
+            with tf.GradientTape() as d_tape:
+                background, fused = discriminate(sample, tf.stop_gradient(o_b), tf.stop_gradient(o_f))
+                d_loss = losses.discriminator(*background) + losses.discriminator(*fused)
+            networks.d_optimizer.minimize(d_loss, d_tape)
 
         # min_G  L_T + L_B + L_F, by the discriminators just updated
         target = features(sample["t_f"]) if features else None
+        perceptual = style = tf.zeros([])
         with g_tape:
-            (_, background), (_, fused) = told_apart(sample, o_b, o_f)
-            skeleton = loss.dice(sample["t_sk"], o_sk)
-            l_t = skeleton + args.lt_beta * loss.cross_entropy(sample["t_sk"], logits)
-            l_t += args.lt_alpha * loss.masked_l1(sample["t_t"], o_t, sample["mask_t"])
-            l_b = loss.adversarial(background) + args.lb_beta * loss.l1(sample["t_b"], o_b)
-            l_f = loss.adversarial(fused) + args.lf_theta_1 * loss.l1(sample["t_f"], o_f)
+            dice = losses.dice(sample["t_sk"], o_sk)
+            l_t = args.lt_alpha * dice + args.lt_cross_entropy * losses.cross_entropy(sample["t_sk"], logits)
+            l_t += args.lt_l1 * losses.masked_l1(sample["t_t"], o_t, sample["mask_t"])
+            l_b = args.lb_beta * losses.l1(sample["t_b"], o_b)
+            l_f = args.lf_theta_1 * losses.l1(sample["t_f"], o_f)
+            if adversarial:
+                (_, background), (_, fused) = discriminate(sample, o_b, o_f)
+                l_b += losses.adversarial(background)
+                l_f += losses.adversarial(fused)
             if features:
                 output = features(o_f)
-                l_f += args.lf_theta_2 * loss.perceptual(target, output) + args.lf_theta_3 * loss.style(target, output)
+                perceptual = args.lf_theta_2 * losses.perceptual(target, output)
+                style = args.lf_theta_3 * losses.style(target, output)
+                l_f += perceptual + style
             g_loss = args.lt * l_t + args.lb * l_b + args.lf * l_f
-        g_optimizer.minimize(g_loss, g_tape)
-        return {"d_loss": d_loss, "g_loss": g_loss, "l_t": l_t, "l_b": l_b, "l_f": l_f, "dice": 1.0 - skeleton}
+        networks.g_optimizer.minimize(g_loss, g_tape)
+        if args.ema:
+            update_average(networks.ema, networks.generator, args.ema)
+        terms = {"l_t": l_t, "l_b": l_b, "l_f": l_f, "perceptual": perceptual, "style": style, "dice": 1.0 - dice}
+        return {"d_loss": d_loss, "g_loss": g_loss, **terms}
 
     return train_step
 
 
-def prepare(args: argparse.Namespace) -> SimpleNamespace:
-    """Everything a run needs: the device, the data, the networks, their optimizers and one update of them.
+def make_update(args: argparse.Namespace, session: Session, networks: SimpleNamespace, features) -> Callable:
+    """A function (batch, step) -> named scalars: the update of the phase of training that the step is in."""
+    compiled = {}
 
-    Returns: `session`, `held_out`, `generator`, `state` (what a checkpoint holds), `total_steps`,
-        `batches(start_step)` and `update(batch, step) -> named scalars`.
-    """
-    session = open_session(session_config(args))
-    set_seed(args.seed)
-    train_samples, held_out = split(args)
-    samples = Samples(train_samples, args.data_shape)
-    notice(f"{args.data_path}: {len(samples)} samples to train on, {len(held_out)} held out")
-    if args.batch_size > len(samples):
-        raise cli.UserError(
-            f"--batch_size: a batch of {args.batch_size} is larger than the data ({len(samples)} samples); "
-            "give a smaller one"
-        )
-    features = perceptual_features(args)
-    generator = build_generator(*args.data_shape, channels=args.cnum)
-    discriminator = build_discriminator(*args.data_shape, channels=args.cnum)
+    def update(batch, step: int):
+        phase = (step < args.teacher_forcing_steps, step >= args.adversarial_from, step >= args.perceptual_from)
+        if phase not in compiled:
+            forced, adversarial, perceptual = phase
+            train_step = make_train_step(args, networks, features if perceptual else None, forced, adversarial)
+            compiled[phase] = session.compile(train_step)
+        return compiled[phase](batch)
+
+    return update
+
+
+def build(args: argparse.Namespace, session: Session, total_steps: int) -> SimpleNamespace:
+    """The networks with their optimizers; `.state` is what a checkpoint holds, `.trained` what is measured."""
+    height, width = args.data_shape
+    shape = (height, width if not args.widths else None, args.cnum, args.norm)
+    generator, training_generator, forced_generator = build_training_generators(*shape)
+    discriminator = build_discriminator(*shape)
     adam = {"beta_1": args.beta1, "beta_2": args.beta2, "loss_scale": LOSS_SCALE}  # scaled in float16 alone
-    d_optimizer, g_optimizer = (
-        session.optimizer(network, learning_rate(args), **adam) for network in (discriminator, generator)
-    )
-    train_step = session.compile(make_train_step(args, generator, discriminator, features, d_optimizer, g_optimizer))
-    steps_per_epoch = len(samples) // args.batch_size
+    d_rate = learning_rate(args, total_steps, args.adversarial_from)
+    d_optimizer = session.optimizer(discriminator, d_rate, **adam)
+    g_optimizer = session.optimizer(generator, learning_rate(args, total_steps), **adam)
+    state = {
+        "generator": named_variables(generator),
+        "discriminator": named_variables(discriminator),
+        "d_optimizer": d_optimizer.state,
+        "g_optimizer": g_optimizer.state,
+    }
+    ema = build_from(args, shape[:2]) if args.ema else None
+    if ema:
+        state["ema_generator"] = named_variables(ema)
+        session.average(moving_statistics(ema))
+        update_average(ema, generator, 0.0)
     return SimpleNamespace(
-        session=session,
-        held_out=held_out,
         generator=generator,
-        state={
-            "generator": named_variables(generator),
-            "discriminator": named_variables(discriminator),
-            "d_optimizer": d_optimizer.state,
-            "g_optimizer": g_optimizer.state,
-        },
-        total_steps=args.train_epochs * steps_per_epoch if args.train_epochs else args.train_steps,
-        batches=partial(batches, args, samples),
-        update=lambda batch, step: train_step(batch, tf.constant(step)),
+        training_generator=training_generator,
+        forced_generator=forced_generator,
+        discriminator=discriminator,
+        d_optimizer=d_optimizer,
+        g_optimizer=g_optimizer,
+        ema=ema,
+        trained=ema or generator,
+        state=state,
     )
+
+
+def recompute_norm(args: argparse.Namespace, session: Session, network: keras.Model, stream: Iterator) -> None:
+    """Computes the averages of batch normalisation again, of `--recompute_norm` batches and the weights as they are."""
+    norms = [layer for layer in network.layers if isinstance(layer, BatchNorm)]
+    session.average(moving_statistics(network))
+
+    def forward(stacked):
+        sample = scaled(stacked)
+        network([sample["i_t"], sample["i_s"]], training=True)
+        return {"batches": tf.ones([])}
+
+    # The first batch's statistics take the place of what was there, so that the result depends on the batches alone.
+    for momentum, count in ((0.0, 1), (0.98, args.recompute_norm - 1)):
+        for layer in norms:
+            layer.momentum = momentum
+        step = session.compile(forward)
+        for _ in range(count):
+            step(next(stream))
 
 
 def example_saver(args: argparse.Namespace, generator: keras.Model, held_out: Sequence) -> Callable[[Run], str]:
     """A function that writes a sheet: a row a held-out sample, of i_t, i_s, o_sk, o_t, o_b, o_f and the target t_f."""
     samples = [read_sample(*sample) for sample in held_out[:EXAMPLES]]
     samples = [{name: resized(sample[name], args.data_shape) for name in FOLDERS} for sample in samples]
-    inputs = [np.stack([to_range(sample[name], RANGE) for sample in samples]) for name in ("i_t", "i_s")]
-    draw = tf.function(lambda i_t, i_s: generator([i_t, i_s], training=False))
+    inputs = [np.stack([to_float(sample[name], RANGE) for sample in samples]) for name in ("i_t", "i_s")]
+    generate = tf.function(lambda i_t, i_s: generator([i_t, i_s], training=False))
 
     def save_examples(run: Run) -> str:
-        o_sk, *others = draw(*(tf.constant(x) for x in inputs))
-        drawn = [np.repeat(to_uint8(o_sk, (0.0, 1.0)), 3, 3), *(to_uint8(x, RANGE) for x in others)]
+        o_sk, *others = generate(*(tf.constant(x) for x in inputs))
+        outputs = [np.repeat(to_uint8(o_sk, (0.0, 1.0)), 3, 3), *(to_uint8(x, RANGE) for x in others)]
         rows = [
-            np.concatenate([sample["i_t"], sample["i_s"], *outputs, sample["t_f"]], 1)
-            for sample, *outputs in zip(samples, *drawn)
+            np.concatenate([sample["i_t"], sample["i_s"], *own, sample["t_f"]], 1)
+            for sample, *own in zip(samples, *outputs)
         ]
         path = run.path("examples", args.train_name or "", f"step_{run.step:07d}.png")
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -258,18 +363,31 @@ def example_saver(args: argparse.Namespace, generator: keras.Model, held_out: Se
     return save_examples
 
 
-def train(args: argparse.Namespace) -> dict:
+def train(args: argparse.Namespace) -> dict[str, Any]:
     """One run. Returns what `result.json` holds."""
-    claim_output(args)
-    parts = prepare(args)
-    save_examples = example_saver(args, parts.generator, parts.held_out)
+    claimed = claim(args, NETWORK, MAY_CHANGE)
+    if claimed.finished:
+        return claimed.finished
+    session = open_session(session_config(args))
+    set_seed(args.seed)
+    train_samples, held_out = split(args.data_path)
+    samples = Samples(train_samples, args.data_shape[0], args.widths or args.data_shape[1:], args.batch_size)
+    notice(f"{args.data_path}: {len(samples)} samples to train on, {len(held_out)} held out")
+    total_steps = args.train_epochs * samples.steps_per_epoch if args.train_epochs else args.train_steps
+    features = perceptual_features(args)
+    networks = build(args, session, total_steps)
+    update = make_update(args, session, networks, features)
+    save_examples = example_saver(args, networks.trained, held_out)
+    files = [folder / kind / name for folder, name in train_samples for kind in FOLDERS]
 
-    with Run(parts.session, args, "SRNet", parts.total_steps, parts.state, about={"network": "SRNet"}) as run:
+    with Run(claimed, session, total_steps, networks.state, about={"network": NETWORK}, data=files) as run:
         sheets = glob.escape(run.path("examples", args.train_name or ""))
         examples = max(glob.glob(sheets + "/*.png"), default=None)  # an earlier part's
-        stream = parts.batches(run.step)
+        stream = batches(args, samples, session, run.step)
+        if networks.ema and run.step == 0:  # again, where the run begins with the networks of --ckpt_path
+            update_average(networks.ema, networks.generator, 0.0)
         for step in run.steps():
-            metrics = parts.update(next(stream), step)
+            metrics = update(next(stream), step)
             run.end_step(metrics)
 
             show, write = run.due(args.show_loss_interval), run.due(args.write_log_interval)
@@ -281,6 +399,8 @@ def train(args: argparse.Namespace) -> dict:
                 )
             if write:
                 run.scalars("train", values)
+            if run.step == total_steps and args.recompute_norm and args.norm == "batch":
+                recompute_norm(args, session, networks.trained, stream)
             if run.due(args.gen_example_interval):
                 examples = save_examples(run)
             if run.due(args.save_latest_interval):
@@ -288,18 +408,20 @@ def train(args: argparse.Namespace) -> dict:
             if run.due(args.save_ckpt_interval):
                 run.save(keep=f"iter_{run.step:07d}")
 
-        scores, baselines = {}, {}
+        metrics, baseline = {}, {}
         if args.evaluate and run.chief:
-            scores, baselines = evaluate.evaluate_run(args, parts.generator, parts.held_out, run.path("evaluation"))
-            run.log(f"[Info] on {len(parts.held_out)} held-out samples: {scores}; baselines: {baselines}")
+            static = session.device == "npu"
+            metrics, baseline = evaluate.evaluate_run(args, networks.trained, held_out, run.path("evaluation"), static)
+            run.log(f"[Info] on {len(held_out)} held-out samples: {metrics}; trivial baselines: {baseline}")
         if run.chief:
-            freeze.write_final(parts.generator, args, run.path("final.pb"))
-        return run.finish(["train/d_loss", "train/g_loss"], scores, baselines, scores.get("o_f_ssim"), examples)
+            freeze.write_final(networks.trained, args, run.path("final.pb"))
+        name = f"SSIM of o_f on {len(held_out)} held-out samples"
+        return run.finish(["train/d_loss", "train/g_loss"], metrics, baseline, metrics.get("o_f_ssim"), name, examples)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    return cli.call(train, parse_args(argv))
+    return cli.run_main(train, parse_args(argv))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave(main())

@@ -1,183 +1,120 @@
-"""A folder of pictures, captions and embeddings -> batches of (picture, wrong picture, embedding).
+"""A folder of images, captions and embeddings -> batches of (image, embedding, class).
 
-<data_path>/train and <data_path>/test, each in one of two forms:
-    the original's   filenames.pickle, class_info.pickle, char-CNN-RNN-embeddings.pickle, {76,304}images.pickle or .npy;
-                     captions in <data_path>/text_c10/<class>/<name>.txt (misc/preprocess_birds.py makes the pictures)
-    our own          images/<class>/<name>.png, captions/<class>/<name>.txt, a caption a line, embeddings.npz, and
-                     nothing else (prepare.py makes it of your pictures, sample_data.py draws one)
+<data_path>/train and <data_path>/test, each with
 
-Pictures are read once into {76,304}images.npy in the same folder, and from then on are mapped into memory, not held.
+    images/<class>/<name>.jpg      any size; training sees the middle square
+    captions/<class>/<name>.txt    a caption a line
+    embeddings.npy                 of the captions, float32 [images, captions, size]; train_text_encoder.py writes it
+    76images.npy, 304images.npy    the images as training reads them, uint8; made at the first use, mapped into memory
+    prepared.json                  what the .npy files were made of
+
+misc/preprocess_birds.py and preprocess_flowers.py make such a set of the originals' archives, prepare.py of your own
+images and captions, and sample_data.py draws one.
 """
 
 import argparse
 import atexit
+import hashlib
+import json
 import os
 import shutil
-import sys
 import tempfile
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-import _path  # noqa: F401  (finds ../common)
 import numpy as np
-from misc import pickles
-from misc.embeddings import (  # noqa: F401  (these are of the data's interface)
-    BY_ENCODER,
-    EMBEDDING_FILES,
-    EMBEDDINGS,
-    embeddings_made_by,
-    find_embeddings,
-    read_embeddings,
-    read_npy,
-    save_embeddings,
-)
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from common import pictures
-from common.cli import UserError
+from common import images as image_files
+from common.cli import UserError, notice
 
-LOAD_SIZES = {64: 76, 256: 304}  # side that a network sees -> side of the pictures that it is cropped from
+LOAD_SIZES = {64: 76, 256: 304}  # size that a network sees -> size of the images that it is cropped from
+EMBEDDINGS, PREPARED = "embeddings.npy", "prepared.json"
+BY_ENCODER = "train_text_encoder.py"  # made embeddings
 MAX_TEXT = 2**20  # bytes of a file of captions
+MAX_EMBEDDING = 2**16
 THREADS = 4
+SAMPLES = 1  # a stream of random numbers of its own
 
 
 class Split:
-    """The pictures of <data_path>/train or test, their classes, captions and embeddings.
+    """The images of <data_path>/train or test, their classes, captions and embeddings.
 
     Attributes:
-        folder: where they are.
-        filenames: "class/name" of each, without suffix.
-        classes: int64 [n]; where all are in one class, each picture is one of its own.
-        embeddings: float32 [n, captions a picture, numbers a caption], or None where they were not asked for.
+        files: of the images, by class and name; `filenames`: "class/name" of each, without suffix.
+        classes: int64 [n]; where all are in one class, each image is one of its own.
+        embeddings: float32 [n, captions an image, size], or None where they were not asked for.
     """
 
-    def __init__(self, folder: Path, filenames: list[str], classes: np.ndarray, embeddings: Optional[np.ndarray]):
-        self.folder, self.filenames, self.classes, self.embeddings = folder, filenames, classes, embeddings
-        self._pictures, self._captions = {}, ()  # () until it is known
+    def __init__(self, folder: Path, files: list[Path], embeddings: Optional[np.ndarray]) -> None:
+        self.folder, self.files, self.filenames, self.embeddings = folder, files, names_of(folder, files), embeddings
+        _, classes = np.unique([name.rpartition("/")[0] for name in self.filenames], return_inverse=True)
+        self.classes = (np.arange(len(files)) if classes.max() == 0 else classes).astype(np.int64)
+        self._images, self._captions = {}, ()  # () until it is known
 
     def __len__(self) -> int:
-        return len(self.filenames)
+        return len(self.files)
 
     @property
     def captions(self) -> Optional[list[list[str]]]:
-        """Each picture's captions, or None where the set has none.
+        """Each image's captions, or None where the set has none.
 
         Raises:
-            UserError: some pictures have captions and some not.
+            UserError: some images have captions and some not.
         """
         if self._captions == ():
-            self._captions = read_captions(self.folder, self.filenames)
+            self._captions = read_captions(self.folder / "captions", self.filenames)
         return self._captions
 
-    def pictures(self, side: int) -> np.ndarray:
-        """All pictures at 76 or 304 pixels a side, uint8 [n, side, side, 3], mapped into memory.
+    def images(self, size: int) -> np.ndarray:
+        """All images at 76 or 304 pixels, uint8 [n, size, size, 3], mapped into memory.
 
         Raises:
-            UserError: they are missing or broken, or not as many as there are names.
+            UserError: one does not decode.
         """
-        if side not in self._pictures:
-            self._pictures[side] = _mapped_pictures(self.folder, self.filenames, side)
-        return self._pictures[side]
+        if size not in self._images:
+            self._images[size] = _prepared_images(self.folder, self.files, size)
+        return self._images[size]
+
+    def crops(self, size: int, indices: Optional[Sequence[int]] = None) -> np.ndarray:
+        """The middles of the images, or of some, as a network sees them: uint8 [n, size, size, 3], size 64 or 256."""
+        edge = (LOAD_SIZES[size] - size) // 2
+        stored = self.images(LOAD_SIZES[size])
+        rows = range(len(self)) if indices is None else indices
+        return np.stack([stored[index, edge : edge + size, edge : edge + size] for index in rows])
 
 
-def load(folder: Any, embedding_type: Optional[str] = "cnn-rnn") -> Split:
+def load(folder: Any, embeddings: bool = True) -> Split:
     """A split of a data set.
 
     Args:
         folder: <data_path>/train or <data_path>/test.
-        embedding_type: "cnn-rnn" or "skip-thought"; None: without embeddings, where none are there yet.
+        embeddings: False: without them, where none are there yet.
     Raises:
         UserError: something is missing or broken, or the counts differ.
     """
     folder = Path(folder).expanduser()
+    makers = "misc/preprocess_birds.py, prepare.py (your images) and sample_data.py (drawn birds) make a set"
     if not folder.is_dir():
-        raise UserError(
-            f"--data_path {folder.parent}: there is no folder {folder.name} in it; misc/preprocess_birds.py, "
-            "prepare.py (your pictures) and sample_data.py (drawn birds) make train/ and test/"
-        )
-    filenames = read_filenames(folder)
-    classes = _read_classes(folder, filenames)
-    embeddings = None
-    if embedding_type is not None:
-        path = find_embeddings(folder, embedding_type)
-        if path is None:
-            names = " or ".join(EMBEDDING_FILES[embedding_type])
-            raise UserError(f"{folder}: there are no embeddings ({names}); train_text_encoder.py makes them")
-        embeddings = read_embeddings(path, filenames)
-    return Split(folder, filenames, classes, embeddings)
-
-
-# Names, classes, captions
-
-
-def clean_name(name: Any, where: Path) -> str:
-    """Checks a picture's name, which becomes part of paths."""
-    parts = Path(name).parts if isinstance(name, str) and "\0" not in name else ()
-    if not parts or ".." in parts or Path(name).is_absolute():
-        raise UserError(f"{where}: {str(name)[:60]!r} is no name of a picture such as 'class/name'")
-    return name
-
-
-def _own_files(folder: Path) -> list[Path]:
-    """The pictures of our own format: in images/ and in the folders there, sorted by class and name."""
+        raise UserError(f"--data_path {folder.parent}: there is no folder {folder.name} in it; {makers}")
     root = folder / "images"
     inside = [root, *sorted(path for path in root.glob("*") if path.is_dir() and path.name[0] != ".")]
-    return [file for place in inside for file in pictures.picture_files(place)]
+    files = [file for place in inside for file in image_files.find_images(place)]
+    if not files:
+        raise UserError(f"{root}: there are no images in it; {makers}")
+    names = names_of(folder, files)
+    if len(set(names)) < len(names):
+        twice = next(name for number, name in enumerate(names) if name in names[:number])
+        raise UserError(f"{root}: two images share the name {twice}; rename one")
+    return Split(folder, files, read_embeddings(folder, names) if embeddings else None)
 
 
-def read_filenames(folder: Path) -> list[str]:
-    """The names "class/name" of a split's pictures, without suffix, in the order of everything else.
-
-    Raises:
-        UserError: there are none, or they are not names.
-    """
-    if (folder / "images").is_dir():
-        names = [path.relative_to(folder / "images").with_suffix("").as_posix() for path in _own_files(folder)]
-        if len(set(names)) < len(names):
-            twice = next(name for number, name in enumerate(names) if name in names[:number])
-            raise UserError(f"{folder / 'images'}: two pictures share the name {twice}; rename one")
-        where = folder / "images"
-    elif (folder / "filenames.pickle").is_file():
-        where = folder / "filenames.pickle"
-        names = pickles.load(where)
-        names = names.tolist() if isinstance(names, np.ndarray) else names
-        if not isinstance(names, (list, tuple)):
-            raise UserError(f"{where}: should hold a list of names")
-    elif (folder / "filenames.txt").is_file():
-        where = folder / "filenames.txt"
-        names = read_lines(where, 2**26)
-    else:
-        raise UserError(
-            f"{folder}: holds neither images/ nor filenames.pickle; misc/preprocess_birds.py, prepare.py and "
-            "sample_data.py make a set"
-        )
-    if not names:
-        raise UserError(f"{where}: there are no pictures in it")
-    return [clean_name(name, where) for name in names]
-
-
-def _read_classes(folder: Path, filenames: Sequence[str]) -> np.ndarray:
-    """The pictures' classes as int64 [n]: of class_info.pickle, or else one a folder."""
-    path = folder / "class_info.pickle"
-    if path.is_file() and not (folder / "images").is_dir():
-        try:
-            classes = np.asarray(pickles.load(path))
-        except ValueError:
-            classes = np.zeros(0)
-        if classes.ndim != 1 or classes.dtype.kind not in "iu":
-            raise UserError(f"{path}: should hold a list of whole numbers, a class a picture")
-        if len(classes) != len(filenames):
-            raise UserError(f"{path}: {len(classes)} classes for {len(filenames)} pictures; it is of another set")
-    else:
-        _, classes = np.unique([name.rpartition("/")[0] for name in filenames], return_inverse=True)
-    if classes.min() == classes.max():
-        classes = np.arange(len(classes))
-    return classes.astype(np.int64)
+def names_of(folder: Path, files: Sequence[Path]) -> list[str]:
+    return [path.relative_to(folder / "images").with_suffix("").as_posix() for path in files]
 
 
 def read_lines(path: Path, most: int = MAX_TEXT) -> list[str]:
@@ -200,146 +137,194 @@ def read_lines(path: Path, most: int = MAX_TEXT) -> list[str]:
     return [line for line in (" ".join(line.split()) for line in text.splitlines()) if line]
 
 
-def read_captions(folder: Path, filenames: Sequence[str]) -> Optional[list[list[str]]]:
-    """Each picture's captions: of captions/ in the split, or of text_c10/ beside it; None where there is neither.
+def read_captions(folder: Path, names: Sequence[str]) -> Optional[list[list[str]]]:
+    """Each image's captions, or None where there is no such folder.
 
     Raises:
-        UserError: a picture's file is missing or holds no caption.
+        UserError: an image's file is missing or holds no caption.
     """
-    root = next((path for path in (folder / "captions", folder.parent / "text_c10") if path.is_dir()), None)
-    if root is None:
+    if not folder.is_dir():
         return None
-    elsewhere, captions = None, []
-    for name in filenames:
-        path = root / f"{name}.txt"
-        if not path.parent.is_dir():  # flowers: jpg/image_00001, but class_00077/image_00001.txt
-            if elsewhere is None:
-                elsewhere = {found.stem: found for found in root.glob("*/*.txt")}
-            path = elsewhere.get(Path(name).name, path)
+    captions = []
+    for name in names:
+        path = folder / f"{name}.txt"
         if not path.is_file():
-            raise UserError(f"{path}: the captions of the picture {name} are missing; write them there, one a line")
+            raise UserError(f"{path}: the captions of the image {name} are missing; write them there, one a line")
         captions.append(read_lines(path))
         if not captions[-1]:
             raise UserError(f"{path}: holds no caption; write at least one, one a line")
     return captions
 
 
-# Embeddings
+# What the .npy files were made of.
 
 
-def write_embeddings(folder: Path, encode: Callable[[list[str]], np.ndarray], made_by: str = BY_ENCODER) -> Path:
-    """Embeds the captions of a split and writes them into its embeddings.npz; returns the file.
-
-    A picture with fewer captions than others has its own repeated, so that each has as many.
-
-    Args:
-        folder: <data_path>/train or test.
-        encode: captions -> float [their number, numbers a caption].
-        made_by: is kept in the file, see `embeddings_made_by`.
-    Raises:
-        UserError: the split has no captions.
-    """
-    filenames = read_filenames(folder)
-    captions = read_captions(folder, filenames)
-    if captions is None:
-        raise UserError(f"{folder}: there are no captions in captions/ or ../text_c10/, so nothing can be embedded")
-    most = max(map(len, captions))
-    flat = [lines[number % len(lines)] for lines in captions for number in range(most)]
-    distinct = sorted(set(flat))
-    row = {caption: number for number, caption in enumerate(distinct)}
-    encoded = np.asarray(encode(distinct), np.float32)[[row[caption] for caption in flat]]
-    return save_embeddings(folder, filenames, encoded.reshape(len(captions), most, -1), made_by)
+def _digest(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
 
 
-# Pictures
-
-
-def square(picture: Image.Image, side: int) -> np.ndarray:
-    """A picture's middle square at a side, bicubic: uint8 [side, side, 3]; what is transparent is seen on white."""
-    picture = pictures.on_white(picture) if picture.mode == "RGBA" else picture.convert("RGB")
-    return np.asarray(ImageOps.fit(picture, (side, side), Image.BICUBIC))
-
-
-def _read_square(side: int, path: Path) -> np.ndarray:
-    large = square(pictures.decode(path), LOAD_SIZES[256])
-    return large if side == LOAD_SIZES[256] else smaller(large, side)
-
-
-def smaller(picture: np.ndarray, side: int) -> np.ndarray:
-    """A uint8 picture [h, w, 3] at another side, antialiased bicubic, uint8 as well."""
-    return np.asarray(Image.fromarray(picture).resize((side, side), Image.BICUBIC))
-
-
-def save_pictures(path: Path, count: int, side: int, made: Iterable[np.ndarray]) -> None:
-    """Writes pictures, one by one, into an .npy that is there only when it is whole. Its time is when this began.
-
-    Args:
-        made: uint8 [side, side, 3], `count` of them.
-    Raises:
-        OSError: it cannot be written.
-    """
-    began = time.time_ns()
-    handle, work = tempfile.mkstemp(prefix=".unfinished-", suffix=".npy", dir=path.parent)
-    os.close(handle)
+def prepared(folder: Path) -> dict[str, Any]:
+    """What `prepared.json` says, by the files' names; empty where there is none that can be read."""
     try:
-        with open(work, "wb") as file:
-            header = {"descr": "|u1", "fortran_order": False, "shape": (count, side, side, 3)}
-            np.lib.format.write_array_header_1_0(file, header)
-            for picture in made:
-                file.write(np.ascontiguousarray(picture, np.uint8).data)
-        os.chmod(work, 0o644)
-        os.utime(work, ns=(began, began))
-        os.replace(work, path)
-    except BaseException:
-        os.unlink(work)
-        raise
+        found = json.loads((folder / PREPARED).read_text())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
-_elsewhere: dict[Path, Path] = {}  # the .npy of a folder that cannot be written to -> the one of this run
+def _note(folder: Path, name: str, made_of: Any) -> None:
+    with _replacing(folder / PREPARED) as file:
+        file.write(json.dumps({**prepared(folder), name: made_of}, indent=2).encode())
 
 
-def _mapped_pictures(folder: Path, filenames: Sequence[str], side: int) -> np.ndarray:
-    """The pictures of a split, out of <side>images.npy, which is made first where it is missing or older."""
-    path, pickled = folder / f"{side}images.npy", folder / f"{side}images.pickle"
-    own = (folder / "images").is_dir()
-    if own:
-        files = _own_files(folder)
-        sources = [*files, *{file.parent for file in files}, folder / "images"]
-        make = partial(_own_pictures, files, side)
-    else:
-        sources = [pickled] if pickled.is_file() else []
-        make = partial(_pickled_pictures, pickled, len(filenames), side)
-    path = _elsewhere.get(path, path)
-    newest = max((source.stat().st_mtime_ns for source in sources), default=0)
-    if sources and not (path.is_file() and path.stat().st_mtime_ns > newest):
-        path = _write_cache(path, len(filenames), side, make)
+class _replacing:
+    """A file that is there only when it is whole."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self):
+        handle, self.work = tempfile.mkstemp(prefix=".unfinished-", dir=self.path.parent)
+        self.file = os.fdopen(handle, "wb")
+        return self.file
+
+    def __exit__(self, kind, error, trace) -> None:
+        self.file.close()
+        if kind is None:
+            os.chmod(self.work, 0o644)
+            os.replace(self.work, self.path)
+        else:
+            os.unlink(self.work)
+
+
+# Embeddings.
+
+
+def read_embeddings(folder: Path, names: Sequence[str]) -> np.ndarray:
+    """A split's embeddings, float32 [images, captions an image, size].
+
+    Raises:
+        UserError: there are none, or they are broken or of other images.
+    """
+    path = folder / EMBEDDINGS
     if not path.is_file():
-        raise UserError(
-            f"{folder}: there is neither {path.name} nor {pickled.name}; misc/preprocess_birds.py makes them"
-        )
-    found = read_npy(path)
-    if found.dtype != np.uint8 or found.shape[1:] != (side, side, 3):
-        raise UserError(f"{path}: holds {found.dtype} {list(found.shape)}, not uint8 [n, {side}, {side}, 3]; remove it")
-    if len(found) != len(filenames):
-        raise UserError(f"{path}: {len(found)} pictures for {len(filenames)} names; remove it, and preprocess again")
+        raise UserError(f"{path}: there are no embeddings yet; train_text_encoder.py makes them")
+    made_for = prepared(folder).get(EMBEDDINGS, {}).get("names")
+    found = check_embeddings(path, read_npy(path))
+    if len(found) != len(names) or (made_for and made_for != _digest(list(names))):
+        raise UserError(f"{path}: was made for other images than are there; make it again (train_text_encoder.py)")
     return found
 
 
-def _write_cache(path: Path, count: int, side: int, make: Callable[[], Iterable[np.ndarray]]) -> Path:
-    """Writes an .npy of pictures into a split's folder, or, where that cannot be written to, into one of this run."""
-    made = make()
-    if path not in _elsewhere.values() and not os.access(path.parent, os.W_OK):
-        work = tempfile.mkdtemp(prefix="stackgan-")
-        atexit.register(shutil.rmtree, work, ignore_errors=True)
-        print(f"[Info] {path.parent} cannot be written to; {path.name} goes to {work} for this run", file=sys.stderr)
-        _elsewhere[path] = Path(work) / path.name
-        path = _elsewhere[path]
-    save_pictures(path, count, side, made)
-    return path
+def check_embeddings(path: Any, found: Any) -> np.ndarray:
+    """Embeddings as float32 [images, captions, size]; what has two axes is one caption an image.
+
+    Raises:
+        UserError: they are something else.
+    """
+    if not isinstance(found, np.ndarray) or found.dtype.kind not in "fiu" or found.ndim not in (2, 3) or not found.size:
+        raise UserError(f"{path}: holds no embeddings, an array of images x captions x numbers")
+    found = np.ascontiguousarray(found[:, None] if found.ndim == 2 else found, np.float32)
+    if found.shape[2] > MAX_EMBEDDING or not np.isfinite(found).all():
+        raise UserError(f"{path}: holds numbers that are not finite, or embeddings of more than {MAX_EMBEDDING}")
+    return found
 
 
-def _own_pictures(files: Sequence[Path], side: int) -> Iterator[np.ndarray]:
-    return in_threads(partial(_read_square, side), files, f"pictures, {side} x {side}")
+def save_embeddings(folder: Path, names: Sequence[str], embeddings: np.ndarray, made_by: str) -> Path:
+    """Writes a split's embeddings and returns the file.
+
+    Args:
+        embeddings: float32 [images, captions an image, size], in the order of `names`.
+        made_by: a word on what made them.
+    """
+    with _replacing(Path(folder) / EMBEDDINGS) as file:
+        np.save(file, np.asarray(embeddings, np.float32))
+    _note(Path(folder), EMBEDDINGS, {"made_by": made_by, "names": _digest(list(names))})
+    return Path(folder) / EMBEDDINGS
+
+
+def embeddings_made_by(folder: Any) -> Optional[str]:
+    """What made a split's embeddings: "attributes" (sample_data.py), BY_ENCODER, or None where unknown."""
+    return prepared(Path(folder)).get(EMBEDDINGS, {}).get("made_by")
+
+
+def write_embeddings(split: Split, encode: Callable[[list[str]], np.ndarray], made_by: str = BY_ENCODER) -> Path:
+    """Embeds the captions of a split, which has some, and writes them; returns the file.
+
+    An image with fewer captions than others has its own repeated, so that each has as many.
+
+    Args:
+        encode: captions -> float [their number, size].
+    """
+    most = max(map(len, split.captions))
+    flat = [lines[number % len(lines)] for lines in split.captions for number in range(most)]
+    distinct = sorted(set(flat))
+    row = {caption: number for number, caption in enumerate(distinct)}
+    encoded = np.asarray(encode(distinct), np.float32)[[row[caption] for caption in flat]]
+    return save_embeddings(split.folder, split.filenames, encoded.reshape(len(split), most, -1), made_by)
+
+
+def read_npy(path: Path) -> np.ndarray:
+    """An .npy mapped into memory, never with pickles in it."""
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:
+        raise UserError(f"{path}: is no .npy that can be read ({str(error)[:120]}); remove it and repeat") from error
+
+
+# Images.
+
+
+def square(image: Image.Image, size: int) -> np.ndarray:
+    """An image's middle square, bicubic: uint8 [size, size, 3]; what is transparent is seen on white."""
+    image = image_files.on_white(image) if image.mode == "RGBA" else image.convert("RGB")
+    return np.asarray(ImageOps.fit(image, (size, size), Image.BICUBIC))
+
+
+def resized(image: np.ndarray, size: int) -> np.ndarray:
+    """A uint8 image [h, w, 3] at [size, size, 3], antialiased bicubic."""
+    return (
+        image
+        if image.shape[:2] == (size, size)
+        else np.asarray(Image.fromarray(image).resize([size] * 2, Image.BICUBIC))
+    )
+
+
+def _read_square(size: int, path: Path) -> np.ndarray:
+    return resized(square(image_files.decode(path), LOAD_SIZES[256]), size)
+
+
+_elsewhere: dict[Path, tuple[Path, str]] = {}  # the .npy of a folder that cannot be written to -> this run's own
+
+
+def _prepared_images(folder: Path, files: Sequence[Path], size: int) -> np.ndarray:
+    """The images of a split, out of <size>images.npy, which is made first where it is missing or of other files."""
+    path = folder / f"{size}images.npy"
+    stats = [(file.name, file.stat()) for file in files]
+    made_of = _digest([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])
+    if path in _elsewhere and _elsewhere[path][1] == made_of:
+        return read_npy(_elsewhere[path][0])
+    if not (path.is_file() and prepared(folder).get(path.name) == made_of):
+        made = in_threads(partial(_read_square, size), files, f"images, {size} x {size}")
+        target = path
+        if not os.access(folder, os.W_OK):
+            work = tempfile.mkdtemp(prefix="stackgan-")
+            atexit.register(shutil.rmtree, work, ignore_errors=True)
+            notice(f"{folder} cannot be written to; {path.name} goes to {work} for this run")
+            target = Path(work) / path.name
+            _elsewhere[path] = target, made_of
+        with _replacing(target) as file:
+            header = {"descr": "|u1", "fortran_order": False, "shape": (len(files), size, size, 3)}
+            np.lib.format.write_array_header_1_0(file, header)
+            for image in made:
+                file.write(np.ascontiguousarray(image, np.uint8).data)
+        if target != path:
+            return read_npy(target)
+        _note(folder, path.name, made_of)
+    found = read_npy(path)
+    if found.dtype != np.uint8 or found.shape != (len(files), size, size, 3):
+        raise UserError(f"{path}: is not what was made of {folder / 'images'}; remove it and repeat")
+    return found
 
 
 def in_threads(function: Callable, items: Sequence[Any], title: str) -> Iterator[Any]:
@@ -352,86 +337,59 @@ def in_threads(function: Callable, items: Sequence[Any], title: str) -> Iterator
                 bar.update()
 
 
-def _pickled_pictures(path: Path, count: int, side: int) -> Sequence[np.ndarray]:
-    found = pickles.load(path)
-    if not isinstance(found, (list, tuple, np.ndarray)) or not all(
-        isinstance(picture, np.ndarray) and picture.shape == (side, side, 3) for picture in found
-    ):
-        raise UserError(f"{path}: should hold a list of pictures {side} x {side} x 3; preprocess again")
-    if len(found) != count:
-        raise UserError(f"{path}: {len(found)} pictures for {count} names; it is of another set")
-    if any(picture.dtype != np.uint8 for picture in found):
-        raise UserError(
-            f"{path}: holds {found[0].dtype}, not uint8 in 0..255, as of a preprocessing that made black pictures; "
-            "preprocess again (misc/preprocess_birds.py)"
-        )
-    return found
+# Batches.
 
 
-# Batches
-
-
-class Samples:
-    """What a training step is given of picture `index`, by draws that a number fixes.
-
-    Args:
-        side: 64 or 256.
-        num_embedding: how many of a picture's caption embeddings are averaged.
-    """
-
-    def __init__(self, split: Split, side: int, num_embedding: int, seed: int) -> None:
-        self.split, self.side, self.seed = split, side, seed
-        self.pictures, self.error = split.pictures(LOAD_SIZES[side]), None
-        self.captions = min(num_embedding, split.embeddings.shape[1])
-        self._by_class = np.argsort(split.classes, kind="stable")
-        ordered = split.classes[self._by_class]
-        self._first, self._end = (np.searchsorted(ordered, split.classes, place) for place in ("left", "right"))
-
-    def read(self, index: int, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(real, wrong) uint8 [side, side, 3], of another class the second, and the embedding float32 [d]."""
-        rng = np.random.default_rng([self.seed, number])
-        others = len(self.split) - (self._end[index] - self._first[index])
-        wrong = self._by_class[(self._end[index] + rng.integers(others)) % len(self.split)]
-        real, wrong = (self._cropped(self.pictures[which], rng) for which in (index, wrong))
-        embeddings = self.split.embeddings[index]
-        chosen = rng.permutation(len(embeddings))[: self.captions]
-        return real, wrong, embeddings[chosen].mean(0)
-
-    def _cropped(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        top, left = rng.integers(LOAD_SIZES[self.side] - self.side + 1, size=2)
-        crop = picture[top : top + self.side, left : left + self.side]
-        return np.ascontiguousarray(crop[:, ::-1] if rng.random() < 0.5 else crop)
+def read_sample(split: Split, size: int, captions: int, seed: int, number: int, index: int) -> tuple:
+    """Image uint8 [size, size, 3], cropped at random (76 -> 64, 304 -> 256) and mirrored or not, and the mean of some
+    of its captions' embeddings, float32 [d]: a function of (seed, number of the sample in the run)."""
+    rng = np.random.default_rng([SAMPLES, seed, number])
+    top, left = rng.integers(LOAD_SIZES[size] - size + 1, size=2)
+    crop = split.images(LOAD_SIZES[size])[index, top : top + size, left : left + size]
+    image = np.ascontiguousarray(crop[:, ::-1] if rng.random() < 0.5 else crop)
+    embeddings = split.embeddings[index]
+    return image, embeddings[rng.permutation(len(embeddings))[:captions]].mean(0)
 
 
 def training_batches(
-    args: argparse.Namespace, split: Split, side: int, start_step: int = 0
+    args: argparse.Namespace, split: Split, size: int, start_step: int, session: Any
 ) -> Iterator[tuple[Any, Any, Any]]:
-    """Endless shuffled (real, wrong, embedding), float32 [batch, side, side, 3] in -1..1 twice and [batch, d].
-
-    Each picture is cropped at random (76 -> 64, 304 -> 256) and mirrored or not; the wrong picture is of another class;
-    the embedding is the mean of `args.num_embedding` of the picture's captions'. A function of (seed, step) alone.
+    """Endless shuffled (images, embeddings, classes): float32 [batch, size, size, 3] in -1..1, float32 [batch, d] and
+    int64 [batch], of several workers each worker's shard.
 
     Args:
-        args: batch_size, seed, num_embedding.
-        side: 64 or 256.
+        args: batch_size, seed, num_embedding (how many of an image's captions' embeddings are averaged).
+        size: 64 or 256.
     Raises:
-        UserError: there is no wrong picture, since there is one picture only; the batch is larger than the set.
+        UserError: the batch is larger than the set.
     """
     import tensorflow as tf
 
     from common.stream import sample_batches, shuffled_batches
 
-    if len(split) < 2:
-        raise UserError(f"{split.folder}: one picture only; training takes two at least")
-    samples = Samples(split, side, args.num_embedding, args.seed)
+    split.images(LOAD_SIZES[size])  # made before the threads begin
+    classes = tf.constant(split.classes)
 
     def sample(index, number):
-        kinds = (tf.uint8, tf.uint8, tf.float32)
-        real, wrong, embedding = tf.numpy_function(lambda i, n: samples.read(int(i), int(n)), [index, number], kinds)
-        real, wrong = (
-            tf.cast(tf.ensure_shape(picture, [side, side, 3]), tf.float32) / 127.5 - 1.0 for picture in (real, wrong)
-        )
-        return real, wrong, tf.ensure_shape(embedding, [split.embeddings.shape[2]])
+        read = partial(read_sample, split, size, args.num_embedding, args.seed)
+        kinds = (tf.uint8, tf.float32)
+        image, embedding = tf.numpy_function(lambda n, i: read(int(n), int(i)), [number, index], kinds)
+        image = tf.cast(tf.ensure_shape(image, [size, size, 3]), tf.float32) / 127.5 - 1.0
+        return image, tf.ensure_shape(embedding, [split.embeddings.shape[2]]), classes[index]
 
     order = shuffled_batches(len(split), args.batch_size, args.seed, start_step).unbatch()
-    return sample_batches(order, sample, args.batch_size, start_step, samples)
+    return sample_batches(sample, order, args.batch_size, start_step, session)
+
+
+def held_out_batch(args: argparse.Namespace, split: Split, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """One batch of `training_batches`' kind, always the same, of images that stand evenly in a split; not cropped at
+    random. It is as large as the split where that is smaller than a batch."""
+    rows = spread(args.batch_size, len(split))
+    embeddings = split.embeddings[rows, : args.num_embedding].mean(1)
+    return image_files.to_float(split.crops(size, rows), (-1.0, 1.0)), embeddings, split.classes[rows]
+
+
+def spread(number: int, count: int) -> np.ndarray:
+    """At most `number` of `count` indices, evenly over all of them, ascending."""
+    number = min(number, count)
+    return np.arange(number) * count // number

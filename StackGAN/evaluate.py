@@ -1,278 +1,241 @@
-"""Measures a trained StackGAN on the captions of test pictures, beside the answers that need no learning.
+"""Measures a trained StackGAN on the captions of test images, beside the answers that need no learning.
 
 python StackGAN/evaluate.py --ckpt_path=StackGAN/test/output/0/stageI
-python StackGAN/evaluate.py --ckpt_path=RUN --data_path=birds --number=3000 --weights=FILE
+python StackGAN/evaluate.py --ckpt_path=RUN --data_path=birds --number=3000 --vgg19_weights=FILE --weights=FILE
 
 What is measured depends on what is there; metrics.py tells how:
 
-    colour_share     where the data has attributes.json, the sample set's: pictures whose body has the caption's colour
-    r_precision      where a text encoder is there that was trained with pictures, beside the checkpoint or the data
-    frechet_colours  of two pictures or more: a distance from the test pictures by the mean colours of 4 x 4 cells
-    inception, frechet   with --weights, Keras' InceptionV3, or with a classifier of train_classifier.py
+    colour_share      where the data has attributes.json, the sample set's: images whose body has the caption's colour
+    r_precision       where a text encoder is there, beside the weights or the data (one that was trained against VGG19
+                      needs --vgg19_weights)
+    frechet_colours   of two images or more: a distance from the test images by the mean colours of 4 x 4 cells
+    frechet_vgg19     with --vgg19_weights: by the means of VGG19's block5_conv4
+    inception, frechet_inception     with --weights, Keras' InceptionV3 (whose weights are not those of FID)
 
-A new folder, `evaluation` or `evaluation-2`, ..., takes the pictures of each stage, super_images.png (test captions,
-each with the real picture and what four different noises make of it), evaluation.json and gallery.html.
+A new folder, `evaluation` or `evaluation-2`, ..., takes the images of each stage, sheet.png (test captions, each with
+the real image and what four different noises make of it), evaluation.json and index.html.
 """
 
 import argparse
-import dataclasses
-import functools
 import json
 import os
-import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Optional, Union
+from typing import Any, Callable, Optional
 
 import _path  # noqa: F401  (finds ../common)
-import baseline
 import data
-import matplotlib
 import metrics
+import model
 import numpy as np
+import predict
 import sample_data
 import text_encoder
-import trained
-from inception_score import INCEPTION_FILE, Judge, load_judge
+from image_features import INCEPTION_FILE, Features, load_image_encoder, load_inception, vgg19_features
 from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
-from train_classifier import FILE as CLASSIFIER_FILE
 
 from common import cli
-from common.cli import UserError
-from common.distances import frechet_distance
-from common.gallery import Row, write_gallery
-from common.session import add_device_flags, device_config, notice, open_session
+from common.cli import UserError, notice
+from common.images import write_page
+from common.session import SessionConfig, add_device_flags, device_config, open_session
+from common.vgg19 import add_vgg19_flag
 
 STAGES = {64: "stageI", 256: "stageII"}
 METHODS = {
     "stageI": "stage I",
     "stageII": "stage II",
-    "real": "real test pictures",
-    "shuffled": "training pictures, any caption",
-    "mean": "mean training picture",
+    "real": "real test images",
+    "shuffled": "training images, any caption",
+    "mean": "mean training image",
 }
-NUMBER = 500  # test captions that are drawn
-BATCH = 20  # of them at a time
-SHOWN = 60  # in the gallery, evenly from all
-SHEET, SAMPLES = 8, 4  # captions in super_images.png, and pictures of each
-LINE = 22  # pixels that a caption is high in super_images.png
-GAP = 4  # pixels between its pictures
-LEAST = 128  # pixels a side of them at least
-EDGE = ((0, GAP), (0, GAP), (0, 0))  # that a picture gets
+RESULT = "evaluation.json"
+NUMBER = 500  # test captions
+BATCH = 64  # of them at a time
+SHOWN = 60  # on the page, evenly from all
+SHEET, SAMPLES = 8, 4  # captions in sheet.png, and images of each
+LINE, GAP, LEAST = 22, 4, 128  # pixels on a sheet: height of a caption, between images, of an image at least
 PALETTE = list(sample_data.COLOURS)
 
-Draw = Callable[..., list[np.ndarray]]  # (embeddings, seed=number) -> each stage's pictures
+Generate = Callable[..., list[np.ndarray]]  # (embeddings, seed=number) -> each stage's images
 Means = dict[str, dict[str, float]]  # by method, by metric
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Chosen:
-    """The captions that are drawn.
+    """Captions to generate images of.
 
     Attributes:
-        indices: whose picture each belongs to, [n].
-        numbers: which of that picture's captions it is, [n].
+        indices: whose image each belongs to, [n].
+        numbers: which of that image's captions it is, [n].
     """
 
-    split: "data.Split"
+    split: data.Split
     indices: np.ndarray
     numbers: np.ndarray
 
     @property
     def embeddings(self) -> np.ndarray:
-        """float32 [n, 1024]."""
+        """float32 [n, d]."""
         return np.asarray(self.split.embeddings[self.indices, self.numbers], np.float32)
 
-    @functools.cached_property
+    @property
     def captions(self) -> Optional[list[str]]:
         """Their texts, where the data has them."""
-        if self.split.captions is None:
-            return None
         every = self.split.captions
-        return [every[index][number % len(every[index])] for index, number in zip(self.indices, self.numbers)]
+        return every and [every[i][number % len(every[i])] for i, number in zip(self.indices, self.numbers)]
+
+    def real(self, size: int) -> np.ndarray:
+        """The images that they tell of, uint8 [n, size, size, 3]."""
+        return self.split.crops(size, self.indices)
 
     @property
-    def classes(self) -> np.ndarray:
-        return np.asarray(self.split.classes)[self.indices]
+    def texts(self) -> list[str]:
+        """The captions, or else what their images are called."""
+        return self.captions or self.names
 
-    def real(self, side: int) -> np.ndarray:
-        """The pictures that they tell of, uint8 [n, side, side, 3]."""
-        stored = self.split.pictures(data.LOAD_SIZES[side])
-        return np.stack([baseline.middle(stored[index : index + 1], side)[0] for index in self.indices])
-
-    def text(self, row: int) -> str:
-        """A caption, or else what its picture is called."""
-        return self.captions[row] if self.captions else self.name(row)
+    @property
+    def names(self) -> list[str]:
+        """What the generated images' files are called."""
+        return [f"{Path(self.split.filenames[i]).name}_{number}" for i, number in zip(self.indices, self.numbers)]
 
     def some(self, number: int) -> "Chosen":
         """At most `number` of them, evenly from all."""
-        rows = baseline.spread(number, len(self.indices))
+        rows = data.spread(number, len(self.indices))
         return Chosen(self.split, self.indices[rows], self.numbers[rows])
 
-    def name(self, row: int) -> str:
-        """What the drawn picture's file is called."""
-        return f"{Path(self.split.filenames[self.indices[row]]).stem}_{self.numbers[row]}"
 
-
-def choose(split: "data.Split", number: int) -> Chosen:
-    """`number` captions of different pictures, evenly from all; where there are not so many pictures, further captions
-    of each, and then the same again (with other noise)."""
+def choose(split: data.Split, number: int) -> Chosen:
+    """`number` captions of different images, evenly from all; where there are not so many images, further captions of
+    each, and then the same again (with other noise)."""
     count, captions = len(split), split.embeddings.shape[1]
     rows = np.arange(number)
-    indices = baseline.spread(number, count) if number <= count else rows % count
+    indices = data.spread(number, count) if number <= count else rows % count
     return Chosen(split, indices, (indices + rows // count) % captions)
 
 
 class Ruler:
-    """Measures sets of pictures that were drawn for the same captions.
+    """Measures sets of images that were generated for the same captions.
 
     Args:
-        wanted: the body's colour that each caption names, numbers in `PALETTE`; None: not known.
-        encoders: (text encoder, picture encoder); None: there are none.
-        side: of the real pictures that sets are compared with.
+        size: of the real images that sets are compared with.
+        encoder: of sentences, and `image_encoder` of uint8 images; None: there are none.
+        features: networks by the metric's name: of the Frechet distance of their features.
     """
 
     def __init__(
         self,
         chosen: Chosen,
-        side: int,
-        wanted: Optional[np.ndarray] = None,
-        encoders: Optional[tuple] = None,
-        judge: Optional[Judge] = None,
+        size: int,
+        encoder: Optional[text_encoder.TextEncoder] = None,
+        image_encoder: Optional[Callable] = None,
+        features: Optional[dict[str, Features]] = None,
     ) -> None:
-        self.chosen, self.wanted, self.judge = chosen, wanted, judge
-        self.picture_encoder = self.texts = None
-        if encoders and chosen.captions:
+        self.chosen, self.image_encoder, self.features, self.texts = chosen, image_encoder, features or {}, None
+        wanted = sample_data.wanted_colours(chosen.split)
+        self.wanted = wanted if wanted is None else wanted[chosen.indices]
+        if encoder and image_encoder and chosen.captions:
             try:
-                self.picture_encoder, self.texts = encoders[1], text_encoder.encode(encoders[0], chosen.captions)
+                self.texts = encoder.encode(chosen.captions)
             except UserError as error:  # a caption that the encoder cannot read
                 notice(f"no R-precision: {error}")
-        self.real = chosen.real(side)
-        self.real_colours = metrics.pooled_colours(self.real)
-        self.real_features = judge(self.real, len(self.real))[1] if judge else None
+        self.real = chosen.real(size)
+        self.real_features = {name: network(self.real)[0] for name, network in self.features.items()}
 
-    def measure(self, pictures: np.ndarray) -> dict[str, float]:
-        """All metrics of a set of pictures, uint8 [n, s, s, 3]."""
+    def measure(self, images: np.ndarray, real: bool = False) -> dict[str, float]:
+        """All metrics of a set of images, uint8 [n, s, s, 3]; of the real ones no distance from themselves."""
         values = {}
         if self.wanted is not None:
-            values["colour_share"] = float((metrics.body_colours(pictures) == self.wanted).mean())
+            values["colour_share"] = float((metrics.body_colours(images) == self.wanted).mean())
         if self.texts is not None:
-            features = text_encoder.encode_pictures(self.picture_encoder, pictures)
-            values["r_precision"] = metrics.r_precision(features, self.texts, self.chosen.classes)
-        if len(pictures) > 1:
-            values["frechet_colours"] = frechet_distance(metrics.pooled_colours(pictures), self.real_colours)
-        if self.judge:
-            probabilities, features = self.judge(pictures, len(pictures))
-            values["inception"], values["inception_std"] = metrics.inception_score(probabilities)
-            values["frechet"] = frechet_distance(features, self.real_features)
+            classes = self.chosen.split.classes[self.chosen.indices]
+            values["r_precision"] = metrics.r_precision(self.image_encoder(images), self.texts, classes)
+        if len(images) > 1 and not real:
+            colours = [metrics.pooled_colours(x) for x in (images, self.real)]
+            values["frechet_colours"] = metrics.frechet_distance(*colours)
+        for name, network in self.features.items():
+            features, probabilities = network(images)
+            if len(images) > 1 and not real:
+                values[name] = metrics.frechet_distance(features, self.real_features[name])
+            if probabilities is not None:
+                values["inception"], values["inception_std"] = metrics.inception_score(probabilities)
         return values
-
-    def of_each(self, pictures: np.ndarray) -> list[dict[str, Any]]:
-        """What there is to tell of single pictures: {"difference": of the cells' colours from the real picture's
-        [, "colour": the body's]}."""
-        rows = [{"difference": x} for x in np.abs(metrics.pooled_colours(pictures) - self.real_colours).mean(1)]
-        if self.wanted is not None:
-            for row, seen in zip(rows, metrics.body_colours(pictures)):
-                row["colour"] = PALETTE[seen]
-        return rows
-
-
-def evaluate_run(
-    args: argparse.Namespace, draw: Draw, split: "data.Split", folder: Union[str, Path, None] = None
-) -> tuple[dict[str, float], dict[str, float]]:
-    """The metrics of a trained network that need no file of weights, and the baselines.
-
-    Args:
-        args: of train.py.
-        draw: (embeddings float32 [n, 1024], seed=number) -> the pictures of each stage, uint8 [n, 64, 64, 3] and,
-            after stage II, [n, 256, 256, 3].
-        split: the test pictures and captions.
-        folder: takes the pictures, evaluation.json and gallery.html; <folder>-2, ... where it is there already.
-    Returns:
-        {"colour_share", "r_precision", "frechet_colours", "pictures"} of the last stage, as far as there is what to
-        measure them by, and {"stageI_colour_share", ...} of stage I where there are two.
-        Of the baselines {"colour_share", "r_precision"} of training pictures whatever the caption says,
-        {"frechet_colours"} of the mean training picture, and the rest as {"real_colour_share", ...}.
-    """
-    chosen = choose(split, min(NUMBER, len(split)))
-    folder = cli.new_folder(folder) if folder else None
-    try:
-        encoders = find_encoders([Path(args.output_path), Path(args.data_path)])
-    except UserError as error:  # which is no reason to end a training without its result
-        notice(f"no R-precision: {error}")
-        encoders = None
-    ruler, drawn, means = measure(args, draw, chosen, encoders)
-    if folder:
-        write_results(folder, draw, ruler, drawn, means, {"data": os.path.abspath(args.data_path)}, args.seed)
-    *earlier, last = (STAGES[pictures.shape[1]] for pictures in drawn)
-    found = {**means[last], "pictures": len(chosen.indices)}
-    for stage in earlier:
-        found.update({f"{stage}_{name}": value for name, value in means[stage].items()})
-    plain = {"colour_share": "shuffled", "r_precision": "shuffled", "frechet_colours": "mean"}
-    trivial = {
-        name if plain[name] == method else f"{method}_{name}": value
-        for method in ("shuffled", "mean", "real")
-        for name, value in means.get(method, {}).items()
-    }
-    return found, trivial
-
-
-def find_encoders(folders: Sequence[Path]) -> Optional[tuple]:
-    """The text encoder and the picture encoder of the first of the folders that holds both."""
-    for folder in folders:
-        path = folder / text_encoder.FILE
-        if path.is_file():
-            pictures = text_encoder.load_picture_encoder(str(path))
-            if pictures is not None:
-                return text_encoder.load(str(path)), pictures
-            notice(f"{path} was trained without pictures: no R-precision")
-    return None
 
 
 def measure(
-    args: argparse.Namespace,
-    draw: Draw,
-    chosen: Chosen,
-    encoders: Optional[tuple] = None,
-    judge: Optional[Judge] = None,
+    args: argparse.Namespace, generate: Generate, chosen: Chosen, **networks: Any
 ) -> tuple[Ruler, list[np.ndarray], Means]:
-    """Draws the captions and measures what came out.
+    """Generates the captions' images and measures them.
 
     Args:
-        args: `data_path` (of the training pictures) and `seed`.
+        args: `data_path` (of the training images) and `seed`.
+        networks: for `Ruler`.
     Returns:
-        What it was measured by, the pictures of each stage, and {"stageI": {metric: number}, "stageII": ..., "real":
-        ..., "shuffled": ..., "mean": ...}.
+        What it was measured by, the images of each stage, and {"stageI": {metric: number}, "stageII": ..., "real": ...,
+        "shuffled": ..., "mean": ...}.
     """
-    drawn = draw_all(draw, chosen.embeddings, args.seed)
-    side = drawn[-1].shape[1]
-    wanted = sample_data.wanted_colours(chosen.split)
-    ruler = Ruler(chosen, side, wanted if wanted is None else wanted[chosen.indices], encoders, judge)
-    means = {STAGES[pictures.shape[1]]: ruler.measure(pictures) for pictures in drawn}
-    means["real"] = ruler.measure(ruler.real)
-    for name in ("frechet_colours", "frechet"):
-        means["real"].pop(name, None)  # from themselves
-    try:
-        known = data.load(os.path.join(args.data_path, "train"), None).pictures(data.LOAD_SIZES[side])
-    except UserError as error:
-        notice(f"no training pictures to compare with: {error}")
-        return ruler, drawn, means
-    n = len(chosen.indices)
-    means["shuffled"] = ruler.measure(baseline.shuffled(known, n, side, args.seed))
-    means["mean"] = ruler.measure(np.repeat(baseline.mean_picture(known, side)[None], n, 0))
-    return ruler, drawn, means
-
-
-def draw_all(draw: Draw, embeddings: np.ndarray, seed: int) -> list[np.ndarray]:
-    """The pictures of each stage for all embeddings, uint8 [n, s, s, 3]."""
     parts = []
-    with tqdm(total=len(embeddings), desc="drawing", unit="", disable=None) as bar:
-        for start in range(0, len(embeddings), BATCH):
-            batch = embeddings[start : start + BATCH]
-            parts.append(draw(batch, seed=seed + start))  # other noise for each
-            bar.update(len(batch))
-    return [np.concatenate(stage) for stage in zip(*parts)]
+    for start in tqdm(range(0, len(chosen.indices), BATCH), "generating", unit="batch", disable=None):
+        batch = chosen.embeddings[start : start + BATCH]
+        parts.append(generate(batch, seed=args.seed + start))  # other noise for each
+    made = [np.concatenate(stage) for stage in zip(*parts)]
+    size = made[-1].shape[1]
+    ruler = Ruler(chosen, size, **networks)
+    means = {STAGES[images.shape[1]]: ruler.measure(images) for images in made}
+    means["real"] = ruler.measure(ruler.real, real=True)
+    try:
+        known = data.load(os.path.join(args.data_path, "train"), embeddings=False)
+    except UserError as error:
+        notice(f"no training images to compare with: {error}")
+        return ruler, made, means
+    n = len(chosen.indices)
+    means["shuffled"] = ruler.measure(metrics.shuffled(known, n, size, args.seed))
+    means["mean"] = ruler.measure(np.repeat(metrics.mean_image(known, size)[None], n, 0))
+    return ruler, made, means
+
+
+def find_encoders(folders: Sequence[Any], vgg19: Optional[Features] = None) -> dict[str, Any]:
+    """For `Ruler`: the text encoder of the first folder that has one, and the image encoder trained with it."""
+    path = text_encoder.find(*folders)
+    try:
+        image_encoder = path and load_image_encoder(path, vgg19)
+        return {"encoder": text_encoder.load(path), "image_encoder": image_encoder} if image_encoder else {}
+    except UserError as error:  # which is no reason to end a training without its result
+        notice(f"no R-precision: {error}")
+        return {}
+
+
+def evaluate_run(
+    args: argparse.Namespace, generate: Generate, split: data.Split, folder: Optional[Path] = None
+) -> tuple[dict[str, float], dict[str, float]]:
+    """The metrics of a trained network that need no file of weights, and the trivial baselines.
+
+    Args:
+        args: of train.py.
+        generate: (embeddings float32 [n, d], seed=number) -> the images of each stage, uint8 [n, 64, 64, 3] and, after
+            stage II, [n, 256, 256, 3].
+        split: the test images and captions.
+        folder: takes the results; <folder>-2, ... where it is there already.
+    Returns:
+        {"colour_share", "r_precision", "frechet_colours", "images"} of the last stage, as far as there is what to
+        measure them by, and {"stageI_colour_share", ...} of stage I where there are two.
+        Of the baselines {"colour_share", "r_precision", "frechet_colours"} of training images whatever the caption
+        says, and the rest as {"real_colour_share", "mean_colour_share", ...}.
+    """
+    chosen = choose(split, min(NUMBER, len(split)))
+    ruler, made, means = measure(args, generate, chosen, **find_encoders([args.output_path, args.data_path]))
+    if folder:
+        about = {"data": os.path.abspath(args.data_path)}
+        write_results(cli.new_folder(folder), generate, ruler, made, means, about, args.seed)
+    *earlier, last = (STAGES[images.shape[1]] for images in made)
+    found = {**means[last], "images": len(chosen.indices)}
+    for stage in earlier:
+        found.update({f"{stage}_{name}": value for name, value in means[stage].items()})
+    trivial = dict(means.get("shuffled", {}))
+    for method in ("mean", "real"):
+        trivial.update({f"{method}_{name}": value for name, value in means.get(method, {}).items()})
+    return found, trivial
 
 
 # What is written.
@@ -280,168 +243,162 @@ def draw_all(draw: Draw, embeddings: np.ndarray, seed: int) -> list[np.ndarray]:
 
 def write_results(
     folder: Path,
-    draw: Draw,
+    generate: Generate,
     ruler: Ruler,
-    drawn: Sequence[np.ndarray],
+    made: Sequence[np.ndarray],
     means: Means,
     about: dict[str, Any],
     seed: int,
 ) -> dict[str, Any]:
-    """Writes pictures, super_images.png, evaluation.json and gallery.html; returns what evaluation.json holds."""
-    chosen = ruler.chosen
-    stages = [STAGES[pictures.shape[1]] for pictures in drawn]
-    rows = ruler.of_each(drawn[-1])
-    for number, row in enumerate(rows):
-        row.update(caption=chosen.text(number), file=str(chosen.split.filenames[chosen.indices[number]]))
-        if ruler.wanted is not None:
-            row["wanted"] = PALETTE[ruler.wanted[number]]
-        for stage, pictures in zip(stages, drawn):
-            row[stage] = save_picture(pictures[number], folder / stage, chosen.name(number))
-    result = {
-        **about,
-        "pictures": len(rows),
-        "sizes": [pictures.shape[1] for pictures in drawn],
-        "seed": seed,
-        "conventions": "colour_share: bodies of the caption's colour; r_precision: own caption first of "
-        f"{metrics.CANDIDATES} by cosine; frechet_colours: of the mean colours of 4 x 4 cells; inception: mean of "
-        f"{metrics.SPLITS} splits",
-        "metrics": means,
-        "per_picture": rows,
-    }
-    (folder / "evaluation.json").write_text(json.dumps(result, indent=2) + "\n")
-    super_images(chosen.some(SHEET), draw, seed + 1).save(folder / "super_images.png")
+    """Writes images, sheet.png, evaluation.json and index.html; returns what evaluation.json holds."""
+    chosen, rows = ruler.chosen, []
+    seen = metrics.body_colours(made[-1]) if ruler.wanted is not None else None
+    for number, (name, text) in enumerate(zip(chosen.names, chosen.texts)):
+        rows.append({"caption": text, "file": chosen.split.filenames[chosen.indices[number]]})
+        if seen is not None:
+            rows[-1].update(wanted=PALETTE[ruler.wanted[number]], colour=PALETTE[seen[number]])
+        for images in made:
+            stage = STAGES[images.shape[1]]
+            path = cli.new_file(folder / stage / f"{name}.png")
+            Image.fromarray(images[number]).save(path)
+            rows[-1][stage] = f"{stage}/{path.name}"
+    result = {**about, "images": len(rows), "seed": seed, "metrics": means, "per_image": rows}
+    sheet(chosen.some(SHEET), generate, seed + 1).save(folder / "sheet.png")
 
-    shown = baseline.spread(SHOWN, len(rows))
-    title = f"StackGAN: {len(rows)} captions of {about['data']}"
+    def samples() -> Iterator[tuple]:
+        for number in data.spread(SHOWN, len(rows)):
+            columns = [(METHODS[STAGES[images.shape[1]]], data.resized(images[number], 256)) for images in made]
+            columns.append(("real", data.resized(ruler.real[number], 256)))
+            told = {name: rows[number][name] for name in ("wanted", "colour") if name in rows[number]}
+            yield rows[number]["caption"], columns, told
+
     table = {METHODS[method]: values for method, values in means.items()}
-    columns = gallery_rows(ruler, drawn, rows, shown)
-    count = write_gallery(folder / "gallery.html", title, table, columns, len(shown), "difference")
-    notice(
-        f"wrote {folder}: {', '.join(stages)}, super_images.png, evaluation.json, gallery.html with {count} pictures"
-    )
+    write_page(folder / "index.html", f"StackGAN: {len(rows)} captions of {about['data']}", table, samples())
+    (folder / RESULT).write_text(json.dumps(result, indent=2) + "\n")  # last: it says that all is there
+    notice(f"wrote {folder}: the images, sheet.png, evaluation.json and index.html")
     return result
 
 
-def save_picture(picture: np.ndarray, folder: Path, name: str) -> str:
-    """Writes uint8 [s, s, 3] as a new PNG and returns its path from the folder above."""
-    path = cli.new_file(folder / f"{name}.png")
-    Image.fromarray(picture).save(path)
-    return f"{folder.name}/{path.name}"
-
-
-def gallery_rows(
-    ruler: Ruler, drawn: Sequence[np.ndarray], rows: Sequence[dict[str, Any]], shown: Sequence[int]
-) -> Iterator[Row]:
-    """A caption with each stage's picture and the real one."""
-    for number in shown:
-        columns = [(METHODS[STAGES[pictures.shape[1]]], enlarged(pictures[number])) for pictures in drawn]
-        columns.append(("real", enlarged(ruler.real[number])))
-        told = {name: rows[number][name] for name in ("difference", "wanted", "colour") if name in rows[number]}
-        yield Row(rows[number]["caption"], columns, told)
-
-
-def enlarged(picture: np.ndarray, side: int = 256) -> np.ndarray:
-    """uint8 [s, s, 3] at [side, side, 3]."""
-    return picture if len(picture) == side else np.asarray(Image.fromarray(picture).resize((side, side), Image.BICUBIC))
-
-
-def super_images(chosen: Chosen, draw: Draw, seed: int, samples: int = SAMPLES) -> Image.Image:
-    """A sheet: each caption above its real picture and what so many noises make of it, a row a stage; RGB."""
-    drawn = [draw(chosen.embeddings, seed=seed + number) for number in range(samples)]
-    side = max(LEAST, drawn[0][-1].shape[1])
-    real = chosen.real(drawn[0][-1].shape[1])
+def sheet(chosen: Chosen, generate: Generate, seed: int, samples: int = SAMPLES) -> Image.Image:
+    """Each caption above its real image and what so many noises make of it, a row a stage; RGB."""
+    made = [generate(chosen.embeddings, seed=seed + number) for number in range(samples)]
+    size = max(LEAST, made[0][-1].shape[1])
+    real = chosen.real(made[0][-1].shape[1])
+    edge = ((0, GAP), (0, GAP), (0, 0))
     rows = []
-    for number in range(len(chosen.indices)):
-        rows.append(text_line(chosen.text(number), (samples + 1) * (side + GAP)))
-        for stage in range(len(drawn[0])):
-            first = real[number] if stage == 0 else np.full((side, side, 3), 255, np.uint8)
-            pictures = [first, *(sample[stage][number] for sample in drawn)]
-            row = np.concatenate([np.pad(enlarged(x, side), EDGE, constant_values=255) for x in pictures], 1)
-            rows.append(row)
+    for number, text in enumerate(chosen.texts):
+        rows.append(text_line(text, (samples + 1) * (size + GAP)))
+        for stage in range(len(made[0])):
+            first = real[number] if stage == 0 else np.full((size, size, 3), 255, np.uint8)
+            images = [first, *(sample[stage][number] for sample in made)]
+            row = [np.pad(data.resized(image, size), edge, constant_values=255) for image in images]
+            rows.append(np.concatenate(row, 1))
     return Image.fromarray(np.concatenate(rows))
 
 
 def text_line(text: str, width: int) -> np.ndarray:
     """A line of text, black on white, cut off where it does not fit: uint8 [LINE, width, 3]."""
     line = Image.new("RGB", (width, LINE), "white")
-    font = ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), LINE * 2 // 3)
-    ImageDraw.Draw(line).text((4, 2), " ".join(text.split()), "black", font)
+    ImageDraw.Draw(line).text((4, 2), " ".join(text.split()), "black", ImageFont.load_default(size=LINE * 2 // 3))
     return np.asarray(line)
+
+
+def test_set(args: argparse.Namespace) -> Path:
+    """Generates an image of every test image's first caption with trained weights; returns the new folder.
+
+    <weights' folder>-1real-4samples/test/<class>/<name>_sentence0.jpg   a sheet: the image and NUM_COPY generated ones
+    <weights' folder>-1real-4samples/samples/                            the generated ones, for inception_score.py
+
+    Args:
+        args: of train.py, with `--flag=False`.
+    Raises:
+        UserError: there are no weights, or no test set.
+    """
+    if not args.pretrained_model:
+        raise UserError("--flag=False takes trained weights: name them by --ckpt_path, or PRETRAINED_MODEL in --cfg")
+    open_session(SessionConfig(device=args.device, precision_mode=args.precision_mode))
+    generator = predict.open_generator(args.pretrained_model)
+    split = data.load(os.path.join(args.data_path, "test"))
+    folder = cli.new_folder(f"{generator.folder}-1real-{args.num_copy}samples")
+    for index in tqdm(range(len(split)), "generating", unit="", disable=None):
+        name, chosen = split.filenames[index], Chosen(split, np.array([index]), np.array([0]))
+        seeds = [args.seed + index * args.num_copy + number for number in range(args.num_copy)]
+        made = {seed: predict.generate(generator, chosen.embeddings, seed) for seed in seeds}
+        path = folder / "test" / f"{name}_sentence0.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sheet(chosen, lambda _, seed, made=made: made[seed], seeds[0], len(seeds)).save(path, quality=95)
+        for number, stages in enumerate(made.values()):
+            path = cli.new_file(folder / "samples" / f"{name.replace('/', '-')}_{number}.png")
+            Image.fromarray(stages[-1][0]).save(path)
+    notice(f"{len(split)} sheets are in {folder / 'test'}, and each generated image in {folder / 'samples'}")
+    return folder
 
 
 # The command.
 
 
 def table_lines(means: Means) -> Iterator[str]:
-    """The means as a table for the terminal."""
+    """The means as a table for the terminal: a line a metric, a column a method."""
     names = list(dict.fromkeys(name for values in means.values() for name in values))
-    yield " " * 32 + "".join(f"{name:>17}" for name in names)
-    for method, values in means.items():
-        cells = (f"{values[name]:17.4g}" if name in values else " " * 17 for name in names)
-        yield f"{METHODS[method]:32}{''.join(cells)}".rstrip()
+    yield " " * 18 + "".join(f"{method:>15}" for method in means)
+    for name in names:
+        cells = (f"{values[name]:15.4g}" if name in values else " " * 15 for values in means.values())
+        yield f"{name:18}{''.join(cells)}".rstrip()
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
-    parser = cli.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--ckpt_path", required=True, metavar="PATH", help="a run's folder, or one checkpoint in it")
+    parser = cli.ArgumentParser(description=__doc__)
+    parser.add_argument("--ckpt_path", metavar="PATH", help="a run's folder or one file of weights (pretrained/)")
+    parser.add_argument("--model", metavar="FILE", help="an export of freeze.py instead")
     parser.add_argument("--data_path", metavar="DIR", help="train/ and test/ (the run's own)")
     parser.add_argument("--stage", type=int, choices=[1, 2], help="1: stage I alone, of a run of stage II (both)")
     parser.add_argument(
-        "--number", type=cli.in_range(int, metrics.SPLITS), default=NUMBER, metavar="N", help=f"captions ({NUMBER})"
+        "--number", type=cli.in_range(int, metrics.SPLITS), default=NUMBER, metavar="N", help="captions"
     )
-    group = parser.add_mutually_exclusive_group()
-    group.add_argument("--weights", metavar="FILE", help=f"Keras' {INCEPTION_FILE}")
-    group.add_argument("--classifier", metavar="FILE", help=f"of train_classifier.py (<data_path>/{CLASSIFIER_FILE})")
-    parser.add_argument("--seed", type=cli.in_range(int, 0, 10**8), default=0, help="of the noise (0)")
+    add_vgg19_flag(parser, "for frechet_vgg19")
+    parser.add_argument("--weights", metavar="FILE", help=f"Keras' {INCEPTION_FILE}")
+    parser.add_argument("--seed", type=cli.in_range(int, 0, 10**8), default=0, help="of the noise")
     parser.add_argument("--output_path", metavar="DIR", help="a new folder for the results (evaluation in the run's)")
     add_device_flags(parser)
     return parser.parse_args(argv)
 
 
 def evaluate(args: argparse.Namespace) -> dict[str, Any]:
-    """Evaluates a checkpoint, prints the metrics and writes the results to a new folder.
+    """Evaluates weights or an export, prints the metrics and writes the results to a new folder.
 
     Returns: what evaluation.json holds.
     Raises:
-        UserError: no such checkpoint, stage, data or weights, or one that cannot be used.
+        UserError: no such weights, stage, data or network, or one that cannot be used.
     """
     open_session(device_config(args))
-    model = trained.load(args.ckpt_path)
-    if args.stage == 2 and model.stage == 1:
-        raise UserError(f"--stage 2: {args.ckpt_path} is of stage I; give the folder of a run of stage II")
-    if args.stage == 1:
-        model = dataclasses.replace(model, stage=1, stage2=None)
-    data_path = os.path.expanduser(args.data_path or model.options.data_path)
-    options = argparse.Namespace(**{**vars(model.options), "data_path": data_path, "seed": args.seed})
-    split = data.load(os.path.join(data_path, "test"), options.embedding_type)
-    wanted = trained.embedding_size(model)
-    if split.embeddings.shape[2] != wanted:
+    generator = predict.open_generator(args.ckpt_path, args.model, args.stage)
+    data_path = args.data_path or getattr(generator.options, "data_path", None)
+    if not data_path:
+        raise UserError("--data_path: name the data, a folder with train/ and test/")
+    split = data.load(os.path.join(data_path, "test"))
+    if split.embeddings.shape[2] != generator.sizes[0]:
         raise UserError(
-            f"--data_path {data_path}: its embeddings have {split.embeddings.shape[2]} numbers, and {args.ckpt_path} "
-            f"takes {wanted}; give the data that it was trained on, or data of the same encoder"
+            f"--data_path {data_path}: its embeddings are of size {split.embeddings.shape[2]}, and {generator.path} "
+            f"takes {generator.sizes[0]}; give the data that it was trained on, or data of the same encoder"
         )
-    found = os.path.join(data_path, CLASSIFIER_FILE)
-    judge = load_judge(args.weights, args.classifier or (found if os.path.isfile(found) else None))
-    encoders = find_encoders([model.run_folder, Path(data_path)])
-    folder = cli.new_folder(args.output_path or model.run_folder / "evaluation")
-
-    def draw(embeddings, seed):
-        return trained.draw(model, embeddings, seed=seed)
-
-    ruler, drawn, means = measure(options, draw, choose(split, args.number), encoders, judge)
-    about = {
-        "checkpoint": os.path.abspath(model.prefix),
-        "data": os.path.abspath(data_path),
-        "network": judge and judge.name,
-    }
-    print(f"{args.number} captions of {about['data']}" + (f", judged by {judge.name}" if judge else ""))
+    vgg19 = vgg19_features(args.vgg19_weights, data_path)
+    features = {"frechet_vgg19": vgg19} if vgg19 else {}
+    if args.weights:
+        features["frechet_inception"] = load_inception(args.weights)
+    folder = cli.new_folder(args.output_path or generator.folder / "evaluation")
+    options = argparse.Namespace(data_path=data_path, seed=args.seed)
+    generate = predict.generating(generator)
+    networks = {**find_encoders([generator.folder, data_path, model.HERE / "pretrained"], vgg19), "features": features}
+    ruler, made, means = measure(options, generate, choose(split, args.number), **networks)
+    about = {"weights": os.path.abspath(generator.path), "data": os.path.abspath(data_path)}
+    print(f"{args.number} captions of {about['data']}")
     print(*table_lines(means), sep="\n")
-    return write_results(folder, draw, ruler, drawn, means, about, args.seed)
+    return write_results(folder, generate, ruler, made, means, about, args.seed)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    return cli.call(evaluate, parse_args(argv))
+    return cli.run_main(evaluate, parse_args(argv))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave(main())

@@ -1,104 +1,135 @@
-"""Exports a trained StackGAN: a frozen .pb for Ascend's ATC, a SavedModel, an ONNX file.
+"""Exports a trained StackGAN: a frozen .pb for Ascend's ATC, a SavedModel, an ONNX file, or its weights alone.
 
-python StackGAN/freeze.py --ckpt_path=RUN --output_path=exported
-python StackGAN/freeze.py --ckpt_path=RUN --output_path=one --format=pb --batch_size=1
+python StackGAN/freeze.py --ckpt_path=RUN --output_path=exported --soc_version=Ascend310P3
+python StackGAN/freeze.py --ckpt_path=RUN --output_path=small --format=weights
+python StackGAN/freeze.py --ckpt_path=RUN --output_path=. --check=exported/model.om
 
-model.pb is as the original's page has it: from `Placeholder` [1, 64, 1024], the embeddings of 64 sentences
-(--batch_size), so that the page's atc line fits. generator_saved_model and generator.onnx hold the same networks from
-`embedding` [any, 1024]. All take the noise as inputs too, so that the same inputs give the same pictures: `eps`, stage
-I's, and `eps_2`, stage II's, of a truncated normal distribution, and `z` of a normal one; zeros give the mean picture.
-They give `picture_64` and, of a checkpoint of both stages, `picture_256`; float32, black -1 and white 1. Each file is
-run beside the checkpoint before it is kept, and model.json and generator.json tell the shapes and ranges.
+model.pb is as the ModelZoo README has it: from `Placeholder` [1, 64, 1024], the embeddings of 64 sentences
+(--batch_size), so that its atc line fits. generator_saved_model and generator.onnx hold the same networks from
+`embedding` [any, 1024]. All take the noise too, so that the same inputs give the same images: `eps`, stage I's, and
+`eps_2`, stage II's, of a truncated normal distribution, and `z` of a normal one; zeros give the mean image. They give
+`image_64` and, of weights of both stages, `image_256`; float32, black -1 and white 1. The text encoder is copied beside
+them, so that predict.py --model=FILE reads sentences.
+
+--format=weights writes stage1.safetensors and, of both stages, stage2.safetensors, in float16.
 """
 
 import argparse
-import sys
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Callable, Optional
 
 import _path  # noqa: F401  (finds ../common)
+import model as models
 import numpy as np
+import predict
 import tensorflow as tf
-import trained
+import text_encoder
 
-from common import cli
+from common import cli, weights
 from common.cli import UserError
-from common.export import add_export_flags, atc_command, begin_export, export
+from common.export import add_export_flags, begin_export, export
 
-NAMES = {"pb": "model", "saved_model": "generator", "onnx": "generator"}  # of the files; the .pb's is the page's
-BATCH = 64  # the page's
-TOLERANCE = 1e-3  # an eighth of a grey level; rounding errors add up over thirty layers
-OUTPUTS = ("picture_64", "picture_256")
+NAMES = {"pb": "model", "saved_model": "generator", "onnx": "generator"}  # the .pb's is the ModelZoo README's
+BATCH = 64  # the ModelZoo README's
+# An eighth of a grey level; rounding errors add up over thirty layers, more where a CPU multiplies in other orders.
+TOLERANCE = 1e-3
 DESCRIPTION = {
     "Placeholder": "embeddings of sentences",
     "embedding": "embeddings of sentences",
     "eps": "noise of stage I's condition, truncated normal",
     "z": "noise, normal",
     "eps_2": "noise of stage II's condition, truncated normal",
-    "picture_64": "stage I's RGB pictures, black -1, white 1",
-    "picture_256": "stage II's, likewise",
+    "image_64": "stage I's RGB images, black -1, white 1",
+    "image_256": "stage II's, likewise",
 }
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
-    parser = cli.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.ArgumentParser(description=__doc__)
     add_export_flags(parser)
-    what = f"sentences that the .pb takes at a time ({BATCH}, as on the page)"
-    next(action for action in parser._actions if action.dest == "batch_size").help = what
     parser.set_defaults(batch_size=BATCH)
     return parser.parse_args(argv)
 
 
-def function(model: trained.Trained, embedding: str) -> Callable[[dict], dict]:
+def function(generator: models.Generator, embedding: str) -> Callable[[dict], dict]:
     """The networks from named inputs to named outputs; `embedding` is what the embeddings are called."""
-    pictures = trained.function(model.stage1, model.stage2)
-    size = trained.embedding_size(model)
 
-    def draw(inputs):
-        rows = tf.reshape(inputs[embedding], [-1 if inputs["z"].shape[0] is None else inputs["z"].shape[0], size])
-        return dict(zip(OUTPUTS, pictures(rows, inputs["eps"], inputs["z"], inputs.get("eps_2"))))
+    def images(inputs):
+        rows = -1 if inputs["z"].shape[0] is None else inputs["z"].shape[0]
+        embeddings = tf.reshape(inputs[embedding], [rows, generator.sizes[0]])
+        made = generator.function(embeddings, inputs["eps"], inputs["z"], inputs.get("eps_2"))
+        return dict(zip(predict.OUTPUTS.values(), made))
 
-    return draw
+    return images
 
 
-def example(model: trained.Trained, n: int, embedding: str) -> dict[str, np.ndarray]:
+def example(generator: models.Generator, n: int, embedding: str) -> dict[str, np.ndarray]:
     """Inputs to try."""
-    eps, z = trained.latents(n, 0, model.options)
-    rows = np.random.default_rng(0).standard_normal([n, trained.embedding_size(model)]).astype(np.float32)
+    eps, z = predict.latents(n, 0, generator.sizes)
+    rows = np.random.default_rng(0).standard_normal([n, generator.sizes[0]]).astype(np.float32)
     inputs = {embedding: rows[None] if embedding == "Placeholder" else rows, "eps": eps[0], "z": z}
-    return inputs if model.stage2 is None else {**inputs, "eps_2": eps[1]}
+    return inputs if generator.stage2 is None else {**inputs, "eps_2": eps[1]}
+
+
+def save_weights(found: weights.Weights, folder: Path) -> None:
+    """Writes the generators' weights alone, a file a stage."""
+    both = found.about["stage"] == 2
+    for stage, part in ((1, "stage1_generator"), (2, "generator")) if both else ((1, "generator"),):
+        if both and stage == 1 and not any(name.startswith(f"{part}/") for name in found.tensors):
+            continue  # it has a file of its own already
+        tensors = {f"generator/{name}": array for name, array in found.part(part).items()}
+        about, path = {**found.about, "stage": stage}, folder / f"stage{stage}{weights.ENDING}"
+        weights.save(path, models.NETWORK, tensors, vars(found.options), about, found.step, half=True)
+        print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, float16")
 
 
 def freeze(args: argparse.Namespace) -> None:
     """Exports the generators.
 
     Raises:
-        UserError: no such checkpoint, a package that is missing, a file that is there already or cannot be written.
+        UserError: no such weights, a package that is missing, a file that is there already or cannot be written.
     """
-    folder = begin_export(sorted({NAMES[form] for form in args.format}), args)
-    model = trained.load(args.ckpt_path)
-    for name, embedding, n in (("model", "Placeholder", args.batch_size), ("generator", "embedding", 2)):
-        chosen = [form for form in args.format if NAMES[form] == name]
-        if not chosen:
+    formats, folder = args.format, Path(args.output_path).expanduser()
+    alone = "weights" in formats and not args.check
+    if alone and any((folder / f"stage{stage}{weights.ENDING}").exists() for stage in (1, 2)):
+        raise UserError(f"--output_path {folder} holds weights already; name another folder")
+    args.format = [form for form in formats if form != "weights"]
+    begin_export(sorted({NAMES[form] for form in args.format}), args)
+    found = models.find_weights(args.ckpt_path)
+    generator = models.load_generator(found)
+    if alone:
+        save_weights(found, folder)
+    chosen = args.format
+    targets = [("model", "Placeholder", args.batch_size), ("generator", "embedding", 2)]
+    if args.check:
+        other = predict.ExportedGenerator(args.check)
+        targets = [("", other.first, other.fixed or 2)]
+        del other  # a device has room for one
+    for name, embedding, n in targets:
+        args.format = [form for form in chosen if NAMES[form] == name]
+        if not args.format and not args.check:
             continue
-        x, draw = example(model, n, embedding), function(model, embedding)
-        expected = {
-            name: y.numpy() for name, y in draw({name: tf.constant(array) for name, array in x.items()}).items()
-        }
-        free = {form: () if form == "pb" else (0,) for form in chosen}
+        x, images = example(generator, n, embedding), function(generator, embedding)
         try:
-            export(name, draw, x, expected, DESCRIPTION, chosen, folder, model.prefix, TOLERANCE, free)
+            outputs = images({name: tf.constant(array) for name, array in x.items()})
+            expected = {name: y.numpy() for name, y in outputs.items()}
+            dynamic = {form: (0,) for form in args.format if form != "pb"}
+            export(name, images, x, expected, args, DESCRIPTION, found, "generator", TOLERANCE, dynamic)
         except tf.errors.ResourceExhaustedError:
             raise UserError(f"--batch_size {n} does not fit into memory; give a smaller one") from None
-        if "pb" in chosen:
-            shapes = {name: array.shape for name, array in x.items()}
-            command = atc_command(folder / f"{name}.pb", shapes, list(expected))
-            print("  and for the 310, as on the page:\n  " + command.replace("Ascend910", "Ascend310"), flush=True)
+    encoder = text_encoder.find(generator.folder)
+    if encoder and not args.check and not (folder / text_encoder.FILE).exists():
+        shutil.copyfile(encoder, folder / text_encoder.FILE)
+        print(f"{text_encoder.FILE}: copied, for predict.py --model=FILE")
+    if "pb" in chosen and not args.check:
+        print(f"  msame --model {folder}/model.om --output output/ --loop 100")
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    return cli.call(freeze, parse_args(argv))
+    return cli.run_main(freeze, parse_args(argv))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave(main())

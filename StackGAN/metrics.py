@@ -1,32 +1,34 @@
-"""How good drawn pictures are, and how well they show what their captions say (no TensorFlow needed).
+"""How good generated images are, how well they show what their captions say, and the answers that need no learning
+(no TensorFlow needed).
 
-The share of pictures of the right colour is of the sample set, whose captions name what was drawn.
+The share of images of the right colour is of the sample set, whose captions name what was drawn.
 """
 
+from collections.abc import Sequence
 from typing import Optional
 
-import _path  # noqa: F401  (finds ../common)
-import data
 import numpy as np
 import sample_data
+from data import Split, resized, spread
 from skimage.color import rgb2lab
 
 SPLITS = 10  # of the inception score
-CANDIDATES = 100  # captions that a picture's own one is found among
-LOOKED_AT = 64  # the side at which colours are looked for, whatever a picture's own
+CANDIDATES = 100  # captions that an image's own one is found among
+COLOUR_SIZE = 64  # at which colours are looked for, whatever an image's own size
 LIGHTNESS = 0.5  # its weight beside hue and chroma in CIELAB: pale and blurred birds keep their colour
 RIM, LEAST = 6, 0.02  # pixels, and the share of them that a background's colour has at least
 BEHIND = np.array([0.86, 0.98, 1.1])  # a background's colour from shade to light
-CELLS = 4  # a side of the grid whose mean colours are a picture's simple features
+CELLS = 4  # of the grid whose mean colours are an image's simple features, each way
+MEAN_OF = 2000  # training images at most, evenly from all
 
 
 def inception_score(probabilities: np.ndarray, splits: int = SPLITS, seed: int = 0) -> tuple[float, float]:
     """exp E KL(p(y | x) || p(y)) (Salimans et al., 2016, section 4) of each split, as the paper takes it.
 
-    The pictures are shuffled first, since those of a class often stand together.
+    The images are shuffled first, since those of a class often stand together.
 
     Args:
-        probabilities: p(y | x) of each picture by a classifier, [n, classes], n at least `splits`.
+        probabilities: p(y | x) of each image by a classifier, [n, classes], n at least `splits`.
     Returns:
         Mean and standard deviation over the splits. The mean is between 1 and the number of classes.
     """
@@ -43,28 +45,27 @@ def _score(p: np.ndarray) -> float:
 
 
 def r_precision(
-    pictures: np.ndarray,
+    images: np.ndarray,
     captions: np.ndarray,
     classes: Optional[np.ndarray] = None,
     candidates: int = CANDIDATES,
     seed: int = 0,
 ) -> float:
-    """The share of pictures whose own caption is nearest to them among `candidates` (Xu et al., 2018, section 4.1).
+    """The share of images whose own caption is nearest to them among `candidates` (Xu et al., 2018, section 4.1).
 
     Args:
-        pictures, captions: in the joint embedding, [n, d] each, those of a row belonging together.
+        images, captions: in the joint embedding, [n, d] each, those of a row belonging together.
         classes: [n]; the other captions are of other classes, since one of the same class may well fit too.
         candidates: the own caption and others by chance; fewer where there are not so many.
     Returns:
         0 to 1. A caption as near as the own one counts as nearer. Without any other caption it is 1.
     """
     rng = np.random.default_rng(seed)
-    similarity = _unit(pictures) @ _unit(captions).T
+    similarity = _unit(images) @ _unit(captions).T
     found = 0
     for number, row in enumerate(similarity):
         others = np.arange(len(row)) != number if classes is None else np.asarray(classes) != classes[number]
-        others = np.flatnonzero(others)
-        chosen = rng.permutation(others)[: candidates - 1]
+        chosen = rng.permutation(np.flatnonzero(others))[: candidates - 1]
         found += bool((row[chosen] < row[number]).all())
     return found / len(similarity)
 
@@ -74,28 +75,48 @@ def _unit(x: np.ndarray) -> np.ndarray:
     return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
 
 
-def pooled_colours(pictures: np.ndarray) -> np.ndarray:
+def frechet_distance(x: np.ndarray, y: np.ndarray) -> float:
+    """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)) of two sets of features (Heusel et al., 2017, equation 6).
+
+    With C1 = A'A and C2 = B'B the trace of the root is the sum of AB's singular values, B transposed. That needs no
+    root of a matrix, and stays right where there are fewer images than features.
+
+    Args:
+        x, y: [n, d] and [m, d], n and m at least 2.
+    """
+
+    def root(x):
+        x = np.asarray(x, np.float64)
+        return np.linalg.qr(x - x.mean(0), mode="r") / np.sqrt(len(x) - 1)
+
+    a, b = root(x), root(y)
+    means = np.square(x.mean(0, dtype=np.float64) - y.mean(0, dtype=np.float64)).sum()
+    overlap = np.linalg.svd(a @ b.T, compute_uv=False).sum()
+    return float(max(0.0, means + np.square(a).sum() + np.square(b).sum() - 2 * overlap))
+
+
+def pooled_colours(images: np.ndarray) -> np.ndarray:
     """Simple features that need no network: the mean colour of each of 4 x 4 cells.
 
     Args:
-        pictures: uint8 [n, s, s, 3], s a multiple of 4.
+        images: uint8 [n, s, s, 3], s a multiple of 4.
     Returns:
         float64 [n, 48], on the scale where white is 1.
     """
-    n, side, _, channels = pictures.shape
-    cells = pictures.reshape(n, CELLS, side // CELLS, CELLS, side // CELLS, channels)
+    n, size, _, channels = images.shape
+    cells = images.reshape(n, CELLS, size // CELLS, CELLS, size // CELLS, channels)
     return cells.mean((2, 4), dtype=np.float64).reshape(n, -1) / 255
 
 
-def body_colours(pictures: np.ndarray) -> np.ndarray:
-    """The colour of each bird's body, drawn by the sample set or by a network: a number in `sample_data.COLOURS`.
+def body_colours(images: np.ndarray) -> np.ndarray:
+    """The colour of each bird's body, of the sample set or generated: a number in `sample_data.COLOURS`.
 
     That is the colour that most of a bird has. Each pixel is of the colour that is nearest in CIELAB, in light or in
-    shade, or of the background; of backgrounds only those count that the picture's rim shows, so that a white bird
-    among leaves is no pale sky. Of real pictures of the set more than 99 % are told rightly.
+    shade, or of the background; of backgrounds only those count that the image's rim shows, so that a white bird among
+    leaves is no pale sky. Of real images of the set more than 99 % are told rightly.
 
     Args:
-        pictures: uint8 [n, s, s, 3].
+        images: uint8 [n, s, s, 3].
     Returns:
         int64 [n].
     """
@@ -106,11 +127,11 @@ def body_colours(pictures: np.ndarray) -> np.ndarray:
     known = _lab(np.concatenate([shade.reshape(-1, 3) for shade in shades]).clip(0, 255))
     count = len(names) + len(sample_data.BEHIND)
     colour_of = np.repeat(np.arange(count), [len(lights)] * len(names) + [len(BEHIND)] * len(sample_data.BEHIND))
-    rim = np.ones([LOOKED_AT] * 2, bool)
+    rim = np.ones([COLOUR_SIZE] * 2, bool)
     rim[RIM:-RIM, RIM:-RIM] = False
     found = []
-    for picture in pictures:
-        pixels = _lab(data.smaller(picture, LOOKED_AT).reshape(-1, 3))
+    for image in images:
+        pixels = _lab(resized(image, COLOUR_SIZE).reshape(-1, 3))
         distances = np.square(known).sum(1) - 2 * pixels @ known.T  # but for each pixel's own square
         there = np.bincount(colour_of[distances[rim.ravel()].argmin(1)], minlength=count) >= LEAST * rim.sum()
         there[: len(names)] = True
@@ -122,3 +143,23 @@ def body_colours(pictures: np.ndarray) -> np.ndarray:
 def _lab(colours: np.ndarray) -> np.ndarray:
     """Colours 0..255 [n, 3] in CIELAB, lightness by its weight."""
     return rgb2lab(np.asarray(colours, np.float64) / 255) * [LIGHTNESS, 1, 1]
+
+
+# The trivial baselines.
+
+
+def shuffled(split: Split, number: int, size: int, seed: int = 0) -> np.ndarray:
+    """A real training image for each caption, whichever it says: no image looks more real, and none is less true.
+
+    Returns: uint8 [number, size, size, 3].
+    """
+    rng = np.random.default_rng(seed)
+    rounds = [rng.permutation(len(split)) for _ in range(-(-number // len(split)))]
+    return split.crops(size, np.concatenate(rounds)[:number])
+
+
+def mean_image(split: Split, size: int) -> np.ndarray:
+    """The mean training image, uint8 [size, size, 3]."""
+    chosen: Sequence[int] = spread(MEAN_OF, len(split))
+    total = sum(split.crops(size, [index])[0].astype(np.float64) for index in chosen)
+    return np.round(total / len(chosen)).astype(np.uint8)

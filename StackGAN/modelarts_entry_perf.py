@@ -1,11 +1,10 @@
 """ModelArts job entry: the short schedule, for the speed. `--data_url` and `--train_url`: folders or obs://."""
 
-import sys
 from pathlib import Path
 
 import _path  # noqa: F401  (finds ../common)
 
-from common import modelarts
+from common import cli, modelarts
 
 
 def main(argv=None) -> int:
@@ -13,4 +12,4 @@ def main(argv=None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave(main())

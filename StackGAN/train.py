@@ -4,16 +4,15 @@ python StackGAN/sample_data.py --output_path=birds
 python StackGAN/train.py --data_path=birds --gf_dim=32 --df_dim=16 --train_epochs=2           both stages, on a CPU
 python StackGAN/train.py --data_path=Data/birds --stage=1 --output_path=first                 the paper's 600 epochs
 python StackGAN/train.py --data_path=Data/birds --stage=2 --ckpt_path=first --output_path=second
+python StackGAN/train.py --data_path=set --stage=1 --cfg=StackGAN/stageI/cfg/birds_small.yml  few images, on a CPU
 """
 
 import argparse
-import glob
 import json
 import os
 import shutil
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Callable, Optional
@@ -22,49 +21,51 @@ import _path  # noqa: F401  (finds ../common)
 import data
 import evaluate
 import numpy as np
-import sample_test
+import predict
 import tensorflow as tf
 import text_encoder
-import trained
 from misc import config
+from model import NETWORK, Generator
 from stageI import trainer as stage1
 from stageII import trainer as stage2
 
 from common import cli
-from common.cli import UserError
-from common.run import Run, add_run_flags, claim_output, options_of
-from common.session import Session, add_session_flags, notice, open_session, session_config, set_seed
+from common.cli import UserError, notice
+from common.run import Run, add_run_flags, claim
+from common.session import Session, add_session_flags, open_session, session_config, set_seed
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TRAIN_DIR = os.path.join(HERE, "train_dir")
 STAGES = {"1": "stageI", "2": "stageII"}
 TABLES = {"": "data", "TRAIN": "optimisation", "TRAIN.COEFF": "optimisation", "GAN": "model"}
 LOSSES = ("g_loss", "d_loss")
-SHEET = 8  # captions on a super-image
+SHEET = 8  # captions on a sheet of examples
+# Options that do not define a run, beside those that no run is defined by.
+MAY_CHANGE = ("cfg", "config_name", "dataset_name", "embedding_type", "flag", "gpu_id", "num_copy", "pretrained_model")
 
 
 def parse_args(argv: Optional[Sequence[str]] = None, root: str = TRAIN_DIR) -> argparse.Namespace:
-    """The flags: the house's, and one for each key of the settings' file, which go before what that file says.
+    """The flags: those of all models, and one for each key of the settings' file, which override what that file says.
 
     Args:
         root: where the default `--output_path` is.
     Raises:
         UserError: the settings' file is broken.
     """
-    parser = cli.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.ArgumentParser(description=__doc__)
     count = cli.in_range(int, 1)
-    parser.add_argument("--stage", choices=[*STAGES, "both"], default="both", help="one, or one after the other (both)")
-    parser.add_argument(
-        "--cfg", metavar="FILE", help="the stage's settings (stageI/cfg/birds.yml, stageII/cfg/birds.yml)"
-    )
+    parser.add_argument("--stage", choices=[*STAGES, "both"], default="both", help="one, or one after the other")
+    parser.add_argument("--cfg", metavar="FILE", help="the stage's settings, such as stageI/cfg/birds.yml")
     groups = {title: parser.add_argument_group(title) for title in ("data", "model", "optimisation")}
     groups["data"].add_argument("--data_path", metavar="DIR", help="holds train/ and test/ (Data/<dataset_name>)")
-    groups["optimisation"].add_argument("--train_epochs", type=count, help="epochs of a stage; goes before --max_epoch")
+    groups["optimisation"].add_argument("--train_epochs", type=count, help="epochs of a stage; overrides --max_epoch")
     groups["optimisation"].add_argument("--train_steps", type=count, help="steps of a stage; where there is neither")
     for path, key in config.KEYS.items():
         add_key(groups, path, key)
     group = add_run_flags(parser, "")
-    group.add_argument("--log_interval", type=count, default=10, help="steps: a line, TensorBoard (10)")
+    group.add_argument("--log_interval", type=count, default=10, help="steps: a line, TensorBoard")
+    group.add_argument("--held_out_interval", type=count, default=200, help="steps: the discriminator's loss on test/")
+    group.add_argument("--example_interval", type=count, default=1000, help="steps: sheets of examples")
     add_session_flags(parser, precision_mode="allow_mix_precision")
 
     known, _ = parser.parse_known_args(argv)
@@ -79,11 +80,13 @@ def parse_args(argv: Optional[Sequence[str]] = None, root: str = TRAIN_DIR) -> a
     args.data_path = args.data_path or os.path.join("Data", args.dataset_name)
     args.output_path = args.output_path or os.path.join(root, args.dataset_name, STAGES.get(args.stage, ""))
     if both and not args.flag:
-        parser.error("--flag=False draws with one stage's checkpoint: give --stage=1 or --stage=2 with it")
+        parser.error("--flag=False generates with one stage's weights: give --stage=1 or --stage=2 with it")
     if not os.path.isdir(args.data_path):
         parser.error(f"--data_path: there is no folder {args.data_path}; sample_data.py draws a small set")
     if args.max_epoch <= first_epoch(args):
         parser.error(f"--max_epoch {args.max_epoch} is not after --pretrained_epoch {args.pretrained_epoch}")
+    if args.ema >= 1:
+        parser.error(f"--ema {args.ema} is not under 1")
     return args
 
 
@@ -93,7 +96,7 @@ def add_key(groups: dict[str, Any], path: str, key: config.Key) -> None:
     if title is None:  # of the demo
         return
     names = [f"--{key.option}"] + ["--gpu"] * (key.option == "gpu_id")
-    text = f"{key.help}; {path} ({key.default})"
+    text = f"{key.help}; {path}"
     if isinstance(key.default, bool):
         cli.add_boolean(groups[title], names[0], key.default, text)
     else:
@@ -107,72 +110,62 @@ def first_epoch(args: argparse.Namespace) -> int:
     return args.pretrained_epoch if args.stage == "2" else 0
 
 
-def prepare(args: argparse.Namespace, session: Optional[Session] = None) -> SimpleNamespace:
-    """Everything a run of one stage needs: the device, the data, the networks, their optimizers and one update of them.
+def read_data(args: argparse.Namespace) -> dict[str, data.Split]:
+    """The splits {"train", "test"}.
 
-    Args:
-        session: the one to use, where one is open.
-    Returns: `session`, `splits` ({"train", "test"}), `generators` (of stage I, of stage II or None), `state` (what a
-        checkpoint holds), `epoch_sums`, `embedding_size`, `steps_per_epoch`, `total_steps`, `batches(start_step)` and
-        `update(batch, step) -> named scalars`.
+    Raises:
+        UserError: one is missing or broken, or they do not fit together, or are smaller than a batch.
     """
-    if "TF_CONFIG" not in os.environ:  # several workers take a GPU each
-        os.environ.setdefault("CUDA_VISIBLE_DEVICES", str(args.gpu_id))
-    os.environ.setdefault("ASCEND_DEVICE_ID", str(args.gpu_id))
-    session = session or open_session(session_config(args))
-    set_seed(args.seed)
-    splits = {part: data.load(os.path.join(args.data_path, part), args.embedding_type) for part in ("train", "test")}
-    train_split, sizes = splits["train"], {part: split.embeddings.shape[2] for part, split in splits.items()}
-    notice(f"{args.data_path}: {len(train_split)} pictures to train on, {len(splits['test'])} held out")
-    if len(set(sizes.values())) > 1:
+    splits = {part: data.load(os.path.join(args.data_path, part)) for part in ("train", "test")}
+    train_split, sizes = splits["train"], [split.embeddings.shape[2] for split in splits.values()]
+    notice(f"{args.data_path}: {len(train_split)} images to train on, {len(splits['test'])} held out")
+    if sizes[0] != sizes[1]:
         raise UserError(
-            f"--data_path {args.data_path}: embeddings of {sizes['train']} numbers in train/, of {sizes['test']} in "
-            "test/; make both with the same encoder"
+            f"--data_path {args.data_path}: embeddings of size {sizes[0]} in train/, {sizes[1]} in test/; "
+            "make both with the same encoder"
         )
     if args.batch_size > len(train_split):
         raise UserError(
-            f"--batch_size: a batch of {args.batch_size} is larger than the data ({len(train_split)} pictures); "
+            f"--batch_size: a batch of {args.batch_size} is larger than the data ({len(train_split)} images); "
             "give a smaller one"
         )
-    per_epoch = len(train_split) // args.batch_size
+    return splits
+
+
+def build(args: argparse.Namespace, session: Session, split: data.Split) -> SimpleNamespace:
+    """The networks, their optimizers and one update of them.
+
+    Returns: as stageI/trainer.py's `build`, and `update(*batch, step) -> named scalars`, `epoch_sums` of the losses,
+        `steps_per_epoch` and `total_steps`.
+    """
+    per_epoch = len(split) // args.batch_size
     epochs = args.train_epochs or (None if args.train_steps else args.max_epoch - first_epoch(args))
-
     stage = stage2 if args.stage == "2" else stage1
-    parts = stage.prepare(args, session, sizes["train"], per_epoch)
+    parts = stage.build(args, session, split.embeddings.shape[2], per_epoch)
     sums = {name: tf.Variable(0.0, trainable=False) for name in LOSSES}  # of the epoch so far, for its line
-
     session.average(sums.values())
 
-    def train_step(real, wrong, embedding, step):
-        metrics = parts.train_step(real, wrong, embedding, step)
+    def train_step(images, embedding, classes, step):
+        metrics = parts.train_step(images, embedding, classes, step)
         for name, total in sums.items():
             before = tf.where(step % per_epoch == 0, 0.0, total)
             total.assign(before + tf.where(tf.math.is_finite(metrics[name]), metrics[name], 0.0))
         return metrics
 
-    compiled = session.compile(train_step)
-    return SimpleNamespace(
-        session=session,
-        splits=splits,
-        generators=parts.generators,
-        state={**parts.state, "epoch_sums": sums},
-        epoch_sums=sums,
-        embedding_size=sizes["train"],
-        steps_per_epoch=per_epoch,
-        total_steps=epochs * per_epoch if epochs else args.train_steps,
-        batches=partial(data.training_batches, args, train_split, parts.side),
-        update=lambda batch, step: compiled(*batch, tf.constant(step)),
-    )
+    parts.state["epoch_sums"] = parts.epoch_sums = sums
+    parts.update, parts.steps_per_epoch = session.compile(train_step), per_epoch
+    parts.total_steps = epochs * per_epoch if epochs else args.train_steps
+    return parts
 
 
-def example_saver(args: argparse.Namespace, draw: Callable, splits: dict[str, data.Split]) -> Callable[[Run, int], str]:
-    """A function that writes the super-images of an epoch: captions, the real picture and some drawn ones."""
+def example_saver(args: argparse.Namespace, generate: Callable, splits: dict[str, data.Split]) -> Callable[[Run], str]:
+    """A function that writes a sheet for each split: captions, the real image and some generated ones."""
     chosen = {part: evaluate.choose(split, min(SHEET, len(split))) for part, split in splits.items()}
 
-    def save_examples(run: Run, epoch: int) -> str:
+    def save_examples(run: Run) -> str:
         for part, captions in chosen.items():
-            sheet = evaluate.super_images(captions, draw, args.seed, args.num_copy)
-            path = run.path("examples", f"{part}_epoch_{epoch:04d}.jpg")
+            sheet = evaluate.sheet(captions, generate, args.seed, args.num_copy)
+            path = run.path("examples", f"{part}_step_{run.step:07d}.jpg")
             os.makedirs(os.path.dirname(path), exist_ok=True)
             sheet.save(path, quality=90)
             sheet.thumbnail((640, 1280))
@@ -183,49 +176,77 @@ def example_saver(args: argparse.Namespace, draw: Callable, splits: dict[str, da
 
 
 def train(args: argparse.Namespace, session: Optional[Session] = None) -> dict:
-    """One run of one stage. Returns what `result.json` holds."""
-    claim_output(args)
-    parts = prepare(args, session)
-    per_epoch = parts.steps_per_epoch
-    model = trained.Trained("", args, int(args.stage), *parts.generators, Path(args.output_path))
-    draw = partial(trained.draw, model)
-    save_examples = example_saver(args, draw, parts.splits)
-    about = {"network": "StackGAN", "stage": int(args.stage), "embedding_size": parts.embedding_size}
+    """One run of one stage. Returns what `result.json` holds.
 
-    with Run(parts.session, args, "StackGAN", parts.total_steps, parts.state, about=about) as run:
+    Args:
+        session: the one to use, where one is open.
+    """
+    mine = claim(args, NETWORK, MAY_CHANGE)
+    if mine.finished:
+        return mine.finished
+    session = session or open_on(args)
+    set_seed(args.seed)
+    splits = read_data(args)
+    parts, size = build(args, session, splits["train"]), splits["train"].embeddings.shape[2]
+    per_epoch = parts.steps_per_epoch
+    generator = Generator(*parts.generators, args)
+    generate = predict.generating(generator)
+    save_examples = example_saver(args, generate, splits)
+    held_out, held_out_terms = data.held_out_batch(args, splits["test"], parts.size), tf.function(parts.held_out_terms)
+    files = [*splits["train"].files, splits["train"].folder / data.EMBEDDINGS]
+    about = {"stage": int(args.stage), "embedding_size": size}
+
+    with Run(mine, session, parts.total_steps, parts.state, about=about, data=files, start=parts.start) as run:
         copy_encoder(args, run)
-        examples = max(glob.glob(glob.escape(run.path("examples")) + "/test_*"), default=None)  # an earlier part's
-        stream = parts.batches(run.step)
+        examples = max(map(str, Path(run.path("examples")).glob("test_*")), default=None)  # an earlier part's
+        stream = data.training_batches(args, splits["train"], parts.size, run.step, session)
         for step in run.steps():
-            metrics = parts.update(next(stream), step)
+            metrics = parts.update(*next(stream), tf.constant(step))
             run.end_step(metrics)
 
             if run.due(args.log_interval):
                 run.scalars("train", run.fetch(metrics))
                 seconds = run.step_seconds()
                 run.log(f"step: {run.step} perf: {seconds:.4f} fps: {args.batch_size / seconds:.2f}")
+            if run.due(args.held_out_interval):
+                terms = held_out_terms(*map(tf.constant, held_out), tf.constant(step))
+                run.scalars("held_out", {name: float(value) for name, value in terms.items()})
             if run.due(per_epoch):
                 epoch = first_epoch(args) + step // per_epoch + 1
                 means = {name: float(total) / (step % per_epoch + 1) for name, total in parts.epoch_sums.items()}
                 run.log(f"Epoch {epoch} | " + "; ".join(f"{name}: {mean:.6f}" for name, mean in means.items()))
                 run.scalars("epoch", means)
-                examples = save_examples(run, epoch)
+            if run.due(args.example_interval):
+                examples = save_examples(run)
             if run.due(args.snapshot_interval):
                 run.save()
+        run.save()
 
         scores, baselines = {}, {}
         if args.evaluate and run.chief:
-            scores, baselines = evaluate.evaluate_run(args, draw, parts.splits["test"], run.path("evaluation"))
-            run.log(f"[Info] on the test captions: {scores}; baselines: {baselines}")
-        accuracy = scores.get("colour_share", scores.get("r_precision"))
-        return run.finish(["train/d_loss", "train/g_loss"], scores, baselines, accuracy, examples)
+            folder = Path(run.path("evaluation"))
+            if not (folder / evaluate.RESULT).exists():
+                shutil.rmtree(folder, ignore_errors=True)  # was cut short, and is done again
+            scores, baselines = evaluate.evaluate_run(args, generate, splits["test"], folder)
+            run.log(f"[Info] on the test captions: {scores}; trivial baselines: {baselines}")
+        name = next((name for name in ("colour_share", "r_precision") if name in scores), None)
+        text = name and f"{name} of {scores['images']} test captions"
+        return run.finish(["train/d_loss", "train/g_loss"], scores, baselines, scores.get(name), text or "", examples)
+
+
+def open_on(args: argparse.Namespace) -> Session:
+    """Opens the device that `--gpu` names."""
+    if "TF_CONFIG" not in os.environ:  # several workers take a GPU each
+        os.environ.setdefault("CUDA_VISIBLE_DEVICES", str(args.gpu_id))
+    os.environ.setdefault("ASCEND_DEVICE_ID", str(args.gpu_id))
+    return open_session(session_config(args))
 
 
 def copy_encoder(args: argparse.Namespace, run: Run) -> None:
-    """Puts the data's text encoder beside the checkpoints, so that they draw new sentences without the data."""
-    path = os.path.join(args.data_path, text_encoder.FILE)
+    """Puts the data's text encoder beside the checkpoints, so that they read new sentences without the data."""
+    path = text_encoder.find(args.data_path)
     made_by = data.embeddings_made_by(os.path.join(args.data_path, "train"))
-    if run.chief and os.path.isfile(path) and made_by == data.BY_ENCODER:
+    if run.chief and path and made_by == data.BY_ENCODER:
         shutil.copyfile(path, run.path(text_encoder.FILE))
 
 
@@ -239,41 +260,31 @@ def train_both(args: argparse.Namespace, argv: Sequence[str]) -> dict:
     Returns:
         What `result.json` holds: stage II's, and both as "stages".
     """
-    claim_output(args)
-    lock = claim_output.lock  # noqa: F841  (held to the end: each stage claims its own folder too)
-    session = open_session(session_config(args))
-    folder = Path(args.output_path)
-    if session.chief:
-        write_json(folder / "options.json", options_of(args))
-    results = {}
+    mine = claim(args, NETWORK, MAY_CHANGE)
+    if mine.finished:
+        return mine.finished
+    session = open_on(args)
+    folder, results = Path(mine.folder), {}
     for stage, name in STAGES.items():
         flags = [f"--stage={stage}", f"--output_path={folder / name}"]
         if stage == "1" and args.pretrained_model:
             continue
         if stage == "2" and not args.pretrained_model:
             flags.append(f"--ckpt_path={folder / STAGES['1']}")
-        finished = folder / name / "result.json"
-        if session.chiefs(finished.exists()):
-            notice(f"{name} is trained already: {folder / name}")
-            results[name] = json.loads(finished.read_text()) if session.chief else {}
-        else:
-            results[name] = train(parse_args([*argv, *flags]), session)
+        session.optimizers.clear()  # of the stage before, whose skipped updates are not this one's
+        results[name] = train(parse_args([*argv, *flags]), session)
     result = {**results[STAGES["2"]], "stages": results}
     if session.chief:
         result["e2e_sec"] = sum(stage["e2e_sec"] for stage in results.values())
-        for path in (folder / STAGES["2"]).glob("StackGAN_*"):
+        for path in (folder / STAGES["2"]).glob(f"{NETWORK}_*"):
             shutil.copy(path, folder)
         logs = sorted(folder.glob("stage*/train_*.log"))
         for name in {path.name for path in logs}:
             (folder / name).write_bytes(b"".join(path.read_bytes() for path in logs if path.name == name))
-        write_json(folder / "result.json", result)  # last: it says that both are finished
+        work = folder / "result.json.tmp"
+        work.write_text(json.dumps(result, indent=2, sort_keys=True) + "\n")
+        os.replace(work, folder / "result.json")  # last: it says that both are finished
     return result
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Whole or not at all: under a temporary name first."""
-    path.with_suffix(".tmp").write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
-    os.replace(path.with_suffix(".tmp"), path)
 
 
 def main(argv: Optional[Sequence[str]] = None, root: str = TRAIN_DIR) -> int:
@@ -283,11 +294,13 @@ def main(argv: Optional[Sequence[str]] = None, root: str = TRAIN_DIR) -> int:
         args = parse_args(argv, root)
         if args.stage == "both":
             train_both(args, argv)
+        elif args.flag:
+            train(args)
         else:
-            (train if args.flag else sample_test.sample)(args)
+            evaluate.test_set(args)
 
-    return cli.call(run)
+    return cli.run_main(run)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave(main())

@@ -1,14 +1,15 @@
-r"""Trains the text encoder on a data set's captions and pictures, so that any sentence can be drawn.
+"""Trains the text encoder on a data set's captions and images, so that any sentence can be read.
 
-python StackGAN/train_text_encoder.py --data_path=birds                   some minutes on a CPU
-python StackGAN/train_text_encoder.py --data_path=birds --against=classes without pictures: the captions' classes alone
+python StackGAN/train_text_encoder.py --data_path=birds                        some minutes on a CPU
+python StackGAN/train_text_encoder.py --data_path=birds --vgg19_weights=FILE   against VGG19's features of the images
 
-It writes birds/text_encoder.h5, which train.py copies beside its checkpoints and demo/demo.py reads, and, unless there
-are embeddings of another origin, birds/{train,test}/embeddings.npz, on which train.py trains. At the end it tells how
-often a held-out caption finds its own picture among 100 (--against=classes: its class among all), beside chance.
+It writes birds/text_encoder.safetensors, which train.py copies beside its checkpoints and predict.py reads, and, unless
+there are embeddings of another origin, birds/{train,test}/embeddings.npy, on which train.py trains. At the end it tells
+how often a held-out caption finds its own image among 100, beside chance.
 
 The loss is the symmetric structured joint embedding of Reed et al. (2016, arXiv 1605.05395, equations 2 to 5): each
-picture should fit its own caption better than any other caption in the batch, by 1, and each caption its own picture.
+image should fit its own caption better than any other caption in the batch, by 1, and each caption its own image. The
+images' side is a small network that is trained along, or one layer on the features of VGG19, which stays as it is.
 """
 
 import argparse
@@ -16,50 +17,48 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
-from typing import Callable, Optional
+from typing import Any, Callable, Optional
 
 import _path  # noqa: F401  (finds ../common)
 import data
 import numpy as np
 import tensorflow as tf
 import text_encoder
-from tensorflow import keras
-from text_encoder import EMBEDDING, FILE, SIDE
+from image_features import vgg19_features
+from model import build_feature_encoder, build_image_encoder, build_text_encoder, in_chunks
+from text_encoder import FILE, TextEncoder
 from tqdm import tqdm
 
-from common import cli
-from common.cli import TrainingError, UserError
-from common.session import add_device_flags, device_config, notice, open_session, set_seed
+from common import cli, weights
+from common.cli import TrainingError, UserError, notice
+from common.images import to_float
+from common.layers import named_variables
+from common.session import add_device_flags, device_config, open_session, set_seed
+from common.vgg19 import add_vgg19_flag
 
-POOL = 100  # pictures that a held-out caption chooses from
-BORDERED = data.LOAD_SIZES[SIDE]  # side of the pictures on disk: training crops 64 x 64 of them
+POOL = 100  # images that a held-out caption chooses from
+SIZE = 64  # of the images that the small network sees
 PARTS = ("train", "test")
 REPLACED = ("attributes", data.BY_ENCODER)  # whose embeddings are replaced
+MAX_WORDS = 50_000
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
-    parser = cli.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    count = cli.in_range(int, 1)
+    parser = cli.ArgumentParser(description=__doc__)
     parser.add_argument("--data_path", required=True, metavar="DIR", help="a data set with captions: train/ and test/")
     parser.add_argument("--output_path", metavar="DIR", help=f"where {FILE} goes (--data_path)")
-    parser.add_argument("--steps", type=count, default=1500, help="(1500)")
-    parser.add_argument("--batch_size", type=cli.in_range(int, 2), default=64, help="pictures a step (64)")
-    parser.add_argument("--learning_rate", type=cli.in_range(float, 0), default=1e-3, help="falls to 0 (1e-3)")
-    what = "what captions are held against (pictures)"
-    parser.add_argument("--against", choices=["pictures", "classes"], default="pictures", help=what)
-    parser.add_argument("--seed", type=cli.in_range(int, 0, 10**8), default=0, help="initial weights, order (0)")
-    cli.add_boolean(
-        parser, "--write_embeddings", None, "embed the data set's captions, into it (where it has no others)"
-    )
+    parser.add_argument("--steps", type=cli.in_range(int, 1), default=1500, help="of one batch each")
+    parser.add_argument("--batch_size", type=cli.in_range(int, 2), default=64, help="images a step")
+    parser.add_argument("--learning_rate", type=cli.in_range(float, 0), default=1e-3, help="falls to 0")
+    parser.add_argument("--seed", type=cli.in_range(int, 0, 10**8), default=0, help="initial weights, order")
+    add_vgg19_flag(parser, "for the images' side")
+    help = "embed the data set's captions, into it (where it has no others)"
+    cli.add_boolean(parser, "--write_embeddings", None, help)
     add_device_flags(parser)
     args = parser.parse_args(argv)
     args.output_path = args.output_path or args.data_path
     return args
-
-
-# The loss.
 
 
 def joint_embedding_loss(one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
@@ -75,148 +74,111 @@ def joint_embedding_loss(one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
     return (tf.reduce_sum(loss) - 2 * n) / (n * (n - 1))  # each s_ii gave 1 twice, and is no wrong pair
 
 
-# The data.
-
-
-def read(args: argparse.Namespace, part: str) -> tuple[data.Split, np.ndarray, np.ndarray]:
-    """A part of the data set, its captions as character numbers [captions, 201], and whose each is [captions].
+class Part:
+    """A split, its captions as character numbers [captions, 201], whose each is [captions], and what the images' side
+    sees of its images, float32 [n, features]; None: the images themselves.
 
     Raises:
         UserError: it cannot be read, has no captions, or an empty one.
     """
-    split = data.load(os.path.join(args.data_path, part), embedding_type=None)
-    if split.captions is None:
-        raise UserError(f"--data_path {args.data_path}: {part} has no captions, and they are what is learned from")
-    owner = np.repeat(np.arange(len(split)), [len(captions) for captions in split.captions])
-    flat = [caption for captions in split.captions for caption in captions]
-    return split, text_encoder.check_captions(flat, lambda index: f"{split.filenames[owner[index]]}: caption"), owner
+
+    def __init__(self, folder: Path, vgg19: Optional[Any]) -> None:
+        self.split = data.load(folder, embeddings=False)
+        captions = self.split.captions
+        if captions is None:
+            raise UserError(f"{folder}: there are no captions in captions/, and they are what is learned from")
+        self.owner = np.repeat(np.arange(len(self.split)), [len(lines) for lines in captions])
+        flat = [caption for lines in captions for caption in lines]
+        named = [f"{name}: caption" for name in self.split.filenames]
+        self.numbers = text_encoder.check_sentences(flat, lambda index: named[self.owner[index]])
+        self.words = sorted({word for caption in flat for word in text_encoder.words(caption)})
+        self.features = None
+        if vgg19:
+            images = self.split.images(data.LOAD_SIZES[256])
+            self.features = vgg19.halves(images).reshape(len(images), -1)
+
+    def seen(self) -> np.ndarray:
+        """All images as the images' side sees them, float32 [n, ...]."""
+        return to_float(self.split.crops(SIZE), (-1.0, 1.0)) if self.features is None else self.features
 
 
-def batches(args: argparse.Namespace, split: data.Split, numbers: np.ndarray, owner: np.ndarray) -> Iterator[tuple]:
-    """Endless (captions int32 [n, 201], pictures float32 [n, 64, 64, 3] or classes int [n]), by the seed alone.
+def batches(args: argparse.Namespace, part: Part) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Endless (captions int32 [n, 201], images float32 [n, 64, 64, 3] or features [n, d]), by the seed alone.
 
-    Each row is another picture, or of another class, as far as there are enough; one caption of each.
+    Each row is another image, as far as there are enough; one caption of each.
     """
     rng = np.random.default_rng(args.seed)
-    groups = owner if args.against == "pictures" else split.classes[owner]
-    members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
-    n = min(args.batch_size, len(members))
+    first = np.searchsorted(part.owner, np.arange(len(part.split) + 1))
+    n, edge = min(args.batch_size, len(part.split)), data.LOAD_SIZES[SIZE] - SIZE
     while True:
-        chosen = np.array([rng.choice(members[group]) for group in rng.choice(len(members), n, replace=False)])
-        if args.against == "classes":
-            yield numbers[chosen], groups[chosen].astype(np.int32)
+        rows = rng.choice(len(part.split), n, replace=False)
+        numbers = part.numbers[[rng.integers(first[row], first[row + 1]) for row in rows]]
+        if part.features is not None:
+            yield numbers, part.features[rows]
             continue
-        edge = BORDERED - SIDE
-        pictures = np.empty([n, SIDE, SIDE, 3], np.float32)
-        for row, index in enumerate(owner[chosen]):
+        images = np.empty([n, SIZE, SIZE, 3], np.uint8)
+        for place, row in enumerate(rows):
             top, left = rng.integers(0, edge + 1, 2)
-            picture = split.pictures(BORDERED)[index][top : top + SIDE, left : left + SIDE]
-            pictures[row] = picture[:, :: rng.choice([-1, 1])]
-        yield numbers[chosen], pictures / 127.5 - 1
+            image = part.split.images(data.LOAD_SIZES[SIZE])[row, top : top + SIZE, left : left + SIZE]
+            images[place] = image[:, :: rng.choice([-1, 1])]
+        yield numbers, to_float(images, (-1.0, 1.0))
 
 
-def embedded(text: keras.Model, captions: Sequence[str]) -> np.ndarray:
-    """The captions' embeddings [n, d]; what of them is not read was told when they were."""
-    return text_encoder.encode_numbers(text, np.stack([text_encoder.characters(caption) for caption in captions]))
+def fit(args: argparse.Namespace, part: Part) -> tuple[dict[str, np.ndarray], Any]:
+    """Trains both networks; returns the text encoder's arrays and the images' network."""
+    session = open_session(device_config(args))
+    set_seed(args.seed)
+    text = build_text_encoder()
+    images = build_image_encoder() if part.features is None else build_feature_encoder(part.features.shape[1])
 
+    def learning_rate(updates):
+        return args.learning_rate * (1 - tf.cast(updates, tf.float32) / args.steps)
 
-# Held-out captions.
+    optimizer = session.optimizer([text, images], learning_rate)
 
-
-def retrieval(captions: np.ndarray, owner: np.ndarray, pictures: np.ndarray, pool: int = POOL) -> tuple[float, float]:
-    """How often a caption's own picture fits it best of a pool of pictures, its own and others drawn at random.
-
-    Args:
-        captions: embeddings [captions, d]. owner: whose each is [captions]. pictures: features [n, d].
-    Returns: that share, and chance.
-    """
-    pool = min(pool, len(pictures))
-    rng = np.random.default_rng(0)
-    right = 0
-    for caption, own in zip(captions, owner):
-        others = rng.choice(len(pictures) - 1, pool - 1, replace=False)
-        scores = pictures[others + (others >= own)] @ caption
-        right += pictures[own] @ caption > scores.max(initial=-np.inf)
-    return right / len(owner), 1 / pool
-
-
-def class_retrieval(captions: np.ndarray, classes: np.ndarray) -> tuple[float, float]:
-    """How often a caption is nearest to its class's centroid, both about half of the captions: the odd, and the even.
-
-    Args:
-        captions: embeddings [captions, d]. classes: of each [captions].
-    Returns: that share, and chance.
-    """
-    known, tried = np.arange(len(classes)) % 2 == 0, np.arange(len(classes)) % 2 == 1
-    names = np.unique(classes[known])
-    centroids = np.stack([captions[known & (classes == name)].mean(0) for name in names])
-    distances = (centroids**2).sum(1) - 2 * captions[tried] @ centroids.T
-    return float((names[distances.argmin(1)] == classes[tried]).mean()), 1 / len(names)
-
-
-# The training.
-
-
-def make_step(text: keras.Model, other: Callable, optimizer) -> Callable:
-    """One update. Takes (captions, what they are held against)."""
-
-    def step(captions, against):
+    def train_step(numbers, seen):
         with tf.GradientTape() as tape:
-            loss = joint_embedding_loss(other(against), text(captions, training=True))
+            symbols = tf.one_hot(numbers - 1, len(text_encoder.ALPHABET))
+            loss = joint_embedding_loss(text(symbols, training=True), images(seen, training=True))
         optimizer.minimize(loss, tape)
         return {"loss": loss}
 
-    return step
-
-
-def fit(args: argparse.Namespace, split: data.Split, numbers: np.ndarray, owner: np.ndarray) -> tuple:
-    """Trains. Returns the text encoder, and the picture encoder or None; the embeddings' mean square is 1.
-
-    Raises:
-        TrainingError: the loss is no longer a number.
-    """
-    session = open_session(device_config(args))
-    set_seed(args.seed)
-    text = text_encoder.build_text_encoder()
-    if args.against == "pictures":
-        pictures = text_encoder.build_picture_encoder()
-        networks, other = [text, pictures], lambda x: pictures(x, training=True)
-    else:
-        classes = keras.layers.Embedding(int(split.classes.max()) + 1, EMBEDDING, name="centroids")
-        index = keras.Input([], dtype="int32")
-        pictures, centroids = None, keras.Model(index, classes(index), name="classes")
-        networks, other = [text, centroids], centroids
-
-    def rate(updates):
-        return args.learning_rate * (1 - tf.cast(updates, tf.float32) / args.steps)
-
-    step = session.compile(make_step(text, other, session.optimizer(networks, rate)))
-    endless, started, losses = batches(args, split, numbers, owner), time.monotonic(), []
+    step, endless, losses = session.compile(train_step), batches(args, part), []
+    started = time.monotonic()
     for number in tqdm(range(1, args.steps + 1), "text encoder", unit="step", disable=None):
         losses.append(float(step(*map(tf.constant, next(endless)))["loss"]))
         if not np.isfinite(losses[-1]):
             raise TrainingError(f"step {number}: the loss is no longer a number; give a smaller --learning_rate")
         if number % 100 == 0 or number == args.steps:
-            seconds = time.monotonic() - started
+            seconds = (time.monotonic() - started) / number
             tqdm.write(
-                f"[Info] step {number}/{args.steps} loss {np.mean(losses[-100:]):.4f} {seconds / number:.3f} sec/step",
+                f"[Info] step {number}/{args.steps} loss {np.mean(losses[-100:]):.4f} {seconds:.3f} sec/step",
                 file=sys.stdout,
             )
             sys.stdout.flush()
-    scale = float(np.sqrt(np.mean(text_encoder.encode_numbers(text, numbers[:: max(1, len(numbers) // 1000)]) ** 2)))
-    multiply_last(text, 1 / scale)
-    if pictures is not None:
-        multiply_last(pictures, scale)
-    return text, pictures
+    arrays = {name: variable.numpy() for name, variable in named_variables(text).items()}
+    sample = TextEncoder(arrays).encode_numbers(part.numbers[:: max(1, len(part.numbers) // 1000)])
+    scale = float(np.sqrt(np.mean(sample**2)))  # embeddings of size 1, as the generator's first layer expects
+    layer = images.get_layer("embedding")
+    layer.set_weights([weight * scale for weight in layer.get_weights()])
+    return {name: array / scale if name.startswith("embedding.") else array for name, array in arrays.items()}, images
 
 
-def multiply_last(network: keras.Model, factor: float) -> None:
-    """Multiplies what a network gives."""
-    layer = network.get_layer("embedding")
-    layer.set_weights([weight * factor for weight in layer.get_weights()])
+def retrieval(captions: np.ndarray, owner: np.ndarray, images: np.ndarray, pool: int = POOL) -> tuple[float, float]:
+    """How often a caption's own image fits it best of a pool of images, its own and others drawn at random.
 
-
-# The command.
+    Args:
+        captions: embeddings [captions, d]. owner: whose each is [captions]. images: features [n, d].
+    Returns: that share, and chance.
+    """
+    pool = min(pool, len(images))
+    rng = np.random.default_rng(0)
+    right = 0
+    for caption, own in zip(captions, owner):
+        others = rng.choice(len(images) - 1, pool - 1, replace=False)
+        scores = images[others + (others >= own)] @ caption
+        right += images[own] @ caption > scores.max(initial=-np.inf)
+    return right / len(owner), 1 / pool
 
 
 def writes_embeddings(args: argparse.Namespace) -> bool:
@@ -230,14 +192,12 @@ def writes_embeddings(args: argparse.Namespace) -> bool:
         return False
     for part in PARTS:
         folder = Path(args.data_path).expanduser() / part
-        there = data.find_embeddings(folder)
-        if there is None or data.embeddings_made_by(folder) in REPLACED:
-            continue
-        if args.write_embeddings is None:
-            notice(f"{there} stays; a model trained on it will not know this encoder's sentences")
+        path = folder / data.EMBEDDINGS
+        if path.is_file() and data.embeddings_made_by(folder) not in REPLACED:
+            if args.write_embeddings:
+                raise UserError(f"--write_embeddings: {path} is of another origin; move it away first")
+            notice(f"{path} stays; a model trained on it will not know this encoder's sentences")
             return False
-        if there.name == data.EMBEDDINGS:
-            raise UserError(f"--write_embeddings: {there} is of another origin; move it away first")
     return True
 
 
@@ -251,39 +211,37 @@ def train(args: argparse.Namespace) -> dict[str, float]:
     if (folder / FILE).exists():
         raise UserError(f"{folder / FILE} is there already; move it away, or set --output_path")
     embed = writes_embeddings(args)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--output_path {folder} cannot be made ({error.strerror or error})") from None
-    for place in [folder, *([Path(args.data_path).expanduser() / part for part in PARTS] if embed else [])]:
+    root = Path(args.data_path).expanduser()
+    for place in [folder, *([root / part for part in PARTS] if embed else [])]:
         if place.is_dir() and not os.access(place, os.W_OK):
             raise UserError(f"{place} cannot be written to; set --output_path")
-    parts = {part: read(args, part) for part in PARTS}
-    text, pictures = fit(args, *parts["train"])
-    split, numbers, owner = parts["test"]
-    captions = text_encoder.encode_numbers(text, numbers)
-    if pictures is not None:
-        features = text_encoder.encode_pictures(pictures, split.pictures(BORDERED))
-        accuracy, chance = retrieval(captions, owner, features)
-        what = f"a held-out caption's own picture comes first of {round(1 / chance)}"
-    else:
-        accuracy, chance = class_retrieval(captions, split.classes[owner])
-        what = f"a held-out caption is nearest to its class of {round(1 / chance)}"
-    notice(f"{what}: {accuracy:.1%} (chance {chance:.1%})")
-
+    vgg19 = vgg19_features(args.vgg19_weights, root)
+    parts = [Part(root / part, vgg19) for part in PARTS]
+    arrays, images = fit(args, parts[0])
+    encoder = TextEncoder(arrays)
+    seen = in_chunks(images, parts[1].seen())
+    accuracy, chance = retrieval(encoder.encode_numbers(parts[1].numbers), parts[1].owner, seen)
+    notice(f"a held-out caption's own image comes first of {round(1 / chance)}: {accuracy:.1%} (chance {chance:.1%})")
+    tensors = {f"text/{name}": array for name, array in arrays.items()}
+    tensors.update({f"image/{name}": variable.numpy() for name, variable in named_variables(images).items()})
+    about = {"words": parts[0].words[:MAX_WORDS], "vgg19": bool(vgg19), "accuracy": accuracy, "chance": chance}
     try:
-        text_encoder.save(str(folder / FILE), text, pictures)
-        print(folder / FILE)
-        for part, *_ in parts.values() if embed else ():
-            print(data.write_embeddings(part.folder, partial(embedded, text)))
+        print(weights.save(folder / FILE, text_encoder.NETWORK, tensors, vars(args), about, args.steps))
+        encode: Callable = encoder.encode_numbers
+        for part in parts if embed else ():
+            print(
+                data.write_embeddings(
+                    part.split, lambda lines: encode(np.stack(list(map(text_encoder.characters, lines))))
+                )
+            )
     except OSError as error:
         raise UserError(f"{error.filename or folder} cannot be written ({error.strerror or error})") from None
     return {"accuracy": accuracy, "chance": chance}
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    return cli.call(train, parse_args(argv))
+    return cli.run_main(train, parse_args(argv))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave(main())

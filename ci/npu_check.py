@@ -3,8 +3,8 @@
 One line for each thing looked at: [good]; [missing] or [bad], with what to do; [note], what is worth knowing. Then the
 verdict: exit status 0 when trainings will run, 2 when something is missing, 1 when something that is there fails.
 It opens the device, multiplies two matrices and trains every model for a step on a little sample data (the flags in
-<Model>/test/npu_check.flags), in processes of their own. With RANK_SIZE above 1 start it once for each rank, as a
-training, and it tries an all-reduce too.
+<Model>/test/tiny.json), in processes of their own. With RANK_SIZE above 1 start it once for each rank, as a training,
+and it tries an all-reduce too.
 """
 
 import glob
@@ -13,7 +13,7 @@ import importlib.util
 import json
 import os
 import platform
-import shlex
+import re
 import shutil
 import subprocess
 import sys
@@ -25,24 +25,17 @@ from typing import Any, Callable, NamedTuple, Optional
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
-from common import cli, npu, npu_graph  # noqa: E402
+from common import cli, npu  # noqa: E402
 from common.cli import UserError  # noqa: E402
+from common.test import graph_check  # noqa: E402
 
 SOURCE = "source /usr/local/Ascend/ascend-toolkit/set_env.sh"
 DRIVER, DEVICES = "/usr/local/Ascend/driver/version.info", "/dev/davinci[0-9]*"
 NO_DRIVER = "install the NPU's driver; in a container, mount what the host has"
 HOMES = ("/usr/local/Ascend/ascend-toolkit/latest", "/usr/local/Ascend/nnae/latest", "/usr/local/Ascend/cann")
-NEEDED = {  # variable -> what it is, and who sets it
-    "ASCEND_HOME_PATH": f"where CANN is: {SOURCE}",
-    "ASCEND_OPP_PATH": f"where CANN's operators are: {SOURCE}",
-    "LD_LIBRARY_PATH": f"how the adapter finds CANN's libraries: {SOURCE}",
-}
-OPTIONAL = {
-    "ASCEND_DEVICE_ID": "device 0 is used",
-    "RANK_SIZE": "one device is used; with more, RANK_TABLE_FILE and RANK_ID or the CM_ variables are needed as well",
-}
+NEEDED = ("ASCEND_HOME_PATH", "ASCEND_OPP_PATH", "LD_LIBRARY_PATH")  # which set_env.sh sets
 PATIENCE = 1800  # seconds for a process: the first step compiles every operator
-SIDE = 256  # of the matrices
+SIZE = 256  # of the matrices
 
 
 class Finding(NamedTuple):
@@ -58,13 +51,12 @@ class Finding(NamedTuple):
 
 def versions() -> Iterator[Finding]:
     """Of everything that the adapter stands on."""
-    python = platform.python_version()
-    right = sys.version_info[:2] == (3, 9)
+    python, right = platform.python_version(), sys.version_info[:2] == (3, 9)
     yield Finding("good" if right else "missing", "Python", python + ("" if right else ": use 3.9 (see README.md)"))
-    found = _package("tensorflow", "tensorflow-cpu", "tensorflow-aarch64")
-    right = bool(found) and found.startswith("2.6.")
-    todo = f"{found or 'not installed'}: the adapter is for 2.6.5 (requirements-ascend.txt)"
-    yield Finding("good" if right else "missing", "TensorFlow", found if right else todo)
+    found = _package("tensorflow", "tensorflow-cpu", "tensorflow-aarch64") or "not installed"
+    right = found.startswith("2.6.")
+    todo = "" if right else ": the adapter is for 2.6.5 (requirements-ascend.txt)"
+    yield Finding("good" if right else "missing", "TensorFlow", found + todo)
     if importlib.util.find_spec("npu_device"):
         yield Finding("good", "npu_device", _package("npu-device", "npu_device") or "there, its version unknown")
     else:
@@ -131,28 +123,26 @@ def _value(file: str, key: str) -> Optional[str]:
 
 
 def environment(environ: Mapping[str, str]) -> Iterator[Finding]:
-    """The variables that matter."""
-    for name, about in NEEDED.items():
+    """The variables that matter, and the operations that CANN lists."""
+    for name in NEEDED:
         found = environ.get(name)
-        yield Finding("good", name, found) if found else Finding("missing", name, f"not set; it tells {about}")
-    for name, about in OPTIONAL.items():
-        found = environ.get(name)
-        yield Finding("good", name, found) if found else Finding("note", name, f"not set: {about}")
+        yield Finding("good", name, found) if found else Finding("missing", name, f"not set: {SOURCE}")
     try:
         npu.check_environment(environ)
-        yield Finding("good", "ranks", "the variables agree")
+        ranks = {name: environ[name] for name in ("ASCEND_DEVICE_ID", "RANK_SIZE", "RANK_ID") if name in environ}
+        yield Finding("good", "ranks", " ".join(f"{name}={value}" for name, value in ranks.items()) or "device 0 alone")
     except UserError as error:
         yield Finding("missing", "ranks", str(error))
-    listed = npu_graph.listed_operations(environ)
+    listed = graph_check.listed_operations(environ)
     if listed is None:
         yield Finding("note", "operations", "$ASCEND_OPP_PATH has no npu_supported_ops.json: nothing to compare with")
     else:
-        lacking = sorted(npu_graph.SUPPORTED - listed)
+        lacking = sorted(graph_check.SUPPORTED - listed)
         text = f"CANN lists {len(listed)}" + (f"; not these of ours: {' '.join(lacking)}" if lacking else "")
         yield Finding("note" if lacking else "good", "operations", text)
 
 
-# What a process of its own does.
+# What a process of its own does: it tells its findings as they are made.
 
 
 def try_device(tell: Callable[..., None]) -> None:
@@ -162,97 +152,71 @@ def try_device(tell: Callable[..., None]) -> None:
 
     from common.session import SessionConfig, open_session
 
-    session = open_session(SessionConfig(device="npu"))
+    session = open_session(SessionConfig(device="npu", workers=True))
     tell("good", "device", f"open: worker {session.rank} of {session.world_size}")
-
-    left, right = (np.random.RandomState(seed).uniform(-1, 1, [SIDE, SIDE]).astype(np.float32) for seed in (0, 1))
-    product = tf.function(tf.matmul)(tf.constant(left), tf.constant(right)).numpy()
-    off = float(np.abs(product - left @ right).max())
+    left, right = (np.random.RandomState(seed).uniform(-1, 1, [SIZE, SIZE]).astype(np.float32) for seed in (0, 1))
+    off = float(np.abs(tf.function(tf.matmul)(tf.constant(left), tf.constant(right)).numpy() - left @ right).max())
     # float16 keeps 11 bits: a sum of 256 products of numbers under 1 is off by some hundredths at the very most
-    right_enough = off < 0.05
-    text = f"{SIDE} x {SIDE}: off by {off:.2g} at most" + ("" if right_enough else "; look at the driver and CANN")
-    tell("good" if right_enough else "bad", "matrix product", text)
-
+    text = f"{SIZE} x {SIZE}: off by {off:.2g} at most"
+    tell(*(("good", "product", text) if off < 0.05 else ("bad", "product", f"{text}; look at the driver and CANN")))
     if session.world_size == 1:
         tell("note", "all-reduce", "not tried: RANK_SIZE is not above 1")
         return
     [mean] = session.all_reduce_mean([tf.constant([float(session.rank)])])
-    expected = (session.world_size - 1) / 2
+    expected, text = (session.world_size - 1) / 2, f"the mean of {session.world_size} ranks is {float(mean[0]):g}"
     same = abs(float(mean[0]) - expected) < 1e-3
-    text = f"the mean of {session.world_size} ranks is {float(mean[0]):g}"
     tell("good" if same else "bad", "all-reduce", text if same else f"{text}, not {expected:g}; check the rank table")
 
 
-def try_step(tell: Callable[..., None], model: str, flags: list[str]) -> None:
+def try_model(tell: Callable[..., None], model: str, folder: str) -> None:
     """Trains a model for a step, and tells which of its operations this machine's CANN does not list."""
     sys.path.insert(0, str(REPOSITORY / model))
     import train
 
-    compiled = npu_graph.note_compiled()
-    status = train.main(flags)
+    tiny = json.loads((REPOSITORY / model / "test" / "tiny.json").read_text())
+    size = int(os.environ.get("RANK_SIZE", os.environ.get("CM_WORKER_SIZE", "1")))
+    data = [sys.executable, str(REPOSITORY / model / "sample_data.py"), f"--output_path={folder}/data"]
+    # Enough samples for a batch of all ranks.
+    enough = [re.sub(r"^--(train|number)=\d+$", rf"--\1={max(8, 2 * size)}", flag) for flag in tiny["sample_data"]]
+    if subprocess.run([*data, *enough]).returncode:
+        raise SystemExit(1)
+    flags = [f"--data_path={folder}/data", f"--output_path={folder}/run", *tiny["train"], f"--batch_size={2 * size}"]
+    noted = graph_check.Noted()
+    status = train.main([*flags, "--device=npu", "--train_steps=1", "--evaluate=False"])
     if status:
-        tell("bad", model, f"train.py ended with exit status {status}")
-        return
-    supported = npu_graph.listed_operations() or npu_graph.SUPPORTED
-    graphs = [function.get_concrete_function(*arguments).graph for function, (arguments, _) in compiled.items()]
-    lacking = sorted({fault.type for graph in graphs for fault in npu_graph.faults(graph, supported)})
+        raise SystemExit(status)
+    supported = graph_check.listed_operations() or graph_check.SUPPORTED
+    lacking = sorted({fault.type for graph in noted.graphs for fault in graph_check.faults(graph, supported)})
     left = f"; the adapter may leave {' '.join(lacking)} on the host" if lacking else ""
-    tell("good", model, f"trained for {len(graphs)} step{'s' * (len(graphs) > 1)}{left}")
+    tell("good", model, f"trained for {len(noted.graphs)} step{'s' * (len(noted.graphs) > 1)}{left}")
 
 
-def child(order: dict[str, Any]) -> None:
-    """Does what the main process asks for and leaves its findings in a file, line by line, as they are made."""
+def child(what: str, folder: str) -> None:
+    """Leaves its findings in a file, line by line."""
 
     def tell(*finding: str) -> None:
-        with open(order["findings"], "a") as file:
+        with open(os.path.join(folder, "findings"), "a") as file:
             file.write(json.dumps(finding) + "\n")
 
-    if "model" in order:
-        try_step(tell, order["model"], order["flags"])
-    else:
-        try_device(tell)
+    try_device(tell) if what == "device" else try_model(tell, what, folder)
 
 
-def ask(what: str, folder: str, **order: Any) -> Iterator[Finding]:
-    """What a process of its own finds; when it fails, that and its last words."""
-    file, log = os.path.join(folder, f"{what}.jsonl"), os.path.join(folder, f"{what}.log")
-    command = [sys.executable, __file__, "--child", json.dumps({**order, "findings": file})]
-    try:
+def ask(what: str) -> Iterator[Finding]:
+    """What a process of its own finds; when it fails, that, and why."""
+    with tempfile.TemporaryDirectory(prefix="npu_check-") as folder:
+        file, log = Path(folder, "findings"), Path(folder, "log")
         with open(log, "wb") as output:
-            variables = {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ}
-            status = subprocess.run(command, env=variables, stdout=output, stderr=output, timeout=PATIENCE).returncode
-        failed = f"ended with exit status {status}" if status else None
-    except subprocess.TimeoutExpired:
-        failed = f"not done after {PATIENCE} s"
-    findings = []
-    if os.path.exists(file):
-        with open(file) as text:
-            findings = [Finding(*json.loads(line)) for line in text]
-    yield from findings
-    if failed:
-        with open(log, errors="replace") as text:
-            words = " ".join([line.strip() for line in text if line.strip()][-2:])[-500:]
-        yield Finding("bad", what, f"{failed}: {words}")
-
-
-def try_model(model: str, folder: str) -> Iterator[Finding]:
-    """A step of a model on sample data of its own."""
-    with open(REPOSITORY / model / "test" / "npu_check.flags") as text:
-        flags = {name: shlex.split(words) for name, _, words in (line.partition(":") for line in text)}
-    data = os.path.join(folder, "data")
-    command = [
-        sys.executable,
-        str(REPOSITORY / model / "sample_data.py"),
-        f"--output_path={data}",
-        *flags["sample_data"],
-    ]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    if done.returncode:
-        yield Finding("bad", model, f"sample_data.py failed: {' '.join(done.stdout.splitlines()[-1:])}")
-        return
-    paths = [f"--data_path={data}", f"--output_path={folder}/run"]
-    fixed = ["--device=npu", "--train_steps=1", "--evaluate=False"]
-    yield from ask(model, folder, model=model, flags=[*paths, *flags["train"], *fixed])
+            command = [sys.executable, __file__, "--child", what, folder]
+            try:
+                status = subprocess.run(command, stdout=output, stderr=output, timeout=PATIENCE).returncode
+                failed = f"exit status {status}" if status else ""
+            except subprocess.TimeoutExpired:
+                failed = f"not done after {PATIENCE} s"
+        yield from (Finding(*json.loads(line)) for line in (file.read_text().splitlines() if file.exists() else []))
+        if failed:
+            lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+            first = next((number for number, line in enumerate(lines) if line.startswith("[Error]")), -2)
+            yield Finding("bad", what, f"{failed}: {' '.join(lines[first:][:2])[-500:]}")
 
 
 # The whole check.
@@ -260,33 +224,31 @@ def try_model(model: str, folder: str) -> Iterator[Finding]:
 
 def findings(models: list[str]) -> Iterator[Finding]:
     """Every line of the report, as soon as it is known."""
-    computing = True
+    missing = False
     for finding in (*versions(), *environment(os.environ)):
-        computing = computing and finding.state != "missing"
+        missing = missing or finding.state == "missing"
         yield finding
-    if not computing:
+    if missing:
         yield Finding("note", "device", "not tried, nor were the models: something is missing, see above")
         return
-    with tempfile.TemporaryDirectory(prefix="npu_check-") as folder:
-        for finding in ask("device", folder):
-            computing = computing and finding.state != "bad"
-            yield finding
-        if not computing:
-            yield Finding("note", "models", "not tried: the device does not compute")
-            return
-        for model in models:
-            place = os.path.join(folder, model)
-            os.mkdir(place)
-            yield from try_model(model, place)
+    bad = False
+    for finding in ask("device"):
+        bad = bad or finding.state == "bad"
+        yield finding
+    if bad:
+        yield Finding("note", "models", "not tried: the device does not compute")
+        return
+    for model in models:
+        yield from ask(model)
 
 
 def check(args: Any) -> None:
     """Prints the report. Raises what gives the verdict's exit status."""
-    every = sorted(path.parent.parent.name for path in REPOSITORY.glob("*/test/npu_check.flags"))
+    every = sorted(path.parent.parent.name for path in REPOSITORY.glob("*/test/tiny.json"))
     strange = sorted(set(args.models or []) - set(every))
     if strange:
         raise UserError(f"--models: there is no model {', '.join(strange)}; there are {', '.join(every)}")
-    states = {"missing": [], "bad": [], "note": [], "good": []}
+    states: dict[str, list[str]] = {"missing": [], "bad": [], "note": [], "good": []}
     for finding in findings(args.models or every):
         states[finding.state].append(finding.what)
         print(f"{f'[{finding.state}]':10}{finding.what}: {finding.text}", flush=True)
@@ -302,10 +264,10 @@ def check(args: Any) -> None:
 def main(argv: Optional[list[str]] = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     if words[:1] == ["--child"]:
-        return cli.call(child, json.loads(words[1]))
+        return cli.run_main(child, *words[1:])
     parser = cli.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", metavar="MODEL", help="train these for a step; all without it")
-    return cli.call(check, parser.parse_args(words))
+    return cli.run_main(check, parser.parse_args(words))
 
 
 if __name__ == "__main__":

@@ -1,86 +1,110 @@
-"""Runs the linter, then every folder's tests on both stacks, each in a process of its own, and sums them up.
+"""Runs the linter, then every folder's tests on both stacks, and sums them up.
 
-As many run at a time as there are cores and stacks, since most of what tests do keeps one core busy.
-
-`python ci/run_tests.py` is what `make test` does; `python ci/run_tests.py ImprovedGAN` runs one folder's tests.
+`python ci/run_tests.py` is what `make test` does; `python ci/run_tests.py ImprovedGAN` runs one folder's tests. As
+many folders are tested at a time as there are cores, each on a core of its own: most of what tests do keeps one busy.
 """
 
 import os
+import queue
+import signal
 import subprocess
 import sys
+import threading
 import time
 import xml.etree.ElementTree as ElementTree
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 LOGS = REPOSITORY / "build" / "test"
 STACKS = {"current": ".venv", "ascend": ".venv-ascend"}
+FIRST = ("ci", "common")  # the longest ones, so that no core waits at the end
+OUTCOMES = ("passed", "failed", "skipped")
 
 
-def run(name: str, command: list) -> int:
-    """Runs a command in the repository, its output to a log and whole to the terminal. Returns its exit status."""
-    log = LOGS / f"{name.replace(' ', '-')}.log"
-    with open(log, "wb") as file:
-        status = subprocess.run(command, cwd=REPOSITORY, stdout=file, stderr=subprocess.STDOUT).returncode
-    print(f"\n==== {name} ====\n{log.read_text(errors='replace')}", end="", flush=True)
-    return status
-
-
-def lint() -> bool:
-    """Whether ruff finds neither a mistake nor a file to format."""
+def lint() -> int:
+    """Prints what ruff finds: mistakes and files to format. Returns its exit status."""
     ruff = [str(REPOSITORY / STACKS["current"] / "bin" / "python"), "-m", "ruff"]
-    return run("lint", [*ruff, "check", "."]) == 0 and run("lint format", [*ruff, "format", "--check", "."]) == 0
+    commands = [[*ruff, "check", "."], [*ruff, "format", "--check", "."]]
+    return max([subprocess.run(command, cwd=str(REPOSITORY)).returncode for command in commands])
 
 
-def test(folder: str, stack: str) -> tuple:
-    """Runs a folder's tests on a stack.
+def test(folder: str, stack: str, core: int) -> dict:
+    """Runs a folder's tests on a stack: how many passed, failed and were skipped, where a crash counts as one failed;
+    and the seconds it took. Prints them, and the whole log where something failed."""
 
-    Returns: the number passed, failed and skipped, where a crash counts as one failed; and the seconds it took.
-    """
+    def alone() -> None:
+        os.sched_setaffinity(0, {core})
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # `make test &` ignores it, and nohup SIGHUP ...
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ... and so would the tests
+
     started = time.monotonic()
-    report = LOGS / f"{folder}-{stack}.xml"
-    if report.exists():
-        report.unlink()
-    python = REPOSITORY / STACKS[stack] / "bin" / "python"
-    status = run(f"{folder} {stack}", [str(python), "-m", "pytest", f"{folder}/test", "-q", f"--junitxml={report}"])
-    counts = {"passed": 0, "failed": 0, "skipped": 0}
+    log, report = LOGS / f"{folder}-{stack}.log", LOGS / f"{folder}-{stack}.xml"
+    report.unlink(missing_ok=True)
+    command = [str(REPOSITORY / STACKS[stack] / "bin" / "python"), "-m", "pytest", f"{folder}/test", "-q"]
+    command += ["-p", "no:cacheprovider", f"--junitxml={report}", "--durations=8"]
+    with open(log, "wb") as file:
+        streams = {"stdin": subprocess.DEVNULL, "stdout": file, "stderr": subprocess.STDOUT}
+        status = subprocess.run(command, cwd=str(REPOSITORY), preexec_fn=alone, **streams).returncode
+    counts = dict.fromkeys(OUTCOMES, 0)
     if report.exists():
         for suite in ElementTree.parse(str(report)).getroot().iter("testsuite"):
-            failed = int(suite.get("failures")) + int(suite.get("errors"))
-            skipped = int(suite.get("skipped"))
+            failed, skipped = int(suite.get("failures")) + int(suite.get("errors")), int(suite.get("skipped"))
             counts["failed"] += failed
             counts["skipped"] += skipped
             counts["passed"] += max(0, int(suite.get("tests")) - failed - skipped)
     if status and not counts["failed"]:
         counts["failed"] = 1
-    return counts, time.monotonic() - started
+    seconds = time.monotonic() - started
+    text = log.read_text(errors="replace") if counts["failed"] else ""
+    print(f"{text}==== {folder}, {stack}: {told(counts)} in {seconds:.0f} s ====", flush=True)
+    return {**counts, "folder": folder, "stack": stack, "seconds": seconds}
 
 
 def told(counts: dict) -> str:
-    return ", ".join(f"{number} {outcome}" for outcome, number in counts.items())
+    return ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES)
 
 
 def main(argv: list) -> int:
     LOGS.mkdir(parents=True, exist_ok=True)
-    os.chdir(str(REPOSITORY))
     tested = sorted(path.parent.name for path in REPOSITORY.glob("*/test") if list(path.glob("test_*.py")))
-    summary, total, good = [], {"passed": 0, "failed": 0, "skipped": 0}, True
-    if not argv:
-        good = lint()
-        summary.append(f"{'lint':24}{'passed' if good else 'FAILED'}")
+    tested.sort(key=lambda folder: (*FIRST, folder).index(folder))
+    linted = 0 if argv else lint()
     ready = [stack for stack, venv in STACKS.items() if (REPOSITORY / venv / ".ready").exists()]
-    jobs = [(folder, stack) for folder in argv or tested for stack in ready]
-    with ThreadPoolExecutor(max(1, min(len(ready), os.cpu_count() or 1))) as pool:
-        for (folder, stack), (counts, seconds) in zip(jobs, pool.map(lambda job: test(*job), jobs)):
-            summary.append(f"{folder + ' ' + stack:24}{told(counts)} in {seconds:.0f} s")
-            total = {outcome: total[outcome] + counts[outcome] for outcome in total}
-    for stack, venv in STACKS.items():
-        if not (REPOSITORY / venv / ".ready").exists():
-            summary.append(f"The {stack} stack was skipped: there is no {venv} (make setup says why).")
-            good = good and os.environ.get("CI") != "true"
-    print("\n==== summary (logs: build/test/) ====", *summary, told(total), sep="\n")
-    return 0 if good and not total["failed"] else 1
+    jobs: queue.Queue = queue.Queue()
+    for folder in argv or tested:
+        for stack in ready:
+            jobs.put((folder, stack))
+    done: list = []
+
+    def work(core: int) -> None:
+        while True:
+            try:
+                done.append(test(*jobs.get_nowait(), core))
+            except queue.Empty:
+                return
+
+    started = time.monotonic()
+    workers = [threading.Thread(target=work, args=[core], daemon=True) for core in sorted(os.sched_getaffinity(0))]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+
+    total = {outcome: sum(counts[outcome] for counts in done) for outcome in OUTCOMES}
+    print(f"\n{'folder':14}" + "".join(f"{stack:>44}" for stack in ready))
+    for folder in argv or tested:
+        cells = {counts["stack"]: counts for counts in done if counts["folder"] == folder}
+        texts = [f"{told(cells[stack])}, {cells[stack]['seconds']:4.0f} s" for stack in ready if stack in cells]
+        print(f"{folder:14}" + "".join(f"{text:>44}" for text in texts))
+    print(f"all together: {time.monotonic() - started:.0f} s; logs: build/test/")
+    missing = [stack for stack in STACKS if stack not in ready]
+    for stack in missing:
+        print(f"The {stack} stack was skipped: there is no {STACKS[stack]} (make setup says why).")
+    if linted:
+        print("ruff has found something: see the top, or `make lint`")
+    print(told(total))
+    failed = total["failed"] or linted or (missing and os.environ.get("CI") == "true")
+    return 1 if failed or len(done) < len(argv or tested) * len(ready) else 0
 
 
 if __name__ == "__main__":

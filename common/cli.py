@@ -5,6 +5,7 @@ import difflib
 import errno
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -21,21 +22,27 @@ class TrainingError(Exception):
     """A run that cannot go on through no fault in its flags, such as a loss that is no longer a number."""
 
 
+class HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
+    """The description as it is written; each flag's default behind its help, where there is one."""
+
+    def _get_help_string(self, action):
+        return action.help if action.default in (None, argparse.SUPPRESS) else super()._get_help_string(action)
+
+
 class ArgumentParser(argparse.ArgumentParser):
     """`argparse` with grouped help, defaults shown, and an unknown flag answered by the nearest known one."""
 
     def __init__(self, **kwargs: Any) -> None:
-        kwargs.setdefault("formatter_class", argparse.ArgumentDefaultsHelpFormatter)
+        kwargs.setdefault("formatter_class", HelpFormatter)
         super().__init__(allow_abbrev=False, **kwargs)
 
     def parse_args(self, args=None, namespace=None):  # type: ignore[override]
         parsed, unknown = self.parse_known_args(args, namespace)
         if unknown:
             flag = unknown[0].split("=")[0]
-            known = [name for action in self._actions for name in action.option_strings]
-            nearest = difflib.get_close_matches(flag, known, n=1, cutoff=0.0)
             if not flag.startswith("-"):
                 self.error(f"unexpected argument {flag!r}: flags are written --name=value or --name value")
+            nearest = difflib.get_close_matches(flag, self._option_string_actions, n=1, cutoff=0.0)
             self.error(f"unknown flag {flag}; the nearest known one is {nearest[0]} (--help lists all)")
         return parsed
 
@@ -53,7 +60,7 @@ def boolean(text: str) -> bool:
     raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False")
 
 
-def add_boolean(group: Any, flag: str, default: bool, help: str) -> None:
+def add_boolean(group: Any, flag: str, default: Optional[bool], help: str) -> None:
     """Adds a flag that is written `--flag`, `--flag=True` or `--flag=False`."""
     group.add_argument(flag, type=boolean, nargs="?", const=True, default=default, metavar="BOOL", help=help)
 
@@ -68,9 +75,8 @@ def in_range(kind: Callable, low: Optional[float] = None, high: Optional[float] 
             value = None
         if value is None or not (low is None or value >= low) or not (high is None or value <= high):
             noun = "a whole number" if kind is int else "a number"
-            lower = "" if low is None else f", at least {low}"
-            upper = "" if high is None else f", at most {high}"
-            raise argparse.ArgumentTypeError(f"{text!r} is not {noun}{lower}{upper}")
+            bounds = [f", at least {low}"] * (low is not None) + [f", at most {high}"] * (high is not None)
+            raise argparse.ArgumentTypeError(f"{text!r} is not {noun}{''.join(bounds)}")
         return value
 
     return parse
@@ -81,50 +87,65 @@ def user_path(text: str) -> Path:
     return Path(os.path.expanduser(text))
 
 
+def notice(text: str) -> None:
+    """A plain line for the user."""
+    print(f"[Info] {text}", flush=True)
+
+
+# New files and folders: nothing of the user's is overwritten.
+
+
+def _free(path: Union[str, Path]) -> Path:
+    """`path`, or where something is there already the same with -2, -3, ... before its ending."""
+    path = free = Path(os.path.abspath(os.path.expanduser(path)))  # "." and ".." get their names
+    number = 1
+    while os.path.lexists(free):
+        number += 1
+        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return free
+
+
 def new_file(path: Union[str, Path]) -> Path:
     """Makes an empty file that was not there, and its folder: `path`, or else with -2, -3, ... before its ending.
 
     Raises:
         UserError: it cannot be made.
     """
-    path = free = Path(path).expanduser()
-    number = 1
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        while free.exists():
-            number += 1
-            free = path.with_name(f"{path.stem}-{number}{path.suffix}")
+        free = _free(path)
+        free.parent.mkdir(parents=True, exist_ok=True)
         free.touch(exist_ok=False)
     except OSError as error:
-        raise UserError(f"--output_path: {path.parent} cannot be written ({error.strerror})") from None
+        raise UserError(f"--output_path: {Path(path).parent} cannot be written ({error.strerror})") from None
     return free
 
 
-def empty_folder(path: Union[str, Path]) -> Path:
-    """Makes the folder that a data set is written to; it may be there, with nothing in it.
+def new_folder(path: Union[str, Path]) -> Path:
+    """Makes a folder that was not there: `path`, or else <path>-2, -3, ...
 
     Raises:
-        UserError: it holds something, or cannot be made.
+        UserError: it cannot be made.
     """
-    folder = Path(path).expanduser()
     try:
-        if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-            raise UserError(f"--output_path: {folder} is not an empty folder; name another one")
-        folder.mkdir(parents=True, exist_ok=True)
+        free = _free(path)
+        free.mkdir(parents=True)
     except OSError as error:
-        raise UserError(f"--output_path: {folder} cannot be written ({error.strerror}); name another one") from error
-    return folder
+        raise UserError(f"--output_path: {Path(path).parent} cannot be written ({error.strerror})") from None
+    return free
 
 
 @contextmanager
-def new_set(folder: Path) -> Iterator[Path]:
-    """A folder to write a set into. Its content moves to `folder` when the block ends well, else it is removed.
+def new_set(folder: Union[str, Path]) -> Iterator[Path]:
+    """A folder to write a data set into. Its content moves to `folder` when the block ends well, else it is removed.
 
     Raises:
         UserError: `folder` holds something, or cannot be made.
     """
-    folder = empty_folder(folder)
+    folder = Path(folder).expanduser()
     try:
+        if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+            raise UserError(f"--output_path: {folder} is not an empty folder; name another one")
+        folder.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder))
     except OSError as error:
         raise UserError(f"--output_path: {folder} cannot be written ({error.strerror}); name another one") from error
@@ -136,45 +157,20 @@ def new_set(folder: Path) -> Iterator[Path]:
         shutil.rmtree(work)
 
 
-def new_folder(path: Union[str, Path]) -> Path:
-    """Makes a folder that was not there: `path`, or else <path>-2, -3, ...
-
-    Raises:
-        UserError: it cannot be made.
-    """
-    path = free = Path(os.path.abspath(Path(path).expanduser()))  # "." and ".." get their names
-    number = 1
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        while free.exists():
-            number += 1
-            free = path.parent / f"{path.name}-{number}"
-        free.mkdir()
-    except OSError as error:
-        raise UserError(f"--output_path: {path.parent} cannot be written ({error.strerror})") from None
-    return free
+# The end of a command.
 
 
-leave_at_once = False  # set where a library's threads would abort a process that ends around them
-
-
-def call(function: Callable, *args: Any) -> int:
+def run_main(function: Callable, *args: Any) -> int:
     """Runs a command and returns its exit status: 2 for a `UserError` or a full disk and 1 for a `TrainingError`, told
-    in a line or two; 130 for Ctrl-C; else 0. With `leave_at_once` the process ends here, with that status."""
-    try:
-        status = _status(function, *args)
-    except SystemExit as end:
-        if not leave_at_once:
-            raise
-        status = end.code
-    if leave_at_once:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-    return status
+    in a line or two; 128 + n for signal n; else 0."""
 
+    def stop(number, frame):
+        print(f"[Info] ended by signal {number}", file=sys.stderr, flush=True)
+        raise SystemExit(128 + number)
 
-def _status(function: Callable, *args: Any) -> int:
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # as nohup leaves it, it stays
+            signal.signal(number, stop)
     try:
         function(*args)
     except (UserError, TrainingError) as error:
@@ -188,4 +184,13 @@ def _status(function: Callable, *args: Any) -> int:
     except KeyboardInterrupt:
         print("[Info] interrupted", file=sys.stderr, flush=True)
         return 130
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0
+
+
+def leave(status: int) -> NoReturn:
+    """Ends the process here, past the threads of TensorFlow 2.6 that abort one of several workers at its end."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

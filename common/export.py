@@ -1,7 +1,7 @@
-"""A trained network as files for other programs: a frozen .pb for Ascend's ATC, a SavedModel, an ONNX file.
+"""A trained network as files for other programs, and such files run: a frozen .pb for Ascend's ATC, a SavedModel, ONNX,
+an .om; and the weights alone.
 
-All three hold the same graph, from `input` to `output` or from named inputs to named outputs, float32, of fixed shapes
-where the caller does not say which sides are free. Each file is run before it is kept.
+All hold the same function from named inputs to named outputs, float32. Each file is run before it is kept.
 """
 
 import argparse
@@ -9,30 +9,31 @@ import importlib
 import json
 import os
 import shlex
+import shutil
+import subprocess
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Callable, Optional, Union
 
 import numpy as np
-import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from common import cli
-from common.cli import TrainingError, UserError
-from common.session import SessionConfig, open_session
+from common import cli, weights
+from common.cli import TrainingError, UserError, notice
 
-FORMATS = {"pb": "{}.pb", "saved_model": "{}_saved_model", "onnx": "{}.onnx"}
+FORMATS = {"pb": "{}.pb", "saved_model": "{}_saved_model", "onnx": "{}.onnx", "weights": "{}.safetensors"}
 OPSET = 13
 LARGE = 4096  # values of a constant that tf2onnx is spared
 TOLERANCE = 1e-4  # of a probability or a pixel, between an export and the checkpoint
+COSINE, PSNR = 0.999, 40.0  # the least that an .om in float16 must reach
+RELATIVE = 0.01  # the most that its answers' norm may differ: a gain of all weights is nothing to the cosine
 
 Arrays = dict[str, np.ndarray]
 Shape = tuple[Optional[int], ...]
 
 
-def formats(text: str) -> list[str]:
-    """`--format`'s type."""
+def _formats(text: str) -> list[str]:
     names = list(dict.fromkeys(name.strip() for name in text.split(",")))
     for name in names:
         if name not in FORMATS:
@@ -42,11 +43,19 @@ def formats(text: str) -> list[str]:
 
 def add_export_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the flags that every export has."""
-    parser.add_argument("--ckpt_path", required=True, metavar="PATH", help="a run's folder, or one checkpoint in it")
-    parser.add_argument("--output_path", required=True, metavar="DIR", help="where the files go; none is overwritten")
-    parser.add_argument("--batch_size", type=cli.in_range(int, 1), default=1, help="rows of the input (1)")
-    everything = list(FORMATS)
-    parser.add_argument("--format", type=formats, default=everything, help=f"some of {','.join(everything)} (all)")
+    parser.add_argument("--ckpt_path", metavar="PATH", help="a run's folder or a file (default: pretrained/)")
+    parser.add_argument("--output_path", default="exported", metavar="DIR", help="where files go; none is overwritten")
+    parser.add_argument("--batch_size", type=cli.in_range(int, 1), default=1, help="rows of the input")
+    everything = [name for name in FORMATS if name != "weights"]
+    parser.add_argument("--format", type=_formats, default=everything, help=f"some of {','.join(FORMATS)}")
+    group = parser.add_argument_group("Ascend")
+    group.add_argument("--soc_version", metavar="NAME", help="of the atc command: Ascend310P3, Ascend910B1, ...")
+    precisions = ["force_fp16", "force_fp32", "allow_mix_precision", "must_keep_origin_dtype", "allow_fp32_to_fp16"]
+    group.add_argument("--om_precision", choices=precisions, default="force_fp16", help="of the .om; ATC's own default")
+    cli.add_boolean(group, "--atc", False, "run the atc command too")
+    group.add_argument(
+        "--check", metavar="FILE", help="compare an exported file or an .om with the checkpoint, no more"
+    )
 
 
 def begin_export(names: Sequence[str], args: argparse.Namespace) -> Path:
@@ -56,9 +65,11 @@ def begin_export(names: Sequence[str], args: argparse.Namespace) -> Path:
     Raises:
         UserError: a file is there already, or a package is missing.
     """
+    from common.session import SessionConfig, open_session
+
     folder = Path(args.output_path).expanduser()
-    for name in names:
-        for file in (f"{name}.json", *(FORMATS[form].format(name) for form in args.format)):
+    for name in names if not args.check else ():
+        for file in (f"{name}.json", f"{name}.npz", *(FORMATS[form].format(name) for form in args.format)):
             if (folder / file).exists():
                 raise UserError(f"--output_path {folder} holds {file} already; name another folder")
     if "onnx" in args.format:
@@ -68,148 +79,232 @@ def begin_export(names: Sequence[str], args: argparse.Namespace) -> Path:
             raise UserError(
                 "--format onnx needs the package tf2onnx: pip install tf2onnx onnxruntime, or --format=pb,saved_model"
             ) from None
-    tf.get_logger().setLevel("ERROR")  # the tools of TensorFlow 1 announce their end each time
     open_session(SessionConfig(device="cpu", precision_mode="force_fp32"))
     return folder
 
 
 def export(
     name: str,
-    function: Callable,
-    x: Union[np.ndarray, Arrays],
-    expected: Union[np.ndarray, Arrays],
-    description: dict[str, Any],
-    chosen: Sequence[str],
-    folder: Path,
-    checkpoint: str,
+    function: Callable[[dict], dict],
+    inputs: Arrays,
+    expected: Arrays,
+    args: argparse.Namespace,
+    description: Mapping[str, str],
+    loaded: weights.Weights,
+    network: str = "generator",
     tolerance: float = TOLERANCE,
-    free: Optional[dict[str, Sequence[int]]] = None,
+    dynamic: Optional[Mapping[str, Sequence[int]]] = None,
 ) -> None:
-    """Writes one network in the chosen formats, all of them or none, and prints what they are.
+    """Writes one network in the formats of `--format`, all of them or none, and prints what they are.
+
+    With `--check` nothing is written: that file's answers are compared with the checkpoint's.
 
     Args:
-        function: the network, from a float32 tensor of the shape of `x` to one of the shape of `expected`. Where there
-            are several they are in dictionaries by their names, which are neither `input` nor `output`.
-        x, expected: an input, and what the checkpoint makes of it.
-        description: what `<name>.json` says beside the shapes: at least what `input` and `output` are, or each by name.
-        checkpoint: where the weights come from.
+        function: from {input: float32 tensor} to {output: float32 tensor}.
+        inputs, expected: an example, and what the checkpoint makes of it.
+        description: what each input and output is, in words.
+        loaded, network: where the weights come from, and which part of them this is.
         tolerance: how far a file's answer may be from what is expected.
-        free: by format, the axes of all inputs and outputs that may have any size; others are as in `x` and `expected`.
+        dynamic: by format, the axes of all inputs and outputs that may have any size; others are as in the example.
     Raises:
         UserError: the folder cannot be written.
         TrainingError: a file does not give what was expected.
     """
-    inputs, outputs = _by_name(x, "input"), _by_name(expected, "output")
-    taken, given = ({form: _shapes(of, (free or {}).get(form, ())) for form in chosen} for of in (inputs, outputs))
+    if args.check:
+        check(args.check, inputs, expected)
+        return
+    folder = Path(args.output_path).expanduser()
+    shapes = {form: _shapes(inputs, (dynamic or {}).get(form, ())) for form in args.format}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".freeze-", dir=folder) as work:
-            graphs: dict[tuple, tf.compat.v1.GraphDef] = {}
-            for form in chosen:
-                file, key = FORMATS[form].format(name), tuple(taken[form].values())
-                if key not in graphs:
-                    shapes = taken[form] if isinstance(x, dict) else taken[form]["input"]
-                    graphs[key] = frozen_graph(function, shapes, list(outputs))
-                compare(
-                    file,
-                    WRITERS[form](graphs[key], os.path.join(work, file), inputs, list(outputs)),
-                    outputs,
-                    tolerance,
-                )
-            shapes = {"input_shape": _in_json(taken, free), "output_shape": _in_json(given, free)}
-            with open(os.path.join(work, f"{name}.json"), "w") as text:
-                json.dump({"checkpoint": checkpoint, **shapes, **description}, text, indent=2)
-                text.write("\n")
+            for form in args.format:
+                file = os.path.join(work, FORMATS[form].format(name))
+                if form == "weights":
+                    tensors = {f"{network}/{key}": array for key, array in loaded.part(network).items()}
+                    options, about = vars(loaded.options), loaded.about
+                    weights.save(file, loaded.network, tensors, options, about, loaded.step, half=True)
+                    print(f"{os.path.basename(file)}: {os.path.getsize(file) / 1e6:.1f} MB, float16")
+                    continue
+                WRITERS[form](frozen_graph(function, shapes[form], list(expected)), file, inputs, expected)
+                _compare(file, inputs, expected, tolerance)
+            told = {
+                "checkpoint": os.path.basename(loaded.path),
+                "inputs": {key: {"shape": list(array.shape), "is": description[key]} for key, array in inputs.items()},
+                "outputs": {key: {"shape": list(a.shape), "is": description[key]} for key, a in expected.items()},
+                "any_size": {form: list(axes) for form, axes in (dynamic or {}).items()},
+            }
+            Path(work, f"{name}.json").write_text(json.dumps(told, indent=2) + "\n")
+            np.savez(os.path.join(work, f"{name}.npz"), **inputs, **expected)
             for file in os.listdir(work):
                 os.rename(os.path.join(work, file), folder / file)
     except OSError as error:
         raise UserError(f"--output_path {folder} cannot be written ({error.strerror or error})") from None
-    for tensors, shapes in ((inputs, taken), (outputs, given)):
-        for tensor in tensors:
-            told = _told({form: shapes[form][tensor] for form in chosen})
-            print(f"  {tensor:6} float32 {told}: {description[tensor]}")
-    if "pb" in chosen:
-        print("  " + atc_command(folder / FORMATS["pb"].format(name), taken["pb"], list(outputs)), flush=True)
+    for key in (*inputs, *expected):
+        shape = list({**inputs, **expected}[key].shape)
+        print(f"  {key:9} float32 {shape}: {description[key]}")
+    _tell_atc(folder, name, shapes, args)
 
 
-def _by_name(arrays: Union[np.ndarray, Arrays], name: str) -> Arrays:
-    return arrays if isinstance(arrays, dict) else {name: arrays}
-
-
-def _shapes(arrays: Arrays, axes: Sequence[int]) -> dict[str, Shape]:
-    return {name: freed(array.shape, axes) for name, array in arrays.items()}
-
-
-def _in_json(shapes: dict[str, dict[str, Shape]], free: Optional[dict]) -> Any:
-    """Shapes by format and name: by name alone where no side is free, by format alone where there is one tensor."""
-    alone = {form: next(iter(named.values())) if len(named) == 1 else named for form, named in shapes.items()}
-    return alone if free is not None else next(iter(alone.values()))
-
-
-def freed(shape: Sequence[int], axes: Sequence[int]) -> Shape:
-    """A shape with None at some axes, for any size."""
-    return tuple(None if axis in axes else side for axis, side in enumerate(shape))
-
-
-def _told(shapes: dict[str, Shape]) -> str:
-    """The shapes of the formats in words, each with the formats that have it where they differ."""
-    words = {
-        form: "[" + ", ".join("any" if side is None else str(side) for side in shapes[form]) + "]" for form in shapes
-    }
-    if len(set(words.values())) == 1:
-        return next(iter(words.values()))
-    return ", ".join(f"{shape} ({form})" for form, shape in words.items())
-
-
-def compare(file: str, results: Optional[Arrays], expected: Arrays, tolerance: float = TOLERANCE) -> None:
-    """Tells how far a file's answers are from what is expected.
+def check(path: str, inputs: Arrays, expected: Arrays) -> None:
+    """Compares a file's answers with the checkpoint's and says how far apart they are, and how fast it is.
 
     Raises:
-        TrainingError: too far.
+        TrainingError: further apart than float16 explains.
     """
-    if results is None:
-        print(f"{file}: not run (pip install onnxruntime to have it checked)")
-        return
-    difference = np.max([np.abs(results[name] - expected[name]).max() for name in expected])  # NaN if one is
-    print(f"{file}: differs from the checkpoint by at most {difference:.1e}")
-    if not difference <= tolerance:
-        raise TrainingError(f"{file} does not give what the checkpoint gives, so it is not kept")
+    model = Exported(path)
+    results = model.run(inputs)
+    started = time.perf_counter()
+    model.run(inputs)
+    seconds = time.perf_counter() - started
+    for name, wanted in expected.items():
+        difference = np.abs(results[name] - wanted)
+        x, y = results[name].astype(np.float64).ravel(), wanted.astype(np.float64).ravel()
+        cosine = float(x @ y / max(1e-30, np.linalg.norm(x) * np.linalg.norm(y)))
+        span, error = float(np.ptp(wanted)) or 1.0, float(np.mean(difference.astype(np.float64) ** 2))
+        psnr = 10 * np.log10(span**2 / max(error, 1e-30))
+        relative = float(np.linalg.norm(x - y) / max(1e-30, np.linalg.norm(y)))
+        told = (
+            f"largest difference {difference.max():.2e}, mean {difference.mean():.2e} ({relative:.1%}), {psnr:.1f} dB"
+        )
+        print(f"{path}: {name}: {told}, cosine {cosine:.6f}; {seconds:.3f} s a run")
+        if not (cosine >= COSINE and psnr >= PSNR and relative <= RELATIVE):
+            raise TrainingError(
+                f"{path}: {name} is not the checkpoint's: cosine under {COSINE}, PSNR under {PSNR:g} dB or more than "
+                f"{RELATIVE:.0%} off"
+            )
 
 
-def frozen_graph(
-    function: Callable, shapes: Union[Shape, dict[str, Shape]], outputs: Sequence[str] = ("output",)
-) -> tf.compat.v1.GraphDef:
-    """`function` as a graph, all weights constants in it.
+class Exported:
+    """An exported file, run. `inputs`, `outputs`: {name: shape}, None for a free side, in the file's order.
 
-    Args:
-        function: of one float32 tensor, `input` in the graph; or of a dictionary of them, to one of `outputs`.
-        shapes: of that one, or of each.
+    Raises:
+        UserError: it is of no kind that can be run, damaged, or what runs it is missing.
     """
-    several = isinstance(shapes, dict)
+
+    def __init__(self, path: Union[str, Path]) -> None:
+        self.path = str(path)
+        kind = "saved_model" if os.path.isdir(self.path) else os.path.splitext(self.path)[1][1:]
+        if kind not in RUNNERS:
+            raise UserError(f"--model {path}: neither .onnx, .pb nor .om, nor a SavedModel's folder")
+        if not os.path.exists(self.path):
+            raise UserError(f"--model {path}: there is no such file")
+        try:
+            self.inputs, self.outputs, self._run = RUNNERS[kind](self.path)
+        except UserError:
+            raise
+        except ImportError as error:
+            raise UserError(f"--model {path}: needs a package that is not here ({error})") from None
+        except Exception as error:  # each runtime raises its own kinds on a broken file
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+            raise UserError(f"--model {path}: cannot be read ({reason})") from None
+
+    def run(self, inputs: Arrays) -> Arrays:
+        """The outputs by name, float32.
+
+        Raises:
+            UserError: an input is missing or of another shape.
+        """
+        for name, shape in self.inputs.items():
+            given = tuple(inputs[name].shape) if name in inputs else ()
+            fits = len(given) == len(shape) and all(a == b or b is None for a, b in zip(given, shape))
+            if not fits:
+                raise UserError(f"--model {self.path}: its input {name} is {list(shape)}, given {list(given)}")
+        return self._run({name: np.ascontiguousarray(inputs[name], np.float32) for name in self.inputs})
+
+
+# One function a format that opens a file: its inputs, its outputs and what runs it.
+
+
+def _run_onnx(path: str) -> tuple:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    shapes = [
+        {node.name: tuple(d if isinstance(d, int) else None for d in node.shape) for node in nodes}
+        for nodes in (session.get_inputs(), session.get_outputs())
+    ]
+    return (*shapes, lambda inputs: dict(zip(shapes[1], session.run(list(shapes[1]), inputs))))
+
+
+def _run_pb(path: str) -> tuple:
+    import tensorflow as tf
+
+    graph_def = tf.compat.v1.GraphDef.FromString(Path(path).read_bytes())
+    consumed = {name.split(":")[0].lstrip("^") for node in graph_def.node for name in node.input}
+    names = [node.name for node in graph_def.node if node.op == "Placeholder"]
+    outputs = [node.name for node in graph_def.node if node.name not in consumed and node.op != "Placeholder"]
+    if not names or any(node.op in ("PyFunc", "ReadFile", "WriteFile") for node in graph_def.node):
+        raise UserError(f"--model {path}: not a graph that freeze.py wrote")
+    wrapped = tf.compat.v1.wrap_function(lambda: tf.import_graph_def(graph_def, name=""), [])
+    pruned = wrapped.prune([f"{name}:0" for name in names], [f"{name}:0" for name in outputs])
+    shapes = [
+        dict(zip(n, (tuple(t.shape) for t in ts))) for n, ts in ((names, pruned.inputs), (outputs, pruned.outputs))
+    ]
+
+    def run(inputs: Arrays) -> Arrays:
+        return dict(zip(outputs, (x.numpy() for x in pruned(*(tf.constant(inputs[name]) for name in names)))))
+
+    return (*shapes, run)
+
+
+def _run_saved_model(path: str) -> tuple:
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(path)
+    serve = loaded.signatures["serving_default"]
+    shapes = [
+        {name: tuple(specs[name].shape) for name in sorted(specs)}
+        for specs in (serve.structured_input_signature[1], serve.structured_outputs)
+    ]
+
+    def run(inputs: Arrays, keep=loaded) -> Arrays:  # the functions live as long as what was loaded
+        return {name: x.numpy() for name, x in serve(**{k: tf.constant(v) for k, v in inputs.items()}).items()}
+
+    return (*shapes, run)
+
+
+def _run_om(path: str) -> tuple:
+    from common.om import OmModel
+
+    model = OmModel(path, int(os.environ.get("ASCEND_DEVICE_ID", "0")))
+    return model.inputs, model.outputs, model.run
+
+
+RUNNERS = {"onnx": _run_onnx, "pb": _run_pb, "saved_model": _run_saved_model, "om": _run_om}
+
+
+# One function a format that writes the graph.
+
+
+def frozen_graph(function: Callable[[dict], dict], shapes: Mapping[str, Shape], outputs: Sequence[str]) -> Any:
+    """`function` as a GraphDef, all weights constants in it, its inputs and outputs nodes of their names."""
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    tf.get_logger().setLevel("ERROR")  # the tools of TensorFlow 1 announce their end each time
+    signature = {name: tf.TensorSpec(shape, tf.float32, name=name) for name, shape in shapes.items()}
 
     def named(**inputs):
-        results = function(inputs) if several else {"output": function(inputs["input"])}
+        results = function(inputs)
         return {name: tf.identity(results[name], name=name) for name in outputs}
 
-    signature = {
-        name: tf.TensorSpec(shape, tf.float32, name=name)
-        for name, shape in (shapes if several else {"input": shapes}).items()
-    }
     traced = tf.function(named).get_concrete_function(**signature)
     graph_def = convert_variables_to_constants_v2(traced, lower_control_flow=False).graph.as_graph_def()
-    return plain(graph_def, outputs)
+    return _for_older_readers(graph_def, outputs)
 
 
-def plain(graph_def: tf.compat.v1.GraphDef, outputs: Sequence[str] = ("output",)) -> tf.compat.v1.GraphDef:
-    """The same graph for older readers: what no input changes is a constant, and no node says what is the default."""
+def _for_older_readers(graph_def: Any, outputs: Sequence[str]) -> Any:
+    """The same graph for ATC: what no input changes is a constant, and no attribute says what is the default."""
+    import tensorflow as tf
+
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(graph_def, name="")
     changing, fixed = set(), {}
-    for operation in graph.get_operations():  # a node's inputs stand before it
-        if operation.type == "Placeholder" or any(x.op in changing for x in operation.inputs):
-            changing.add(operation)
-            computed = (x for x in operation.inputs if x.op not in changing and x.op.type != "Const")
-            fixed.update({x.name: x for x in computed})
+    for op in graph.get_operations():  # a node's inputs stand before it
+        if op.type == "Placeholder" or any(x.op in changing for x in op.inputs):
+            changing.add(op)
+            fixed.update({x.name: x for x in op.inputs if x.op not in changing and x.op.type != "Const"})
     with tf.compat.v1.Session(graph=graph) as session:
         values = session.run(fixed)
     with tf.Graph().as_default() as folded:
@@ -225,109 +320,139 @@ def plain(graph_def: tf.compat.v1.GraphDef, outputs: Sequence[str] = ("output",)
     return small
 
 
-def run_graph(
-    graph_def: tf.compat.v1.GraphDef, x: Union[np.ndarray, Arrays], outputs: Sequence[str] = ("output",)
-) -> Union[np.ndarray, Arrays]:
-    """What a frozen graph makes of `x`: of one array one array, of named ones the `outputs` by name."""
-    with tf.Graph().as_default() as graph:
-        tf.import_graph_def(graph_def, name="")
-    feeds = {f"{name}:0": array for name, array in _by_name(x, "input").items()}
-    with tf.compat.v1.Session(graph=graph) as session:
-        results = session.run({name: f"{name}:0" for name in outputs}, feeds)
-    return results if isinstance(x, dict) else results["output"]
+def _write_pb(graph_def: Any, path: str, inputs: Arrays, outputs: Arrays) -> None:
+    Path(path).write_bytes(graph_def.SerializeToString())
 
 
-# One function a format: writes the graph to `path` and returns what the file makes of `x` (None: nothing to run it).
+def _write_saved_model(graph_def: Any, path: str, inputs: Arrays, outputs: Arrays) -> None:
+    import tensorflow as tf
 
-
-def write_pb(graph_def: tf.compat.v1.GraphDef, path: str, x: Arrays, outputs: Sequence[str]) -> Arrays:
-    with open(path, "wb") as file:
-        file.write(graph_def.SerializeToString())
-    with open(path, "rb") as file:
-        return run_graph(tf.compat.v1.GraphDef.FromString(file.read()), x, outputs)
-
-
-def write_saved_model(graph_def: tf.compat.v1.GraphDef, path: str, x: Arrays, outputs: Sequence[str]) -> Arrays:
-    graph = tf.compat.v1.wrap_function(lambda: tf.import_graph_def(graph_def, name=""), [])
-    pruned = graph.prune([f"{name}:0" for name in x], [f"{name}:0" for name in outputs])
+    wrapped = tf.compat.v1.wrap_function(lambda: tf.import_graph_def(graph_def, name=""), [])
+    pruned = wrapped.prune([f"{name}:0" for name in inputs], [f"{name}:0" for name in outputs])
+    signature = {name: tf.TensorSpec(t.shape, tf.float32, name=name) for name, t in zip(inputs, pruned.inputs)}
     module = tf.Module()
-    signature = {name: tf.TensorSpec(t.shape, tf.float32, name=name) for name, t in zip(x, pruned.inputs)}
-
-    def serve(**inputs):
-        return dict(zip(outputs, pruned(*(inputs[name] for name in x))))
-
-    module.serve = tf.function(serve)
+    module.serve = tf.function(lambda **given: dict(zip(outputs, pruned(*(given[name] for name in inputs)))))
     signatures = {"serving_default": module.serve.get_concrete_function(**signature)}
     tf.saved_model.save(module, path, signatures=signatures)
-    serve = tf.saved_model.load(path).signatures["serving_default"]
-    return {name: result.numpy() for name, result in serve(**{name: tf.constant(x[name]) for name in x}).items()}
 
 
-def write_onnx(graph_def: tf.compat.v1.GraphDef, path: str, x: Arrays, outputs: Sequence[str]) -> Optional[Arrays]:
+def _write_onnx(graph_def: Any, path: str, inputs: Arrays, outputs: Arrays) -> None:
     import onnx
     import tf2onnx
 
-    # It copies the graph before each of its many passes, by the gigabyte where the weights are in it.
-    light, weights = _without_weights(graph_def)
+    # It copies the graph before each of its many passes: of 56 million weights in it that takes 13 GB.
+    light, large = _without_weights(graph_def)
     model, _ = tf2onnx.convert.from_graph_def(
         light,
-        input_names=[*(f"{name}:0" for name in x), *weights],
+        input_names=[*(f"{name}:0" for name in inputs), *large],
         output_names=[f"{name}:0" for name in outputs],
         opset=OPSET,
-        tensors_to_rename={f"{name}:0": name for name in (*x, *outputs)},
+        tensors_to_rename={f"{name}:0": name for name in (*inputs, *outputs)},
     )
-    _put_weights(model.graph, weights)
+    _put_weights(model.graph, large)
     onnx.save(model, path)
-    try:
-        import onnxruntime
-    except ImportError:
-        return None
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return dict(zip(outputs, session.run(list(outputs), x)))
 
 
-def _without_weights(graph_def: tf.compat.v1.GraphDef) -> tuple[tf.compat.v1.GraphDef, dict[str, np.ndarray]]:
+def _without_weights(graph_def: Any) -> tuple[Any, Arrays]:
     """The graph with inputs for its large constants, and these by the names of their tensors."""
-    light, weights = tf.compat.v1.GraphDef(versions=graph_def.versions), {}
+    import tensorflow as tf
+
+    light, large = tf.compat.v1.GraphDef(versions=graph_def.versions), {}
     for node in graph_def.node:
         values = tf.make_ndarray(node.attr["value"].tensor) if node.op == "Const" else np.empty(0)
         if values.size < LARGE:
             light.node.add().CopyFrom(node)
             continue
-        weights[f"{node.name}:0"] = values
+        large[f"{node.name}:0"] = values
         placeholder = light.node.add(op="Placeholder", name=node.name)
         placeholder.attr["dtype"].CopyFrom(node.attr["dtype"])
         placeholder.attr["shape"].shape.CopyFrom(tf.TensorShape(values.shape).as_proto())
-    return light, weights
+    return light, large
 
 
-def _put_weights(graph: Any, weights: dict[str, np.ndarray]) -> None:
+def _put_weights(graph: Any, large: Arrays) -> None:
     """Makes those inputs of an ONNX graph constants again, already turned as its convolutions want them."""
     from onnx import numpy_helper
 
     for node in list(graph.node):
-        if node.op_type == "Transpose" and node.input[0] in weights:
-            turned = weights[node.input[0]].transpose(node.attribute[0].ints)
+        if node.op_type == "Transpose" and node.input[0] in large:
+            turned = large[node.input[0]].transpose(node.attribute[0].ints)
             graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(turned), node.output[0]))
             graph.node.remove(node)
     used = {name for node in graph.node for name in node.input}
-    for name, weight in weights.items():
-        if name in used:
-            graph.initializer.append(numpy_helper.from_array(weight, name))
-    inputs = [value for value in graph.input if value.name not in weights]
+    graph.initializer.extend(numpy_helper.from_array(large[name], name) for name in large if name in used)
+    inputs = [value for value in graph.input if value.name not in large]
     del graph.input[:]
     graph.input.extend(inputs)
 
 
-WRITERS = {"pb": write_pb, "saved_model": write_saved_model, "onnx": write_onnx}
+WRITERS = {"pb": _write_pb, "saved_model": _write_saved_model, "onnx": _write_onnx}
 
 
-def atc_command(path: Path, shapes: dict[str, Shape], outputs: Sequence[str] = ("output",)) -> str:
-    """The command that compiles a frozen .pb for the Ascend 910; -1 is ATC's word for any size."""
-    words = ["atc", f"--model={path}", "--framework=3", f"--output={path.with_suffix('')}", "--soc_version=Ascend910"]
-    words.append("--input_format=" + ("NHWC" if all(len(shape) == 4 for shape in shapes.values()) else "ND"))
-    sides = {name: ",".join(str(-1 if side is None else side) for side in shape) for name, shape in shapes.items()}
-    command = f'{shlex.join(words)} --input_shape="{";".join(f"{name}:{sides[name]}" for name in sides)}"'
-    if len(outputs) > 1:  # for their order
-        command += f' --out_nodes="{";".join(f"{name}:0" for name in outputs)}"'
-    return command
+def _shapes(arrays: Arrays, axes: Sequence[int]) -> dict[str, Shape]:
+    return {
+        name: tuple(None if axis in axes else size for axis, size in enumerate(array.shape))
+        for name, array in arrays.items()
+    }
+
+
+def _compare(path: str, inputs: Arrays, expected: Arrays, tolerance: float) -> None:
+    name = os.path.basename(path)
+    if name.endswith(".onnx") and importlib.util.find_spec("onnxruntime") is None:
+        print(f"{name}: not run (pip install onnxruntime to have it checked)")
+        return
+    results = Exported(path).run(inputs)
+    difference = np.max([np.abs(results[key] - expected[key]).max() for key in expected])  # NaN if one is
+    print(f"{name}: differs from the checkpoint by at most {difference:.1e}")
+    if not difference <= tolerance:
+        raise TrainingError(f"{name} does not give what the checkpoint gives, so it is not kept")
+
+
+# ATC.
+
+
+def soc_version() -> Optional[str]:
+    """This machine's Ascend chip as ATC calls it, where there is one."""
+    try:
+        import acl
+
+        return acl.get_soc_name()
+    except ImportError:
+        return None
+
+
+def atc_command(path: Path, shapes: Mapping[str, Shape], soc: str, precision: str) -> list[str]:
+    """The command that compiles a .pb or an ONNX file for an Ascend device; -1 is ATC's word for any size."""
+    onnx = path.suffix == ".onnx"
+    flat = ";".join(f"{name}:{','.join(str(s or -1) for s in shape)}" for name, shape in shapes.items())
+    layout = "NHWC" if not onnx and all(len(shape) == 4 for shape in shapes.values()) else "ND"
+    return [
+        "atc",
+        f"--model={path}",
+        f"--framework={5 if onnx else 3}",
+        f"--output={path.with_suffix('')}",
+        f"--soc_version={soc}",
+        f"--input_format={layout}",
+        f"--input_shape={flat}",
+        f"--precision_mode={precision}",
+    ]
+
+
+def _tell_atc(folder: Path, name: str, shapes: Mapping[str, dict[str, Shape]], args: argparse.Namespace) -> None:
+    """Prints, and with --atc runs, the command for the .pb and the one for the ONNX file."""
+    forms = [form for form in ("pb", "onnx") if form in args.format]
+    soc = args.soc_version or soc_version()
+    if forms and soc is None:
+        notice("for the atc command that makes an .om of it: --soc_version=NAME (npu-smi info tells, Ascend310P3 say)")
+        return
+    for form in forms:
+        command = atc_command(folder / FORMATS[form].format(name), shapes[form], soc, args.om_precision)
+        print("  " + shlex.join(command), flush=True)
+        if args.atc and form == forms[0]:
+            if shutil.which("atc") is None:
+                raise UserError(
+                    "--atc: there is no atc on the path; source CANN's set_env.sh, or run the line elsewhere"
+                )
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                raise TrainingError(f"atc failed: {' '.join((done.stdout + done.stderr).split())[-300:]}")

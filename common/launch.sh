@@ -38,6 +38,7 @@ launch() {
     local rank_size='' size defaults=() flags=() command=()
     model=$(CDPATH='' cd -- "$(dirname -- "$script")/.." && pwd) || exit 1
     export ASCEND_DEVICE_ID=${ASCEND_DEVICE_ID:-0} PYTHONUNBUFFERED=1
+    export GLIBC_TUNABLES=${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}  # huge pages for tensors
     [[ -n ${CM_WORKER_SIZE:-} ]] || export RANK_SIZE=${RANK_SIZE:-1}  # an NPU's adapter refuses both
     local output_path=$model/test/output/$ASCEND_DEVICE_ID
 

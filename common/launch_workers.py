@@ -4,24 +4,22 @@ python launch_workers.py SIZE COMMAND ...                          launch.sh cal
 
 Each process learns from its environment which worker it is: on an NPU by RANK_TABLE_FILE and RANK_ID, or by the CM_
 variables; elsewhere by TF_CONFIG. Of several machines (VC_WORKER_HOSTS, VC_TASK_INDEX, as ModelArts sets them) each
-starts its share. The first worker here has the terminal; what the others say is kept in files until all end well.
+starts its share. The first worker here has the terminal; of the others it shows errors alone, and each keeps a log in
+the run's folder.
 """
 
+import ctypes
 import importlib.util
 import json
 import math
 import os
-import random
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Optional
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: its modules have common names
 
@@ -29,15 +27,13 @@ from common import cli  # noqa: E402
 from common.cli import UserError  # noqa: E402
 
 PORT = "6060"  # the first of a machine's where several machines have to know it; MASTER_PORT sets another
-FREE_PORTS = range(20000, 32000)  # under those that a system gives to outgoing connections, which come at any moment
 CHIEF_PORT = "6000"  # of the NPUs' master; CM_CHIEF_PORT sets another
 PATIENCE = 10  # seconds that the others have to end themselves when one has failed
 SAVING = 300  # ... and when all were asked to stop, and the first one writes a checkpoint
-TOLD = 6  # lines of a failed worker's last words
 
 
-def environments(size: int, command: Sequence[str], environ: Mapping[str, str]) -> list[tuple[int, dict[str, str]]]:
-    """The workers to start on this machine: (rank, its environment), for a run of `size` workers in all.
+def environments(size: int, command: Sequence[str], environ: Mapping[str, str]) -> dict[int, dict[str, str]]:
+    """The workers to start on this machine for a run of `size` workers in all: {rank: its environment}.
 
     Raises:
         UserError: the machines cannot share them, or this machine is none of them.
@@ -52,20 +48,13 @@ def environments(size: int, command: Sequence[str], environ: Mapping[str, str]) 
     first = int(machine) * here
     shared = {name: value for name, value in environ.items() if name not in ("RANK_SIZE", "RANK_ID", "CM_WORKER_SIZE")}
     if on_npu(command, environ):
-        own = [_npu(size, first + i, i, hosts, int(machine), shared) for i in range(here)]
-    else:
-        addresses = _addresses(hosts, here, shared)
-        threads = str(max(1, (os.cpu_count() or 1) // here))  # of a CPU that they share
-        own = [
-            {
-                "TF_NUM_INTRAOP_THREADS": threads,
-                "TF_CPP_MIN_LOG_LEVEL": "1",  # what TensorFlow tells of their meeting is long
-                **shared,
-                "TF_CONFIG": json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": rank}}),
-            }
-            for rank in range(first, first + here)
-        ]
-    return list(zip(range(first, first + here), own))
+        return {first + i: _npu(size, first + i, i, hosts, int(machine), shared) for i in range(here)}
+    shared.setdefault("TF_NUM_INTRAOP_THREADS", str(max(1, (os.cpu_count() or 1) // here)))  # of a CPU that they share
+    workers = _addresses(hosts, here, shared)
+    configs = {
+        rank: {"cluster": {"worker": workers}, "task": {"type": "worker", "index": rank}} for rank in range(size)
+    }
+    return {rank: {**shared, "TF_CONFIG": json.dumps(configs[rank])} for rank in range(first, first + here)}
 
 
 def on_npu(command: Sequence[str], environ: Mapping[str, str]) -> bool:
@@ -103,16 +92,11 @@ def _addresses(hosts: Sequence[str], here: int, environ: Mapping[str, str]) -> l
         if not port.isdecimal():
             raise UserError(f"MASTER_PORT={port} in the environment is not the number of a port")
         return [f"{host}:{int(port) + number}" for host in hosts for number in range(here)]
-    addresses: list[str] = []
-    for port in random.sample(FREE_PORTS, len(FREE_PORTS)):
-        try:
-            socket.create_server(("127.0.0.1", port)).close()
-            addresses.append(f"127.0.0.1:{port}")
-        except OSError:  # in use
-            continue
-        if len(addresses) == here:
-            break
-    return addresses
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(here)]
+    ports = [server.getsockname()[1] for server in sockets]
+    for server in sockets:
+        server.close()
+    return [f"127.0.0.1:{port}" for port in ports]
 
 
 def run(size: int, command: Sequence[str]) -> int:
@@ -123,62 +107,51 @@ def run(size: int, command: Sequence[str]) -> int:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants it
             signal.signal(number, lambda number, frame: asked.append(number))
 
-    said = Path(tempfile.mkdtemp(prefix="workers-"))
     processes: dict[int, subprocess.Popen] = {}
-    for rank, environment in workers:
-        where = {}  # the first one's is the terminal
-        if processes:
-            file = open(said / f"worker_{rank}.txt", "wb")  # noqa: SIM115
-            where = {"stdin": subprocess.DEVNULL, "stdout": file, "stderr": subprocess.STDOUT}
+    for rank, environment in workers.items():
+        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL} if processes else {}
         # Each in a session of its own: a terminal's Ctrl-C comes to them from here, once.
-        processes[rank] = subprocess.Popen(command, env=environment, start_new_session=True, **where)
+        processes[rank] = subprocess.Popen(
+            command, env=environment, start_new_session=True, preexec_fn=_end_with_parent, **quiet
+        )
 
     failed, passed_on, deadline = None, 0, math.inf
-    running = True
-    while running:
+    while any(process.poll() is None for process in processes.values()):
         time.sleep(0.05)
-        running = any(process.poll() is None for process in processes.values())
         for number in asked[passed_on:]:
-            _signal(processes, number)
+            _signal(processes, signal.SIGTERM if number == signal.SIGHUP else number)
             passed_on += 1
         if failed is None:
-            failed = _failed(processes)
+            failed = next((rank for rank, process in processes.items() if process.poll()), None)
             if failed is not None and not asked:
-                _tell(failed, processes[failed].returncode, size, said / f"worker_{failed}.txt")
+                _tell(failed, processes[failed].returncode, size)
                 _signal(processes, signal.SIGTERM)
             if failed is not None:
                 deadline = time.monotonic() + (SAVING if asked else PATIENCE)
         if time.monotonic() > deadline:
             _signal(processes, signal.SIGKILL)
-    if asked or failed in (None, workers[0][0]):
-        shutil.rmtree(said)
+    failed = (
+        next((rank for rank, process in processes.items() if process.returncode), None) if failed is None else failed
+    )
     status = processes[failed].returncode if failed is not None else 0
     return 128 - status if status < 0 else status
 
 
-def _failed(processes: Mapping[int, subprocess.Popen]) -> Optional[int]:
-    """The first worker that has failed by now."""
-    return next((rank for rank, process in processes.items() if process.poll()), None)
+def _end_with_parent() -> None:
+    """In a worker: asks Linux for a SIGTERM when the launcher is gone, however it went."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def _signal(processes: Mapping[int, subprocess.Popen], number: int) -> None:
     for process in processes.values():
         if process.poll() is None:
-            process.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
+            process.send_signal(number)
 
 
-def _tell(rank: int, status: int, size: int, said: Path) -> None:
-    """Which worker failed, how, its last words and where all of them are."""
-    how = (
-        f"was ended by signal {-status} ({signal.Signals(-status).name})"
-        if status < 0
-        else f"ended with exit status {status}"
-    )
-    told = [f"[Error] worker {rank} of {size} {how}; the others are ended too"]  # what the first one said is above
-    if said.exists():
-        lines = [line for line in said.read_text(errors="replace").splitlines() if line.strip()]
-        told += [f"  worker {rank}: {line}" for line in lines[-TOLD:]]
-        told += [f"[Error] all that worker {rank} said: {said}"]
+def _tell(rank: int, status: int, size: int) -> None:
+    how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with exit status {status}"
+    told = [f"[Error] worker {rank} of {size} {how}; the others are ended too (its log: train_{rank}.log)"]
     if status != 2:  # which is a mistake in flags or data
         told += ["[Info] the same command continues from the last checkpoint, if there is one"]
     print(*told, sep="\n", file=sys.stderr, flush=True)
@@ -192,7 +165,7 @@ def main(argv: Sequence[str]) -> int:
             raise UserError(f"--rank_size {argv[0]} is not a whole number of at least 1")
         status.append(run(int(argv[0]), argv[1:]))
 
-    return cli.call(start) or status[0]
+    return cli.run_main(start) or status[0]
 
 
 if __name__ == "__main__":

@@ -1,9 +1,13 @@
-"""Layers that several models need and Keras has not, or only slowly."""
+"""Layers that several models need and Keras has not, or only slowly; a network's variables by name."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Callable, Optional
 
 import tensorflow as tf
 from tensorflow import keras
 
-_synchronised = False
+AllReduce = Callable[[list], list]
 
 
 class Float32Weights(keras.layers.Layer):
@@ -13,21 +17,30 @@ class Float32Weights(keras.layers.Layer):
         super().__init__(dtype="float32", autocast=False, **kwargs)
 
 
-def synchronise(on: bool) -> None:
-    """Whether batch normalisation takes the statistics of the whole batch, or each worker those of its part."""
-    global _synchronised
-    _synchronised = on
+@contextmanager
+def float32_layers() -> Iterator[None]:
+    """Layers built meanwhile compute in float32, whatever the session's precision is."""
+    before = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy("float32")
+    try:
+        yield
+    finally:
+        keras.mixed_precision.set_global_policy(before)
 
 
-def batch_normalized(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float) -> tuple:
+def batch_normalized(
+    x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float, all_reduce: Optional[AllReduce] = None
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """x [n, ..., c] normalised by the batch, in its own type; and the batch's mean and variance, float32 [c].
 
-    Pictures go through TensorFlow's fused kernel, of which Keras 3's layer makes several passes over memory; as there,
+    Images go through TensorFlow's fused kernel, of which Keras 3's layer makes several passes over memory; as there,
     their variance is the unbiased one.
+
+    Args:
+        all_reduce: takes the mean of tensors over the workers, to normalise by the batch of all of them.
     """
-    workers = tf.distribute.get_replica_context()
     gamma, beta = tf.convert_to_tensor(gamma), tf.convert_to_tensor(beta)
-    if len(x.shape) > 2 and not (_synchronised and workers.num_replicas_in_sync > 1):
+    if len(x.shape) > 2 and all_reduce is None:
         none = tf.constant([], tf.float32)
         y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=x, scale=gamma, offset=beta, mean=none, variance=none, epsilon=epsilon, is_training=True
@@ -35,13 +48,10 @@ def batch_normalized(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: f
         return y, mean, variance
     x32 = tf.cast(x, tf.float32)
     mean, variance = tf.nn.moments(x32, list(range(len(x.shape) - 1)))
-    if _synchronised and workers.num_replicas_in_sync > 1:
-        mean, square = workers.all_reduce(tf.distribute.ReduceOp.MEAN, [mean, variance + mean**2])
+    if all_reduce is not None:
+        mean, square = all_reduce([mean, variance + mean**2])
         variance = tf.maximum(square - mean**2, 0.0)
     y = tf.cast(tf.nn.batch_normalization(x32, mean, variance, beta, gamma, epsilon), x.dtype)
-    if len(x.shape) > 2:
-        n = tf.cast(tf.size(x) // x.shape[-1] * workers.num_replicas_in_sync, tf.float32)
-        variance *= n / (n - 1)
     return y, mean, variance
 
 
@@ -51,7 +61,11 @@ class BatchNorm(Float32Weights):
     Args:
         scale: whether there is a learned gamma.
         gamma_stddev: it starts as N(1, gamma_stddev).
+    Attributes:
+        all_reduce: set by a session with --sync_batch_norm.
     """
+
+    all_reduce: Optional[AllReduce] = None
 
     def __init__(
         self, scale: bool = True, momentum: float = 0.99, epsilon: float = 1e-3, gamma_stddev: float = 0.0, **kwargs
@@ -69,7 +83,7 @@ class BatchNorm(Float32Weights):
 
     def call(self, x, training=False):
         if training:
-            y, mean, variance = batch_normalized(x, self.gamma, self.beta, self.epsilon)
+            y, mean, variance = batch_normalized(x, self.gamma, self.beta, self.epsilon, self.all_reduce)
             for average, new in ((self.mean, mean), (self.variance, variance)):
                 # Without momentum what was there is forgotten, even if it was not finite.
                 average.assign(average * self.momentum + new * (1 - self.momentum) if self.momentum else new)
@@ -87,3 +101,41 @@ class BatchNorm(Float32Weights):
             epsilon=self.epsilon,
             is_training=False,
         ).y
+
+
+# A network's variables.
+
+
+def named_variables(model: keras.Model, trainable_only: bool = False) -> dict[str, tf.Variable]:
+    """A network's variables as {"layer name.index in the layer": tf.Variable}.
+
+    Keras 2 and Keras 3 keep and order them differently; these names are the same on both, so a checkpoint
+    written on an NPU (TensorFlow 2.6) is read on a desk (TensorFlow 2.21), and the other way round.
+    """
+    return {
+        f"{layer.name}.{index}": _own(variable)
+        for layer in model.layers
+        for index, variable in enumerate(layer.weights)
+        if variable.trainable or not trainable_only
+    }
+
+
+def moving_statistics(model: keras.Model) -> list[tf.Variable]:
+    """The variables of a network that its batch normalisation moves."""
+    layers = [layer for layer in model.layers if isinstance(layer, BatchNorm)]
+    return [_own(variable) for layer in layers for variable in (layer.mean, layer.variance)]
+
+
+def update_average(average: keras.Model, network: keras.Model, decay: float) -> None:
+    """Moves a network's exponential average: average = decay * average + (1 - decay) * network, for each variable.
+
+    Inside a train step, after the update. `average` is a second network of the same build.
+    """
+    newest = named_variables(network)
+    for name, variable in named_variables(average).items():
+        variable.assign(decay * variable + (1 - decay) * newest[name])
+
+
+def _own(variable: Any) -> tf.Variable:
+    """TensorFlow's variable, which the fused kernel and the checkpoint want, of one that Keras 3 may have wrapped."""
+    return variable if isinstance(variable, tf.Variable) else variable.value

@@ -29,16 +29,16 @@ def main(launcher: Union[str, Path], argv: Optional[Sequence[str]] = None) -> in
     Returns: the run's exit status (128 + n when signal n ended it), or 2 where a copy failed and nothing else did.
     """
     args, flags = _parse_args(argv)
-    failed = cli.call(_check, args, flags)
+    failed = cli.run_main(_check, args, flags)
     if failed:
         return failed
     data, output = _local_folder(args.data_url), _local_folder(args.train_url)
-    failed = cli.call(copy_in, args.data_url, data)
+    failed = cli.run_main(copy_in, args.data_url, data)
     if failed:
         return failed
     folders = [f"--data_path={data}", f"--output_path={output}"]
     status = _run(["bash", str(launcher), *folders, *devices(os.environ), *flags])
-    copied = cli.call(copy_out, output, args.train_url)
+    copied = cli.run_main(copy_out, output, args.train_url)
     return status or copied
 
 

@@ -7,8 +7,8 @@ variables, generators, iterators and traced functions after it, and look `tf.fun
 import functools
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Optional
 
 from common.cli import UserError
@@ -25,17 +25,6 @@ RANK_TABLE = ("RANK_TABLE_FILE", "RANK_ID")
 CHIEF = ("CM_CHIEF_IP", "CM_CHIEF_PORT", "CM_CHIEF_DEVICE", "CM_WORKER_IP")
 
 
-@dataclass(frozen=True)
-class Device:
-    """The open NPU of this process: its rank among the `world_size` processes of the run, one device each."""
-
-    rank: int
-    world_size: int
-
-
-_opened: Optional[tuple[dict[str, Any], Device]] = None
-
-
 def available() -> bool:
     """Whether `npu_device` can be imported; it does not say that a device answers."""
     try:
@@ -45,19 +34,15 @@ def available() -> bool:
     return True
 
 
-def open(config: Any) -> Device:
-    """Opens this process' NPU with a `SessionConfig`'s options and makes it TensorFlow's default device.
+def open(config: Any) -> tuple[int, int]:
+    """Opens this process' NPU with a `SessionConfig`'s options and makes it TensorFlow's default device; call once.
 
-    Asking again with the same options gives the same device. Raises UserError for an environment, option or file that
-    the adapter would refuse, for other options than the device was opened with, and for a device that does not open.
+    Returns: this process' rank among the run's processes, one device each, and how many they are.
+    Raises:
+        UserError: an environment, option or file that the adapter would refuse, or a device that does not open.
     """
-    global _opened
     check_environment(os.environ)
     wanted = settings(config)
-    if _opened is not None:
-        if _opened[0] != wanted:
-            raise UserError("this process has its NPU open with other options already: use a process for each")
-        return _opened[1]
     try:
         import npu_device as npu
 
@@ -77,8 +62,7 @@ def open(config: Any) -> Device:
         handle = npu.open().as_default()
     except Exception as error:
         raise UserError(f"{doing}: {_one_line(error)}") from error
-    _opened = wanted, Device(rank=handle.worker_id, world_size=handle.workers_num)
-    return _opened[1]
+    return handle.worker_id, handle.workers_num
 
 
 def settings(config: Any) -> dict[str, Any]:
@@ -140,22 +124,31 @@ def check_environment(environ: Mapping[str, str]) -> None:
         raise UserError(f"RANK_TABLE_FILE={environ['RANK_TABLE_FILE']}: there is no such file")
 
 
-def is_chief(environ: Mapping[str, str]) -> bool:
-    """Whether the environment makes this process the first of the run's workers. UserError as `check_environment`."""
+def place(environ: Mapping[str, str]) -> tuple[bool, bool]:
+    """Whether the environment makes this process the first of the run's workers, and whether they are several.
+
+    Raises:
+        UserError: as `check_environment`.
+    """
     check_environment(environ)
     if int(environ.get("RANK_SIZE", environ.get("CM_WORKER_SIZE", "1"))) <= 1:
-        return True
+        return True, False
     if RANK_TABLE[0] in environ:
-        return int(environ["RANK_ID"]) == 0
+        return int(environ["RANK_ID"]) == 0, True
     same_machine = environ["CM_WORKER_IP"] == environ["CM_CHIEF_IP"]
-    return same_machine and environ.get("ASCEND_DEVICE_ID", "0") == environ["CM_CHIEF_DEVICE"]
+    return same_machine and environ.get("ASCEND_DEVICE_ID", "0") == environ["CM_CHIEF_DEVICE"], True
 
 
-def all_reduce_mean(tensors: Sequence[Optional["tf.Tensor"]]) -> list[Optional["tf.Tensor"]]:
-    """The mean of each tensor (float16 or float32) over the workers; the tensors themselves with one worker."""
+def all_reduce_mean(tensors: Sequence["tf.Tensor"], fusion_id: int) -> list["tf.Tensor"]:
+    """The mean of each tensor (float16 or float32) over the workers.
+
+    Args:
+        fusion_id: another one for each call in a graph. The graph engine merges the all-reduces of one id without a
+            look at what depends on what: the generator's gradients wait for the discriminator's, so that is a cycle.
+    """
     import npu_device as npu
 
-    return list(npu.distribute.all_reduce(list(tensors), "mean"))
+    return list(npu.distribute.all_reduce(list(tensors), "mean", fusion=2, fusion_id=fusion_id))
 
 
 def broadcast(variables: Sequence["tf.Variable"], root_rank: int = 0) -> None:
@@ -173,7 +166,14 @@ def saturation_mode() -> bool:
     return enabled is None or not enabled()
 
 
-def overflow_status(gradients: Sequence[Optional["tf.Tensor"]], world_size: int) -> "tf.Tensor":
+def clear_overflow() -> "tf.Operation":
+    """Clears the status register, so that what overflowed before a step, in an evaluation say, is not the step's."""
+    import npu_device as npu
+
+    return npu.gen_npu_ops.npu_clear_float_status_v2()
+
+
+def overflow_status(gradients: Sequence["tf.Tensor"], world_size: int) -> "tf.Tensor":
     """Boolean scalar: no operation overflowed, on any worker, since the register was last cleared.
 
     In graph order: the gradients, the register is read, it is cleared, the answer.
@@ -181,14 +181,24 @@ def overflow_status(gradients: Sequence[Optional["tf.Tensor"]], world_size: int)
     import npu_device as npu
     import tensorflow as tf
 
-    with tf.control_dependencies([gradient for gradient in gradients if gradient is not None]):
+    with tf.control_dependencies(gradients):
         status = npu.gen_npu_ops.npu_get_float_status_v2()  # int32 [8]; all zero: no overflow
     with tf.control_dependencies([status]):
-        cleared = npu.gen_npu_ops.npu_clear_float_status_v2()  # an operation without output
+        cleared = clear_overflow()
     if world_size > 1:
         [status] = npu.distribute.all_reduce([status], "sum", fusion=0)  # on its own: not fused with the gradients
     with tf.control_dependencies([cleared]):
         return tf.reduce_all(tf.equal(status, 0))
+
+
+def explain(error: Exception) -> Optional[str]:
+    """A graph engine's error in one line, its code and where its log is; None where it is none."""
+    code = re.search(r"\bE[0-9A-Z]\d{4}\b", str(error))
+    if code is None:
+        return None
+    log = os.environ.get("ASCEND_PROCESS_LOG_PATH", "~/ascend/log")
+    after = str(error)[code.start() :]
+    return f"the NPU's graph engine failed: {_one_line(Exception(after))[:200]}; its log is in {log}"
 
 
 def _folder(config: Any, name: str) -> str:

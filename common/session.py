@@ -1,39 +1,46 @@
 """The device a run works on: NPU, GPU or CPU, its precision, its dumps and its workers."""
 
 import argparse
-import functools
+import itertools
+import json
 import os
 import random
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Callable, Optional, Union
+from typing import Any, Callable, NamedTuple, Optional, Union
 
 import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from common import cli, npu, workers
-from common.cli import TrainingError, UserError
-from common.layers import synchronise
-from common.loss_scale import ExponentialUpdateLossScale, FixedLossScale, LossScaleOptimizer
-from common.optimizer import Adam, LearningRate, moving_statistics, named_variables
+from common import cli, npu
+from common.cli import TrainingError, UserError, notice
+from common.layers import BatchNorm, moving_statistics, named_variables
+from common.loss_scale import Adam, ExponentialUpdateLossScale, FixedLossScale, LearningRate, Optimizer
 
-# Off the NPU: the Keras policies that do the same job on a GPU and on a CPU with bfloat16 arithmetic. The
-# allow_fp32_to_... modes keep float32 wherever the device computes in it, and these do.
-PRECISION_MODES: dict[str, dict[str, str]] = {
-    "force_fp32": {},
-    "must_keep_origin_dtype": {},
-    "allow_fp32_to_fp16": {},
-    "allow_fp32_to_bf16": {},
-    "force_fp16": {"gpu": "mixed_float16", "cpu": "mixed_bfloat16"},
-    "cube_fp16in_fp32out": {"gpu": "mixed_float16", "cpu": "mixed_bfloat16"},
-    "allow_mix_precision": {"gpu": "mixed_float16", "cpu": "mixed_bfloat16"},
-    "allow_mix_precision_fp16": {"gpu": "mixed_float16", "cpu": "mixed_bfloat16"},
-    "allow_mix_precision_bf16": {"gpu": "mixed_bfloat16", "cpu": "mixed_bfloat16"},
+
+class Precision(NamedTuple):
+    """What a mode means: Keras' policies that do the same job off the NPU, and what CANN computes in on it."""
+
+    gpu: str
+    cpu: str
+    float16_on_npu: bool  # CANN's matrix operators take float16 in: gradients pass through it
+
+
+# To CANN `force_fp32` and `cube_fp16in_fp32out` are one mode; `allow_fp32_to_fp16` lets matrix operators be float16.
+PRECISION_MODES = {
+    "force_fp32": Precision("float32", "float32", True),
+    "must_keep_origin_dtype": Precision("float32", "float32", False),
+    "allow_fp32_to_fp16": Precision("float32", "float32", True),
+    "allow_fp32_to_bf16": Precision("float32", "float32", False),
+    "force_fp16": Precision("mixed_float16", "mixed_bfloat16", True),
+    "cube_fp16in_fp32out": Precision("mixed_float16", "mixed_bfloat16", True),
+    "allow_mix_precision": Precision("mixed_float16", "mixed_bfloat16", True),
+    "allow_mix_precision_fp16": Precision("mixed_float16", "mixed_bfloat16", True),
+    "allow_mix_precision_bf16": Precision("mixed_bfloat16", "mixed_bfloat16", False),
 }
-PROFILED_STEPS = (2, 12)  # of the run's own, when all graphs are made
-PACK = 2**25  # bytes of gradients that go over the network in one piece
+NPU_ONLY = ("autotune", "blacklist_path", "fusion_switch_file", "customize_dtypes")
 LOST = (  # what a collective raises when another worker is gone
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
@@ -59,7 +66,7 @@ class SessionConfig:
     deterministic: bool = False
     sync_batch_norm: bool = False
     dump_path: str = "dumps"
-    batch_size: int = 0  # of a training, shared by its workers; 0: no training, so one process alone
+    workers: bool = False  # whether this process may be one of several: a training's
 
 
 def add_session_flags(parser: argparse.ArgumentParser, precision_mode: str = "allow_fp32_to_fp16") -> None:
@@ -76,22 +83,22 @@ def add_session_flags(parser: argparse.ArgumentParser, precision_mode: str = "al
     group.add_argument("--fusion_switch_file", metavar="FILE", help="NPU: JSON file that turns graph fusions off")
     group.add_argument("--customize_dtypes", metavar="FILE", help="NPU: output types of single operators")
     cli.add_boolean(group, "--deterministic", False, "kernels that give the same bits in every run")
-    cli.add_boolean(group, "--sync_batch_norm", False, "several workers: normalise by the whole batch, not by its part")
+    cli.add_boolean(group, "--sync_batch_norm", False, "several workers: normalise by the whole batch, not by a shard")
 
 
 def session_config(args: argparse.Namespace) -> SessionConfig:
     """The flags as a `SessionConfig` of a training, its dumps under the run's output folder."""
-    names = [name for name in SessionConfig.__dataclass_fields__ if name != "dump_path"]
-    return SessionConfig(
-        dump_path=os.path.join(args.output_path, "dumps"), **{name: getattr(args, name) for name in names}
-    )
+    names = [name for name in SessionConfig.__dataclass_fields__ if name not in ("dump_path", "workers")]
+    dumps = os.path.join(args.output_path, "dumps")
+    return SessionConfig(dump_path=dumps, workers=True, **{name: getattr(args, name) for name in names})
 
 
 def add_device_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the session flags that mean something without training."""
     group = parser.add_argument_group("session")
-    group.add_argument("--device", choices=["auto", "npu", "gpu", "cpu"], default="auto", help="(auto)")
-    group.add_argument("--precision_mode", choices=list(PRECISION_MODES), default="allow_fp32_to_fp16")
+    group.add_argument("--device", choices=["auto", "npu", "gpu", "cpu"], default="auto", help="where to compute")
+    modes = list(PRECISION_MODES)
+    group.add_argument("--precision_mode", choices=modes, default="allow_fp32_to_fp16", help="arithmetic")
 
 
 def device_config(args: argparse.Namespace) -> SessionConfig:
@@ -105,10 +112,9 @@ class Session:
     Attributes:
         device: "npu", "gpu" or "cpu".
         precision: the Keras policy in force, or the NPU's precision mode.
-        rank, world_size: this worker's number and how many there are.
-        chief: whether it is the first worker, which alone writes files.
+        rank, world_size: this worker's number and how many there are; `chief`: the first one, which alone writes files.
+        optimizers: all that were made, whose skipped updates a run looks at.
         step: the training step under way, kept by the run.
-        dynamic_loss_scale: whether some optimizer skips steps that overflow.
         asked_to_stop: whether this worker was; the others learn it with the next step.
     """
 
@@ -123,21 +129,48 @@ class Session:
     ) -> None:
         self.config, self.device, self.precision = config, device, precision
         self.rank, self.world_size, self.chief = rank, world_size, rank == 0
+        self.optimizers: list[Optimizer] = []
         self.step = 0
-        self.dynamic_loss_scale = False
         self.asked_to_stop = False
+        self._stops: list[tf.Tensor] = []
         self._strategy = strategy
         self._averaged: dict[int, tf.Variable] = {}
-        self._stops: list[tf.Tensor] = []
-        self._taps: Optional[dict[str, tf.Tensor]] = None
-        self._finite: Optional[tf.Tensor] = None  # all readings of the register so far in the step that is traced
-        self._profiled: Optional[int] = None
+        self._fusion_ids = itertools.count(1)
+        # Of the step that is being traced: each optimizer's "nothing overflowed", and what goes into its dump.
+        self._finite: list[tf.Tensor] = []
+        self._dumped: dict[str, tf.Tensor] = {}
+
+    # Shards of the workers.
+
+    def local_batch(self, batch_size: int) -> int:
+        """How many samples of a batch are this worker's.
+
+        Raises:
+            UserError: the batch cannot be shared.
+        """
+        if batch_size % self.world_size:
+            raise UserError(
+                f"--batch_size {batch_size} cannot be split over {self.world_size} workers; "
+                f"give a multiple of {self.world_size}"
+            )
+        return batch_size // self.world_size
+
+    def shard(self, rows: Any) -> Any:
+        """This worker's rows of a whole batch: every `world_size`-th one, so that no two workers have the same."""
+        return rows if self.world_size == 1 else rows[self.rank :: self.world_size]
+
+    def own(self, purpose: str) -> str:
+        """A `stream.key`'s purpose of this worker alone, for noise too large to be drawn for the whole batch."""
+        return f"{purpose}@{self.rank}" if self.rank else purpose
+
+    # Training steps.
 
     @property
     def needs_loss_scale(self) -> bool:
-        """Whether gradients pass through float16: on an NPU in the modes in which they do on a GPU."""
-        policy = PRECISION_MODES[self.precision].get("gpu") if self.device == "npu" else self.precision
-        return policy == "mixed_float16"
+        """Whether gradients pass through float16."""
+        if self.device == "npu":
+            return PRECISION_MODES[self.precision].float16_on_npu
+        return self.precision == "mixed_float16"
 
     def optimizer(
         self,
@@ -148,101 +181,85 @@ class Session:
         epsilon: float = 1e-8,
         loss_scale: Optional[dict[str, Any]] = None,
         clip_norm: Optional[float] = None,
-    ) -> LossScaleOptimizer:
+    ) -> Optimizer:
         """Adam over the models' trainable variables.
 
-        `loss_scale` holds the arguments of an `ExponentialUpdateLossScale` for where gradients pass through float16;
-        in any other precision, and without it, nothing is scaled.
+        `loss_scale` holds the arguments of an `ExponentialUpdateLossScale` for where gradients pass through float16
+        (None: its defaults); in any other precision nothing is scaled.
         """
         models = list(models) if isinstance(models, (list, tuple)) else [models]
         variables: dict[str, tf.Variable] = {}
         for model in models:
             self.average(moving_statistics(model))
+            if self.config.sync_batch_norm and self.world_size > 1:
+                for layer in model.layers:
+                    if isinstance(layer, BatchNorm):
+                        layer.all_reduce = self.all_reduce_mean
             prefix = f"{model.name}/" if len(models) > 1 else ""
             variables.update({prefix + name: v for name, v in named_variables(model, trainable_only=True).items()})
-        scale = FixedLossScale()
-        if loss_scale is not None and self.needs_loss_scale:
-            scale = ExponentialUpdateLossScale(**loss_scale)
-            self.dynamic_loss_scale = True
-        return LossScaleOptimizer(Adam(variables, learning_rate, beta_1, beta_2, epsilon), scale, self, clip_norm)
+        scale = ExponentialUpdateLossScale(**(loss_scale or {})) if self.needs_loss_scale else FixedLossScale()
+        adam = Adam(variables, learning_rate, beta_1, beta_2, epsilon)
+        dump = self._dumped.update if self._dumps else None
+        self.optimizers.append(Optimizer(adam, scale, self.all_reduce_mean, self.all_finite, clip_norm, dump))
+        return self.optimizers[-1]
+
+    def average(self, variables: Iterable[tf.Variable]) -> None:
+        """Names float32 variables that a forward pass moves: every step leaves in them the mean over the workers, and a
+        step that overflows what was there before. Those of the optimizers' networks' batch normalisation are named
+        already."""
+        self._averaged.update({id(variable): variable for variable in variables})
 
     def compile(self, step: Callable) -> Callable:
         """A train step as a graph: `step` takes tensors and returns named scalars, of several workers the means.
 
         By `tf.function`'s attribute at call time, since the NPU replaces it. With `--data_dump_flag` off the NPU the
-        step's inputs, its results and what it taps are written to `dump_path` every so many steps; where several steps
-        take turns, each in its next turn.
+        step's inputs, its results and its gradients' norms are written to `dump_path` every so many steps.
         """
-        if self.world_size > 1:
-            return self._compile_shared(step)
-        return self._compile(step)
 
-    def _compile(self, step: Callable) -> Callable:
-        if self.device == "npu":
-
-            @functools.wraps(step)
-            def whole(*args):
-                self._finite = None
-                return step(*args)
-
-            return tf.function(whole)
-        if not self.config.data_dump_flag:
-            return tf.function(step)
-
-        def tapped(*args):
-            self._taps = {}
-            results = step(*args)
-            taps, self._taps = self._taps, None
-            return results, taps
-
-        compiled, every, last = tf.function(tapped), int(self.config.data_dump_step), None
-
-        def dumped(*args):
-            nonlocal last
-            results, taps = compiled(*args)
-            number = self.step + 1
-            before, last = number - 1 if last is None else last, number
-            if self.chief and number // every > before // every:
-                tensors = {f"input/{i}": x for i, x in enumerate(tf.nest.flatten(args))}
-                tensors.update({f"output/{name}": x for name, x in results.items()})
-                tensors.update(taps)
-                file = os.path.join(self.config.dump_path, f"{step.__name__}_{number:08d}.npz")
-                np.savez(file, **{name: np.asarray(x) for name, x in tensors.items()})
-            return results
-
-        return dumped
-
-    def _compile_shared(self, step: Callable) -> Callable:
-        """`step` of several workers: one more all-reduce takes the means of its scalars and of `average`'s variables,
-        and tells everyone of a worker that was asked to stop."""
-
-        def shared(*args):
-            *args, asked = args
-            results = step(*args)
-            averaged = list(self._averaged.values())
-            scalars = tf.stack([asked, *(tf.cast(value, tf.float32) for value in results.values())])
-            scalars, *means = self.all_reduce_mean([scalars, *(variable + 0.0 for variable in averaged)])
-            for variable, mean in zip(averaged, means):
-                variable.assign(mean)
-            return dict(zip(("stop", *results), tf.unstack(scalars)))
+        def whole(asked, *args):
+            self._finite.clear()
+            self._dumped.clear()
+            clear = [npu.clear_overflow()] if self._register else []
+            with tf.control_dependencies(clear):
+                averaged = list(self._averaged.values())
+                before = [variable + 0.0 for variable in averaged] if self._skips else []
+                results = dict(step(*args))
+            if self._finite:
+                finite = tf.reduce_all(tf.stack(self._finite))
+                for variable, value in zip(averaged, before):
+                    variable.assign(tf.where(finite, variable, value))
+            if self.world_size > 1:  # one more all-reduce, for the results and what each worker moved by its shard
+                results["stop"] = asked
+                scalars = tf.stack([tf.cast(value, tf.float32) for value in results.values()])
+                scalars, *means = self.all_reduce_mean([scalars, *(variable + 0.0 for variable in averaged)])
+                for variable, mean in zip(averaged, means):
+                    variable.assign(mean)
+                results = dict(zip(results, tf.unstack(scalars)))
+            return results, dict(self._dumped)
 
         def replica(*args):
-            return self._strategy.run(shared, args) if self._strategy else shared(*args)
+            return self._strategy.run(whole, args) if self._strategy else whole(*args)
 
-        replica.__name__ = step.__name__  # of its dumps
-        compiled = self._compile(replica)
+        replica.__name__ = step.__name__  # of its graph
+        compiled, last = tf.function(replica), None
 
         def call(*args):
-            results = dict(compiled(*args, tf.constant(float(self.asked_to_stop))))
-            self._stops.append(results.pop("stop"))
+            nonlocal last
+            results, dumped = compiled(tf.constant(float(self.asked_to_stop)), *args)
+            if self.world_size > 1:
+                self._stops.append(results.pop("stop"))
+            if self._dumps and self.chief:
+                number, every = self.step + 1, int(self.config.data_dump_step)
+                before, last = number - 1 if last is None else last, number
+                if number // every > before // every:  # steps that take turns: each in its next turn
+                    tensors = {f"input/{i}": x for i, x in enumerate(tf.nest.flatten(args))}
+                    tensors.update({f"output/{name}": x for name, x in results.items()}, **dumped)
+                    file = os.path.join(self.config.dump_path, f"{step.__name__}_{number:08d}.npz")
+                    np.savez(file, **{name: np.asarray(x) for name, x in tensors.items()})
             return results
 
+        call.__name__ = step.__name__
         return call
-
-    def average(self, variables: Iterable[tf.Variable]) -> None:
-        """Names float32 variables that each worker moves by its own part of a batch: every step leaves in them the mean
-        over the workers. Those of the optimizers' networks' batch normalisation are named already."""
-        self._averaged.update({id(variable): variable for variable in variables})
 
     def stopping(self, last: bool) -> bool:
         """Whether to stop after this step, since some worker was asked to: all workers say the same at the same step.
@@ -259,21 +276,24 @@ class Session:
         return any(float(stop) > 0 for stop in looked_at)
 
     @property
-    def tapping(self) -> bool:
-        """Whether what is tapped now goes into a dump."""
-        return self._taps is not None
+    def _dumps(self) -> bool:
+        return self.config.data_dump_flag and self.device != "npu"  # which dumps by itself
 
-    def tap(self, **tensors: tf.Tensor) -> None:
-        """Inside a compiled step: names tensors for the dump of that step. Costs nothing where none is asked for."""
-        if self.tapping:
-            self._taps.update(tensors)
+    @property
+    def _skips(self) -> bool:
+        return any(optimizer.loss_scale.checks_overflow for optimizer in self.optimizers)
+
+    @property
+    def _register(self) -> bool:
+        """Whether only the NPU's status register tells an overflow."""
+        return self.device == "npu" and self._skips and npu.saturation_mode()
 
     def all_reduce_mean(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
         """The mean of tensors of one type over the workers; inside a compiled step."""
         if self.world_size == 1:
             return tensors
         if self.device == "npu":
-            return npu.all_reduce_mean(tensors)
+            return npu.all_reduce_mean(tensors, next(self._fusion_ids))
         return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, tensors)
 
     def all_finite(self, gradients: list[tf.Tensor]) -> tf.Tensor:
@@ -283,14 +303,19 @@ class Session:
         Of several updates in a compiled step, one that follows another's overflow is left out too: reading the register
         clears it, and the first reading alone saw the forward pass that they share.
         """
-        if self.device == "npu" and npu.saturation_mode():
+        if self._register:
             finite = npu.overflow_status(gradients, self.world_size)
-            self._finite = finite if self._finite is None else finite & self._finite
-            return self._finite
-        return tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients])
+            for earlier in self._finite:
+                finite &= earlier
+        else:
+            finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients])
+        self._finite.append(finite)
+        return finite
+
+    # The workers as a whole.
 
     def broadcast(self, variables: list[tf.Variable]) -> None:
-        """Gives all workers the first one's values.
+        """Gives all workers the first one's values; waits for all of them.
 
         Raises:
             TrainingError: a worker is lost.
@@ -312,9 +337,9 @@ class Session:
         try:
             tf.function(lambda: self._strategy.run(first_plus_zeros))()
         except LOST as error:
-            raise self.lost_worker(error) from None
+            raise self.explain(error) from None
 
-    def chiefs(self, number: int) -> int:
+    def agree(self, number: int) -> int:
         """The first worker's number, for all; so it waits for all."""
         if self.world_size == 1:
             return number
@@ -322,43 +347,23 @@ class Session:
         self.broadcast([variable])
         return int(variable)
 
-    def wait_for_chief(self) -> None:
-        """Holds the other workers here until the first one comes, however long that takes: it works alone meanwhile.
+    # What its errors and flags mean.
 
-        Not on an NPU, whose collectives have a time limit. There the others go their way, since nothing there asks
-        whether they are alive.
-        """
-        if self.device != "npu":
-            self.chiefs(0)
-
-    def lost_worker(self, error: Exception) -> Optional[TrainingError]:
-        """What a collective's error says to the user, if it tells of a worker that is gone."""
-        if self.world_size == 1 or not isinstance(error, LOST):
-            return None
-        named = {int(number) for number in re.findall(r"/task:(\d+)", str(error))} - {self.rank}
-        who = f"worker {', '.join(map(str, sorted(named)))}" if named else "another worker"
-        return TrainingError(
-            f"worker {self.rank} of {self.world_size}: {who} is lost, so the training ends here.\n"
-            "See that worker's log for the reason. The same command continues from the last checkpoint."
-        )
-
-    def begin_step(self, step: int, first_step: int) -> None:
-        """Told by the run before each step; off the NPU it opens and closes the profile of a few steps."""
-        self.step = step
-        if not self.config.profiling or self.device == "npu" or not self.chief:
-            return
-        if step - first_step == PROFILED_STEPS[0]:
-            tf.profiler.experimental.start(self.config.dump_path)
-            self._profiled = first_step + PROFILED_STEPS[1]
-        elif self._profiled is not None and step >= self._profiled:
-            self.close()
-
-    def overflow(self, error: Exception) -> Optional[TrainingError]:
-        """What `--over_dump` found off the NPU, if that is what the error tells; the whole of it goes to a file."""
+    def explain(self, error: Exception) -> Optional[TrainingError]:
+        """A device's or a collective's error in a line or two for the user; None where it is neither."""
+        if self.device == "npu" and isinstance(error, tf.errors.OpError):
+            told = npu.explain(error)
+            return TrainingError(told) if told else None
+        if self.world_size > 1 and isinstance(error, LOST):
+            named = {int(number) for number in re.findall(r"/task:(\d+)", str(error))} - {self.rank}
+            who = f"worker {', '.join(map(str, sorted(named)))}" if named else "another worker"
+            return TrainingError(
+                f"worker {self.rank} of {self.world_size}: {who} is lost, so the training ends here.\n"
+                "See that worker's log for the reason. The same command continues from the last checkpoint."
+            )
         found = re.search(r"!!! Detected (.+?) in output \d+ of \S+ op \"(\w+)\"", str(error))
         if not self.config.over_dump or not found:
             return None
-        os.makedirs(self.config.dump_path, exist_ok=True)
         file = os.path.join(self.config.dump_path, f"overflow_{self.step + 1:08d}.txt")
         with open(file, "w") as text:
             text.write(str(error))
@@ -369,11 +374,45 @@ class Session:
             f"What went into it and which line made it: {file}"
         )
 
-    def close(self) -> None:
-        """Ends a profile that is still open."""
-        if self._profiled is not None:
-            tf.profiler.experimental.stop()
-            self._profiled = None
+    @property
+    def precision_without_overflow(self) -> str:
+        """The mode to try where something overflows."""
+        return "must_keep_origin_dtype" if self.device == "npu" else "force_fp32"
+
+
+def place(device: str) -> tuple[bool, bool]:
+    """Whether this process is the first worker, and whether it is one of several: by the environment, before a session
+    is open.
+
+    Args:
+        device: as `--device` has it.
+    """
+    if device == "npu" or (device == "auto" and npu.available()):
+        return npu.place(os.environ)
+    rank, addresses = cluster(os.environ)
+    return rank == 0, len(addresses) > 1
+
+
+def cluster(environ: Mapping[str, str]) -> tuple[int, list[str]]:
+    """This process' rank and the addresses of all workers by TF_CONFIG; (0, []) where that names no cluster.
+
+    Raises:
+        UserError: it says no such thing.
+    """
+    try:
+        config = json.loads(environ.get("TF_CONFIG") or "{}")
+        if not config.get("cluster"):
+            return 0, []
+        workers, kind = config["cluster"], config["task"]["type"]
+        groups = {name: workers[name] for name in ("chief", "worker") if name in workers}
+        before = len(groups["chief"]) if kind == "worker" and "chief" in groups else 0
+        groups[kind][config["task"]["index"]]  # this process is among them
+        return before + config["task"]["index"], [address for group in groups.values() for address in group]
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise UserError(
+            "TF_CONFIG in the environment is not of the form\n"
+            '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}, or has no such worker'
+        ) from None
 
 
 def open_session(config: SessionConfig) -> Session:
@@ -382,20 +421,17 @@ def open_session(config: SessionConfig) -> Session:
     Raises:
         UserError: the device asked for is not there, or a flag's value means nothing on it.
     """
+    exact = config.precision_mode in ("force_fp32", "must_keep_origin_dtype")
     if config.device == "npu" or (config.device == "auto" and npu.available()):
-        handle = npu.open(config)
-        if config.sync_batch_norm and handle.world_size > 1:
-            raise UserError("--sync_batch_norm: the NPU's adapter is not known to differentiate an all-reduce; drop it")
-        if config.batch_size:
-            workers.settle(handle.rank, handle.world_size, config.batch_size)
-        return Session(config, "npu", config.precision_mode, handle.rank, handle.world_size)
+        rank, world_size = npu.open(config)
+        if exact:  # TensorFlow's TF32, which is on by default, would be HF32 on an Atlas A2
+            tf.config.experimental.enable_tensor_float_32_execution(False)
+        return Session(config, "npu", config.precision_mode, rank, world_size)
 
-    rank, addresses = workers.from_tf_config(os.environ) if config.batch_size else (0, [])
-    if config.batch_size:
-        workers.settle(rank, max(1, len(addresses)), config.batch_size)
+    rank, addresses = cluster(os.environ) if config.workers else (0, [])
     if not (config.data_dump_step.isdigit() and int(config.data_dump_step) > 0):
         raise UserError(f"--data_dump_step {config.data_dump_step} is not a whole number of at least 1")
-    if workers.rank == 0 and (config.over_dump or config.data_dump_flag or config.profiling):
+    if rank == 0 and (config.over_dump or config.data_dump_flag or config.profiling):
         os.makedirs(config.dump_path, exist_ok=True)
     gpus = tf.config.list_physical_devices("GPU")
     if config.device == "gpu" and not gpus:
@@ -405,15 +441,20 @@ def open_session(config: SessionConfig) -> Session:
         tf.config.set_visible_devices([], "GPU")
         # Fusing an activation into the convolution before it fails in train steps, loudly, and gains nothing.
         tf.config.optimizer.set_experimental_options({"remapping": False})
-    elif len(addresses) > 1:
-        gpus = [local_gpu(gpus, rank, addresses)]
-        tf.config.set_visible_devices(gpus, "GPU")
-    for gpu in gpus if device == "gpu" else []:
-        tf.config.experimental.set_memory_growth(gpu, True)
-    strategy = join(addresses) if len(addresses) > 1 else None
-    synchronise(config.sync_batch_norm)
+    else:
+        if len(addresses) > 1:
+            gpus = [local_gpu(gpus, rank, addresses)]
+            tf.config.set_visible_devices(gpus, "GPU")
+        if exact:
+            tf.config.experimental.enable_tensor_float_32_execution(False)
+        for gpu in gpus:
+            tf.config.experimental.set_memory_growth(gpu, True)
+    strategy = None
+    if len(addresses) > 1:  # before anything is computed; variables are made outside of its scope, a copy a worker
+        notice(f"one of {len(addresses)} workers: waiting for the others")
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
 
-    policy = PRECISION_MODES[config.precision_mode].get(device, "float32")
+    policy = getattr(PRECISION_MODES[config.precision_mode], device)
     if policy == "mixed_bfloat16" and device == "cpu" and not cpu_has_bfloat16():
         notice(
             f"--precision_mode {config.precision_mode}: this CPU or TensorFlow {tf.__version__} has no bfloat16 "
@@ -425,28 +466,10 @@ def open_session(config: SessionConfig) -> Session:
         make_deterministic()
     if config.over_dump:
         tf.debugging.enable_check_numerics()
-    for flag, value in vars(config).items():
-        if value and flag in ("autotune", "blacklist_path", "fusion_switch_file", "customize_dtypes"):
+    for flag in NPU_ONLY:
+        if getattr(config, flag):
             notice(f"--{flag} tunes the NPU's graph engine; on a {device} there is nothing for it to do")
     return Session(config, device, policy, rank, max(1, len(addresses)), strategy)
-
-
-@functools.cache
-def _strategy(addresses: tuple[str, ...]) -> tf.distribute.Strategy:
-    options = tf.distribute.experimental.CommunicationOptions(bytes_per_pack=PACK)
-    return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
-
-
-def join(addresses: Sequence[str]) -> tf.distribute.Strategy:
-    """Meets the other workers that TF_CONFIG names, once in a process and before anything is computed; waits for them.
-
-    Variables are made outside of its scope: each worker has one copy of its own, and only the steps' all-reduces know
-    of the others.
-    """
-    notice(f"one of {len(addresses)} workers: waiting for the others")
-    # In TensorFlow 2.6 a thread asks after the others, and a process that ends meanwhile aborts.
-    cli.leave_at_once = True
-    return _strategy(tuple(addresses))
 
 
 def local_gpu(gpus: Sequence[Any], rank: int, addresses: Sequence[str]) -> Any:
@@ -457,8 +480,6 @@ def local_gpu(gpus: Sequence[Any], rank: int, addresses: Sequence[str]) -> Any:
     """
     hosts = [address.rpartition(":")[0] for address in addresses]
     here, place = hosts.count(hosts[rank]), hosts[:rank].count(hosts[rank])
-    if len(gpus) == 1 and "CUDA_VISIBLE_DEVICES" in os.environ:  # each process was given its own
-        return gpus[0]
     if here > len(gpus):
         raise UserError(
             f"{here} workers on {hosts[rank]}, but TensorFlow sees {len(gpus)} GPUs: give --rank_size={len(gpus)}, or "
@@ -492,8 +513,3 @@ def set_seed(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)
     tf.random.set_seed(seed)
-
-
-def notice(text: str) -> None:
-    """A plain line for the user."""
-    print(f"[Info] {text}", flush=True)

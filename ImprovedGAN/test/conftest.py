@@ -1,6 +1,5 @@
 """The tests import the model's modules flat, as the modules import each other, and `common` from the repository."""
 
-import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,11 +8,12 @@ import pytest
 
 MODEL = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(MODEL), str(MODEL.parent)]
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # warnings and errors of TensorFlow only
+
+import common  # noqa: E402, F401  (before TensorFlow, whose start-up lines it holds back)
 
 
 def train_toy(folder: Path, shape: tuple, *flags: str) -> SimpleNamespace:
-    """A run of a few steps on toy pictures: `.folder`, `.data` (in memory) and `.data_path`."""
+    """A run of a few steps on toy images: `.folder`, `.data` (in memory) and `.data_path`."""
     import data
     import toy
     import train
@@ -26,12 +26,41 @@ def train_toy(folder: Path, shape: tuple, *flags: str) -> SimpleNamespace:
 
 @pytest.fixture(scope="session")
 def ssgan_run(tmp_path_factory):
-    """A finished run of the page's model on grey pictures of 12 x 10."""
-    return train_toy(tmp_path_factory.mktemp("ssgan"), (12, 10, 1), "--n_z=8", "--train_steps=4")
+    """A finished run of the ModelZoo's model on grey images of 12 x 10, with an average of its generator."""
+    flags = ["--n_z=8", "--train_steps=4", "--ema=0.5"]
+    return train_toy(tmp_path_factory.mktemp("ssgan"), (12, 10, 1), *flags)
 
 
 @pytest.fixture(scope="session")
 def paper_run(tmp_path_factory):
-    """A finished run of the paper's model on colour pictures of 8 x 8."""
+    """A finished run of the paper's model on colour images of 8 x 8."""
     flags = ["--model=paper", "--n_labels=6", "--n_z=8", "--train_steps=3", "--average_rate=0.5"]
     return train_toy(tmp_path_factory.mktemp("paper"), (8, 8, 3), *flags)
+
+
+@pytest.fixture
+def call(capsys):
+    """Runs a script's main and returns its exit status and what it said on stdout and stderr."""
+
+    def run(main, *argv):
+        capsys.readouterr()
+        try:
+            status = main([str(word) for word in argv])
+        except SystemExit as leaving:  # argparse
+            status = leaving.code
+        told = capsys.readouterr()
+        return status, told.out, told.err
+
+    return run
+
+
+@pytest.fixture
+def refused(call):
+    """Runs a script's main, which must refuse in one or two lines with status 2; they are returned."""
+
+    def run(main, *argv):
+        status, _, error = call(main, *argv)
+        assert status == 2 and error.startswith("[Error]") and len(error.splitlines()) <= 2, error
+        return error
+
+    return run

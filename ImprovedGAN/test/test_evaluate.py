@@ -1,53 +1,64 @@
-"""evaluate.py and evaler.py: the numbers they print, the files they write and never overwrite, and bad input."""
+"""evaluate.py and evaler.py: their numbers, the judge, the fair baseline, files never overwritten, and bad input."""
 
 import json
+import math
 import shutil
 from argparse import Namespace
 
+import baseline
+import data
 import evaler
 import evaluate
 import h5py
+import metrics
 import numpy as np
 import pytest
+import steps
+import tensorflow as tf
 import toy
-from model import build_networks
+from model import build_discriminator, predict_logits
+from PIL import Image
 
-RESULTS = {"checkpoint", "data", "accuracy", "errors", "test_pictures", "baseline_accuracy", "images_per_sec"}
+from common.layers import named_variables
+from common.session import SessionConfig, open_session
 
-
-def call(capsys, *argv, main=evaluate.main):
-    """The exit status, and what was said on stdout and stderr."""
-    status = main([str(word) for word in argv])
-    told = capsys.readouterr()
-    return status, told.out, told.err
+RESULTS = {"checkpoint", "data", "accuracy", "errors", "test_images", "baseline_accuracy", "images_per_sec"}
+JUDGED = {f"{kind}_{name}" for kind in ("generated", "real") for name in ("recognised", "class_entropy")}
 
 
 def read(path):
     return json.loads(path.read_text())
 
 
-def test_the_metrics_are_those_of_the_dumped_probabilities(capsys, tmp_path, paper_run):
-    argv = ["--ckpt_path", paper_run.folder, "--output_path", tmp_path / "new", "--dump_result"]
-    status, said, _ = call(capsys, *argv)
+def options(**changed):
+    given = {"model": "paper", "recipe": "mnist", "n_z": 4, "norm_type": "batch", "weight_norm": True, "seed": 0}
+    given.update(minibatch_discrimination=False, batch_size=12, learning_rate_d=3e-3, average_rate=0.1)
+    return Namespace(**{**given, **changed})
+
+
+def test_the_metrics_are_those_of_the_dumped_probabilities(call, tmp_path, paper_run):
+    argv = ["--ckpt_path", paper_run.folder, "--output_path", tmp_path / "new", "--dump_result", "--judge_steps=2"]
+    status, said, _ = call(evaluate.main, *argv)
     result = read(tmp_path / "new" / "evaluation.json")
-    assert status == 0 and set(result) == RESULTS
-    assert result["checkpoint"] == str(paper_run.folder / "checkpoints" / "ckpt-3")
+    assert status == 0 and set(result) == RESULTS | JUDGED
+    assert result["checkpoint"].endswith("ckpt-3.safetensors")
     with h5py.File(str(tmp_path / "new" / "results.hdf5"), "r") as file:
         numbers, labels, probabilities = (file[f"test/{name}"][()] for name in ("number", "label", "probabilities"))
     assert numbers.tolist() == list(range(12)) and (labels == paper_run.data.test_labels).all()
     np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-5)
     errors = int((probabilities.argmax(1) != labels).sum())
-    assert result["errors"] == errors and result["accuracy"] == 1 - errors / 12 and result["test_pictures"] == 12
+    assert result["errors"] == errors and result["accuracy"] == 1 - errors / 12 and result["test_images"] == 12
     assert result["baseline_accuracy"] == pytest.approx(1 / 3)  # four of each of three classes
-    assert f"errors            : {errors}\n" in said and result["images_per_sec"] > 0
+    assert f"errors                 : {errors}\n" in said and result["images_per_sec"] > 0
 
 
-def test_it_writes_beside_the_run_and_overwrites_nothing(capsys, tmp_path, paper_run):
+def test_it_writes_beside_the_run_and_overwrites_nothing(call, tmp_path, paper_run):
     folder = tmp_path / "run"
     shutil.copytree(str(paper_run.folder), str(folder))
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
-    assert call(capsys, "--ckpt_path", folder)[0] == 0
-    assert call(capsys, "--ckpt_path", folder / "checkpoints" / "ckpt-3", "--dump_result", "--batch_size=5")[0] == 0
+    flags = ["--judge_steps=0", "--ckpt_path"]
+    assert call(evaluate.main, *flags, folder)[0] == 0
+    assert call(evaluate.main, *flags, folder / "checkpoints" / "ckpt-3", "--dump_result", "--batch_size=5")[0] == 0
     assert {path: path.stat().st_mtime_ns for path in before} == before
     new = {path.name for path in folder.rglob("*") if path.is_file() and path not in before}
     assert new == {"evaluation.json", "evaluation-2.json", "results.hdf5"}
@@ -56,75 +67,122 @@ def test_it_writes_beside_the_run_and_overwrites_nothing(capsys, tmp_path, paper
     assert first == second  # whatever the batch
 
 
-def test_chosen_pictures(capsys, tmp_path, paper_run):
+def test_chosen_images(call, refused, tmp_path, paper_run):
     argv = ["--checkpoint", paper_run.folder, "--output_path", tmp_path, "--dump_result", "--data_id", 7, 2]
-    assert call(capsys, *argv, main=evaler.main)[0] == 0
-    assert read(tmp_path / "evaluation.json")["test_pictures"] == 2
+    assert call(evaler.main, *argv)[0] == 0
+    assert read(tmp_path / "evaluation.json")["test_images"] == 2
     with h5py.File(str(tmp_path / "results.hdf5"), "r") as file:
         assert file["test/number"][()].tolist() == [7, 2]
         assert file["test/label"][()].tolist() == paper_run.data.test_labels[[7, 2]].tolist()
-    status, _, error = call(capsys, *argv, 12, main=evaler.main)
-    assert status == 2 and error == "[Error] --data_id 12: the held-out pictures are numbered 0 to 11\n"
+    error = refused(evaler.main, *argv, 12)
+    assert error == "[Error] --data_id 12: the held-out images are numbered 0 to 11\n"
 
 
-def test_the_pages_command_takes_what_download_wrote(capsys, tmp_path, monkeypatch, paper_run):
+def test_the_originals_command_takes_what_download_wrote(call, tmp_path, monkeypatch, paper_run):
     monkeypatch.setattr(evaler, "DATASETS", tmp_path / "datasets")
-    argv = ["--checkpoint", paper_run.folder, "--dataset", "MNIST", "--output_path", tmp_path]
+    argv = ["--checkpoint", paper_run.folder, "--dataset", "MNIST", "--output_path", tmp_path, "--judge_steps=0"]
 
     def evaluated(number, *flags):
-        assert call(capsys, *argv, *flags, main=evaler.main)[0] == 0
+        assert call(evaler.main, *argv, *flags)[0] == 0
         result = read(tmp_path / f"evaluation{number}.json")
-        return result["data"], result["test_pictures"]
+        return result["data"], result["test_images"]
 
     own = f"MNIST in {paper_run.data_path}", 12
-    assert (
-        evaluated(
-            "",
-        )
-        == own
-    )  # nothing was downloaded: the data of the run
+    assert evaluated("") == own  # nothing was downloaded: the data of the run
     downloaded = toy.write_set(tmp_path / "datasets" / "mnist", (8, 8, 3), test=9)
     assert evaluated("-2") == (f"MNIST in {downloaded}", 9)
     assert evaluated("-3", "--data_path", paper_run.data_path) == own
 
 
-def test_bad_data(capsys, tmp_path, paper_run):
-    def refused(reason, *argv):
-        status, _, error = call(capsys, "--ckpt_path", paper_run.folder, "--output_path", tmp_path / "out", *argv)
-        assert status == 2 and reason in error and error.count("\n") <= 2
-        assert not (tmp_path / "out").exists()
-
-    refused("there is no folder", "--data_path", tmp_path / "nowhere")
+def test_bad_data(refused, tmp_path, paper_run):
+    flags = ["--ckpt_path", paper_run.folder, "--output_path", tmp_path / "out"]
+    assert "there is no folder" in refused(evaluate.main, *flags, "--data_path", tmp_path / "nowhere")
     grey = toy.write_set(tmp_path / "grey")
-    refused("the checkpoint was trained on (8, 8, 3) in 3", "--data_path", grey)
-    status, _, error = call(capsys, "--ckpt_path", grey)
-    assert status == 2 and "no checkpoint in" in error
-    status, _, error = call(capsys, "--ckpt_path", paper_run.folder, "--output_path", grey / "train.tfrecord" / "new")
-    assert status == 2 and "cannot be written" in error
-    with pytest.raises(SystemExit) as exit_:
-        evaler.main(["--dataset", "MNIST"])
-    assert exit_.value.code == 2 and "--checkpoint" in capsys.readouterr().err
+    assert "the network was trained on (8, 8, 3) in 3" in refused(evaluate.main, *flags, "--data_path", grey)
+    assert "no weights in" in refused(evaluate.main, "--ckpt_path", grey)
+    assert "none of force_fp32" in refused(evaluate.main, *flags, "--precision_mode=fast")
+    assert not (tmp_path / "out").exists()
+
+
+def test_image_files_are_read_as_predict_reads_them(tmp_path):
+    """A folder of drawings, evaluated for a network that was trained on digits such as MNIST's."""
+    import preprocess
+    from test_preprocess import FIVE, MNIST, SEVEN, SHAPE, drawing
+
+    for name, points in (("5", FIVE), ("7", SEVEN)):
+        for split in ("train", "test"):
+            (tmp_path / split / name).mkdir(parents=True)
+            drawing(points, size=(400, 300)).convert("RGB").save(tmp_path / split / name / "a.png")
+    loaded = data.load(tmp_path, image_shape=SHAPE, ink=MNIST)
+    for label, name in enumerate("57"):
+        image = Image.open(tmp_path / "test" / name / "a.png")
+        np.testing.assert_array_equal(loaded.test_images[label], preprocess.to_input(image, SHAPE, MNIST))
 
 
 def test_padding_does_not_touch_minibatch_discrimination():
-    """Such a network sees a batch's other pictures, so that none may be made up."""
-    options = Namespace(
-        model="paper", recipe="mnist", n_z=4, norm_type="batch", weight_norm=True, minibatch_discrimination=True
-    )
-    options.batch_size = 6
-    _, discriminator = build_networks(options, (4, 4, 1), 3)
+    """Such a network sees a batch's other images, so that none may be made up."""
+    given = options(minibatch_discrimination=True, batch_size=6)
+    discriminator = build_discriminator(given, (4, 4, 1), 3)
     images = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 1)).astype(np.uint8)
-    alone = evaluate.predict_logits(discriminator, options, images, batch_size=5)
-    np.testing.assert_array_equal(evaluate.predict_logits(discriminator, options, images, batch_size=500), alone)
+    alone = predict_logits(discriminator, given, images, 5)
+    np.testing.assert_array_equal(predict_logits(discriminator, given, images, 500), alone)
 
 
-def test_the_supervised_baseline_learns(paper_run):
-    options = Namespace(
-        model="paper", recipe="mnist", n_z=4, norm_type="batch", weight_norm=True, minibatch_discrimination=False
+def test_judge():
+    sure = np.eye(4)[[0, 1, 2, 3]] * 0.96 + 0.01
+    unsure = np.eye(4)[[0, 0, 0, 0]] * 0.8 + 0.05
+    found = metrics.judge(sure)
+    assert found["recognised"] == 1 and found["class_entropy"] == pytest.approx(math.log(4))
+    assert metrics.judge(unsure) == {"recognised": 0, "class_entropy": 0}
+    both = metrics.judge(np.concatenate([sure, unsure]))
+    p = np.array([5, 1, 1, 1]) / 8
+    assert both["recognised"] == 0.5 and both["class_entropy"] == pytest.approx(-(p * np.log(p)).sum())
+
+
+def test_the_judge_knows_real_images_from_noise(paper_run):
+    session = open_session(SessionConfig(device="cpu"))
+    noise = tf.keras.Sequential([tf.keras.layers.Dense(192, "sigmoid"), tf.keras.layers.Reshape((8, 8, 3))])
+    found = metrics.judge_generated(options(), session, noise, paper_run.data, 40)
+    assert found["real_recognised"] > 0.9 and found["real_class_entropy"] == pytest.approx(math.log(3), abs=0.1)
+    assert found["generated_class_entropy"] < found["real_class_entropy"]
+
+
+@pytest.mark.parametrize("model", ["ssgan", "paper"])
+def test_the_supervised_baseline_gets_what_the_model_gets(monkeypatch, paper_run, model):
+    """As many updates, the model's Adam (clipping, epsilon, rate), and what is tested is the average of the weights."""
+    session, made, moved = open_session(SessionConfig(device="cpu")), [], []
+    monkeypatch.setattr(
+        baseline, "make_optimizer", lambda *given: made.append(steps.make_optimizer(*given)) or made[-1]
     )
-    options.batch_size, options.learning_rate_d, options.seed = 12, 3e-3, 0
-    pictures = paper_run.data
-    _, untrained = build_networks(options, (8, 8, 3), 3)
-    metrics, baseline = evaluate.evaluate_run(options, untrained, pictures, np.arange(24), 30)
-    assert metrics["labels"] == 24 and metrics["test_pictures"] == 12
-    assert baseline["accuracy"] == pytest.approx(1 / 3) and baseline["supervised_only_accuracy"] > 0.9
+    monkeypatch.setattr(baseline, "move_tested", lambda *given: moved.append(given[:3]) or steps.move_tested(*given))
+    loaded, given = paper_run.data, options(model=model)
+    labelled = np.arange(24)
+    scores, found = metrics.evaluate_run(
+        given, session, build_discriminator(given, (8, 8, 3), 3), None, loaded, labelled, 40, 0
+    )
+    adam = made[0].adam
+    assert int(adam.iterations) == 40 == found["supervised_only_updates"] and adam.learning_rate == 3e-3
+    assert (adam.beta_1, adam.epsilon, made[0].clip_norm) == (
+        0.5,
+        *{"ssgan": (1e-8, 20.0), "paper": (1e-4, None)}[model],
+    )
+    [(_, tested, discriminator)] = moved  # in the traced step
+    last, mean = (named_variables(network, trainable_only=True) for network in (discriminator, tested))
+    assert any(np.abs(last[name].numpy() - mean[name].numpy()).max() > 1e-5 for name in last)
+    assert scores["labels"] == 24 and found["accuracy"] == pytest.approx(1 / 3)
+    assert found["supervised_only_accuracy"] > 0.9
+    assert found["supervised_only_errors"] == round(12 * (1 - found["supervised_only_accuracy"]))
+
+
+def test_the_baseline_does_not_depend_on_what_was_drawn_before(paper_run):
+    """A run that goes on ends with the baseline of one that was not stopped."""
+    session, results = open_session(SessionConfig(device="cpu")), []
+    for draws in (0, 3):
+        tf.random.normal([draws])
+        tested = baseline.train_supervised(options(), session, *rows(paper_run), 3, 3)
+        results.append(predict_logits(tested, options(), paper_run.data.test_images))
+    np.testing.assert_allclose(*results, rtol=1e-4)
+
+
+def rows(run):
+    return run.data.train_images[:12], run.data.train_labels[:12]

@@ -28,13 +28,13 @@ def close(value, expected, **tolerance):
 
 def test_real_or_class(logits):
     p = softmax(logits)
-    expected = -np.mean(np.log([p[0, 0], p[1, 2], p[2, :3].sum(), p[3, 1]]))  # the third picture is unlabelled
+    expected = -np.mean(np.log([p[0, 0], p[1, 2], p[2, :3].sum(), p[3, 1]]))  # the third image is unlabelled
     close(losses.real_or_class(tf.constant(logits), LABELS), expected)
     close(losses.real_or_class(tf.zeros([2, 4]), tf.constant([1, 1])), math.log(4))
     close(losses.real_or_class(tf.zeros([2, 4]), tf.constant([-1, -1])), math.log(4 / 3))
 
 
-def test_an_unlabelled_picture_says_nothing_about_its_class(logits):
+def test_an_unlabelled_image_says_nothing_about_its_class(logits):
     """Its gradient moves all classes alike against "fake"."""
     x = tf.constant(np.repeat([[0.0, 0.0, 0.0, 1.0]], 2, 0).astype(np.float32))
     with tf.GradientTape() as tape:
@@ -58,6 +58,16 @@ def test_fake_smoothed(logits):
 def test_log_p_fake(logits):
     close(losses.log_p_fake(tf.constant(logits)), np.log(softmax(logits)[:, 3]).mean())
     close(losses.log_p_fake(tf.zeros([5, 4])), -math.log(4))
+
+
+def test_not_fake(logits):
+    """Where the discriminator is sure of "fake", the original's loss has no gradient left, and this one has."""
+    close(losses.not_fake(tf.constant(logits)), -np.log(1 - softmax(logits)[:, 3]).mean())
+    sure = tf.constant([[0.0, 0.0, 0.0, 20.0]])
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(sure)
+        original, other = losses.log_p_fake(sure), losses.not_fake(sure)
+    assert abs(tape.gradient(original, sure)[0, 3]) < 1e-6 and tape.gradient(other, sure)[0, 3] > 0.99
 
 
 def test_huber():
@@ -88,7 +98,7 @@ def test_fake_logit_fixed_at_zero(logits):
 
 
 def test_one_sided_label_smoothing(logits):
-    """The real pictures' target becomes 1 - s; that of the generated ones stays 0."""
+    """The real images' target becomes 1 - s; that of the generated ones stays 0."""
     fakes = logits[::-1] * 1.5
     p_real, p_fake = with_fake(logits)[:, -1], with_fake(fakes)[:, -1]
     real = 0.9 * np.log(1 - p_real) + 0.1 * np.log(p_real)
@@ -130,5 +140,5 @@ def test_half_precision_comes_back_as_float32(logits):
         close(loss(half, labels), loss(exact, labels).numpy())
     for loss in (losses.unlabelled, losses.feature_matching, losses.huber):
         close(loss(half, half[::-1]), loss(exact, exact[::-1]).numpy())
-    for loss in (losses.fake_smoothed, losses.log_p_fake, losses.adversarial):
+    for loss in (losses.fake_smoothed, losses.log_p_fake, losses.not_fake, losses.adversarial):
         close(loss(half), loss(exact).numpy())

@@ -21,8 +21,7 @@ from layers import (
 )
 from tensorflow import keras
 
-from common.layers import BatchNorm
-from common.optimizer import named_variables
+from common.layers import BatchNorm, named_variables
 
 SHAPES = [(28, 28, 1), (32, 32, 3), (30, 20, 1)]
 
@@ -48,12 +47,19 @@ def count(variables):
     return sum(int(np.prod(v.shape)) for v in variables)
 
 
+def build_networks(given, shape, n_classes):
+    return model.build_generator(given, shape), model.build_discriminator(given, shape, n_classes)
+
+
 # The networks.
 
 
-def test_parameters_of_the_page():
+def test_parameters_of_the_original():
     """The original's counts on MNIST. Batch norm's moving averages come on top: two a channel."""
-    generator, discriminator = model.build_generator((28, 28, 1)), model.build_discriminator((28, 28, 1), 10)
+    generator, discriminator = (
+        model.build_ssgan_generator((28, 28, 1)),
+        model.build_ssgan_discriminator((28, 28, 1), 10),
+    )
     assert count(generator.trainable_variables) == 6420417
     assert count(discriminator.trainable_variables) == 996555
     assert count(generator.non_trainable_variables) == 2 * (512 + 256 + 128 + 64 + 32)
@@ -62,7 +68,7 @@ def test_parameters_of_the_page():
 
 def test_parameters_of_the_paper():
     """The published recipe's layers for MNIST, counted by hand: v, b and (in g) a scale a unit."""
-    generator, discriminator = model.build_networks(options(n_z=100), (28, 28, 1), 10)
+    generator, discriminator = build_networks(options(n_z=100), (28, 28, 1), 10)
     sizes = [784, 1000, 500, 250, 250, 250, 10]
     plain = sum(a * b + b for a, b in zip(sizes, sizes[1:]))
     assert count(discriminator.trainable_variables) == plain + 10  # only the last layer's scale is learned
@@ -84,15 +90,15 @@ VARIANTS = [
 
 @pytest.mark.parametrize("deconv_type, norm_type, shape", VARIANTS)
 def test_page_variants(deconv_type, norm_type, shape):
-    generator = model.build_generator(shape, 16, deconv_type, norm_type)
-    discriminator = model.build_discriminator(shape, 7, norm_type)
+    generator = model.build_ssgan_generator(shape, 16, deconv_type, norm_type)
+    discriminator = model.build_ssgan_discriminator(shape, 7, norm_type)
     for training in (False, True):
-        pictures = generator(10 * random(2, 16), training=training)
-        assert pictures.shape == (2,) + shape and pictures.dtype == tf.float32
-        assert np.abs(pictures).max() <= 1 and np.ptp(pictures) > 0
-        logits = discriminator(pictures, training=training)
+        images = generator(10 * random(2, 16), training=training)
+        assert images.shape == (2,) + shape and images.dtype == tf.float32
+        assert np.abs(images).max() <= 1 and np.ptp(images) > 0
+        logits = discriminator(images, training=training)
         assert logits.shape == (2, 8) and np.isfinite(logits).all()
-    assert model.classify(discriminator, options(model="ssgan"), pictures).shape == (2, 7)
+    assert model.classify(discriminator, options(model="ssgan"), images).shape == (2, 7)
     kinds = {"batch": BatchNorm, "instance": InstanceNorm}
     for network in (generator, discriminator):
         norms = [layer for layer in network.layers if layer.name.startswith("norm")]
@@ -106,17 +112,17 @@ def test_page_variants(deconv_type, norm_type, shape):
 @pytest.mark.parametrize("recipe, shape", [("mnist", (30, 20, 1)), ("svhn", (32, 32, 3)), ("cifar10", (30, 20, 1))])
 def test_paper_variants(recipe, shape, norm_type):
     small = options(recipe=recipe, norm_type=norm_type, minibatch_discrimination=norm_type == "virtual")
-    low, high = model.picture_range(small)
+    low, high = model.value_range(small)
     assert (low, high) == ((0, 1) if recipe == "mnist" else (-1, 1))
-    generator, discriminator = model.build_networks(small, shape, 7)
+    generator, discriminator = build_networks(small, shape, 7)
     for training in (False, True):
-        pictures = generator(30 * random(4, 16), training=training)
-        assert pictures.shape == (4,) + shape and pictures.dtype == tf.float32
-        assert low <= np.min(pictures) < np.max(pictures) <= high
-        features, logits = discriminator([pictures, no_seed()], training=training)
+        images = generator(30 * random(4, 16), training=training)
+        assert images.shape == (4,) + shape and images.dtype == tf.float32
+        assert low <= np.min(images) < np.max(images) <= high
+        features, logits = discriminator([images, no_seed()], training=training)
         assert features.shape == (4, {"mnist": 250, "svhn": 128, "cifar10": 192}[recipe])
         assert logits.shape == (4, 7) and np.isfinite(logits).all()
-    assert model.classify(discriminator, small, pictures).shape == (4, 7)
+    assert model.classify(discriminator, small, images).shape == (4, 7)
 
 
 ALL = [
@@ -132,7 +138,7 @@ ALL = [
 @pytest.mark.parametrize("changed", ALL, ids=str)
 def test_weights_go_by_names_of_ours(changed):
     """Checkpoints go by layer names: ours, the same however many networks a process has made, and none left out."""
-    once, again = (model.build_networks(options(**changed), (12, 12, 1), 3) for _ in range(2))
+    once, again = (build_networks(options(**changed), (12, 12, 1), 3) for _ in range(2))
     for network, same in zip(once, again):
         named = named_variables(network)
         assert set(named) == set(named_variables(same))
@@ -174,31 +180,6 @@ def test_first_upsampling_adds_up_in_one_order():
     assert len({gradient().numpy().tobytes() for _ in range(20)}) == 1
 
 
-@pytest.mark.parametrize("shape", [(8, 6), (4, 3, 5, 6)])
-def test_batch_norm_is_keras(shape):
-    ours, theirs = BatchNorm(), keras.layers.BatchNormalization()
-    for layer in (ours, theirs):
-        with_weights(layer, random(*shape), [random(6, seed=i) ** 2 + 0.5 for i in range(4)])
-    for step in range(3):
-        x = 2 * random(*shape, seed=step) + 1
-        np.testing.assert_allclose(ours(x, training=True), theirs(x, training=True), atol=2e-5)
-        np.testing.assert_allclose(ours(x, training=False), theirs(x, training=False), atol=2e-2)
-    for mine, other, tolerance in zip(ours.get_weights(), theirs.get_weights(), (0, 0, 1e-6, 2e-2)):
-        # The fused kernel follows the variance divided by n - 1, the other one by n.
-        np.testing.assert_allclose(mine, other, atol=tolerance)
-    variance = BatchNorm(momentum=0.0)
-    variance(x, training=True)
-    axes = tuple(range(len(shape) - 1))
-    np.testing.assert_allclose(variance.get_weights()[3], x.var(axes, ddof=len(shape) // 4), rtol=1e-4)
-    np.testing.assert_allclose(variance.get_weights()[2], x.mean(axes), atol=1e-5)
-
-
-def test_batch_norm_without_scale():
-    layer = BatchNorm(scale=False)
-    layer(random(4, 6), training=True)
-    assert len(layer.trainable_weights) == 1 and len(layer.weights) == 4
-
-
 def test_instance_norm():
     x = random(2, 3, 4, 5) * 3 + 1
     expected = (x - x.mean((1, 2), keepdims=True)) / np.sqrt(x.var((1, 2), keepdims=True) + 1e-3)
@@ -220,8 +201,8 @@ def test_virtual_batch_norm_by_hand(shape):
 
 
 def test_virtual_batch_norm_in_the_generator():
-    """A picture depends on its own latent and the reference batch alone, in training too."""
-    generator, _ = model.build_networks(options(norm_type="virtual"), (6, 6, 1), 3)
+    """A image depends on its own latent and the reference batch alone, in training too."""
+    generator, _ = build_networks(options(norm_type="virtual"), (6, 6, 1), 3)
     z = random(4, 16)
     whole = generator(z, training=True)
     np.testing.assert_allclose(generator(z[2:], training=True), whole[2:], atol=1e-6)
@@ -288,7 +269,7 @@ def test_data_dependent_init(kind, normalize):
 
 def test_init_goes_from_first_to_last():
     """In a whole network every layer has its statistics when the later ones already have theirs."""
-    _, discriminator = model.build_networks(options(), (6, 6, 1), 3)
+    _, discriminator = build_networks(options(), (6, 6, 1), 3)
     x = tf.constant(np.abs(random(50, 6, 6, 1)))
     data_dependent_init(discriminator, [x, no_seed()])
     _, logits = discriminator([x, no_seed()], training=True)
@@ -355,7 +336,7 @@ def test_minibatch_discrimination_sums_over_dimensions():
 
 
 def test_minibatches_are_independent():
-    """Labelled, unlabelled and generated pictures stand in one call, and each sees its own minibatch alone."""
+    """Labelled, unlabelled and generated images stand in one call, and each sees its own minibatch alone."""
     layer = minibatch(3, 2, 4, random(5, 6))
     x = random(12, 5, seed=1)
     alone = np.concatenate([layer(x[i : i + 4]) for i in (0, 4, 8)])

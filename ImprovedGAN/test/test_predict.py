@@ -1,16 +1,21 @@
-"""predict.py: classes of the user's pictures, grids of generated ones, and what it says to bad input."""
+"""predict.py: classes of the user's images, grids of generated ones, exported files, and what it says to bad input."""
 
 import csv
 import shutil
+import subprocess
+import sys
+from argparse import Namespace
 
 import data
+import model
 import numpy as np
 import predict
+import predictor
 import pytest
-import tensorflow as tf
-import trained
-from evaluate import predict_logits
+from conftest import MODEL
 from PIL import Image
+
+from common import weights
 
 
 def read_csv(path):
@@ -18,166 +23,185 @@ def read_csv(path):
         return list(csv.reader(file))
 
 
-def call(capsys, *argv):
-    """The exit status, and what was said on stdout and stderr."""
-    status = predict.main([str(word) for word in argv])
-    told = capsys.readouterr()
-    return status, told.out, told.err
-
-
 @pytest.fixture
-def pictures(tmp_path, ssgan_run):
-    """Held-out pictures of the grey run as files, in one folder with a file that is none."""
-    folder = tmp_path / "pictures"
+def images(tmp_path, ssgan_run):
+    """Held-out images of the grey run as files, in one folder with a file that is none."""
+    folder = tmp_path / "images"
     folder.mkdir()
     for number, image in enumerate(ssgan_run.data.test_images[:3]):
         Image.fromarray(image[..., 0]).save(folder / f"{number}.png")
-    (folder / "notes.txt").write_text("no picture")
+    (folder / "notes.txt").write_text("no image")
     return folder
 
 
-def test_the_answer_is_the_networks_own(capsys, tmp_path, ssgan_run, pictures):
-    status, said, _ = call(
-        capsys, "--ckpt_path", ssgan_run.folder, "--input", pictures, "--output_path", tmp_path / "new"
-    )
+def opened(run):
+    return model.open_checkpoint(str(run.folder), Namespace(device="cpu", precision_mode="force_fp32"))
+
+
+def test_the_answer_is_the_evaluations(call, tmp_path, ssgan_run, images):
+    """A held-out image saved as a file gets the probabilities that evaluate.py gives it."""
+    import evaluate
+    import h5py
+
+    flags = ["--ckpt_path", ssgan_run.folder, "--output_path", tmp_path / "new"]
+    assert call(evaluate.main, *flags, "--dump_result", "--judge_steps=0")[0] == 0
+    status, said, _ = call(predict.main, *flags, images)
     assert status == 0
-    model = trained.load(str(ssgan_run.folder))
-    logits = predict_logits(model.discriminator, model.options, ssgan_run.data.test_images[:3])
-    expected = tf.nn.softmax(logits).numpy()
+    with h5py.File(str(tmp_path / "new" / "results.hdf5"), "r") as file:
+        expected = file["test/probabilities"][:3]
     rows = read_csv(tmp_path / "new" / "predictions.csv")
-    assert rows[0] == ["file", "class", "probability"]
+    assert rows[0] == ["file", "class", "probability"] and len(rows) == 4
     for row, number, probabilities in zip(rows[1:], range(3), expected):
         name = ssgan_run.data.class_names[probabilities.argmax()]
-        assert row[:2] == [str(pictures / f"{number}.png"), name]
+        assert row[:2] == [str(images / f"{number}.png"), name]
         assert abs(float(row[2]) - probabilities.max()) < 1e-3
         assert "  ".join(row) in said.splitlines()
-    assert len(rows) == 4
 
 
-def test_any_size_and_colour(capsys, tmp_path, ssgan_run, paper_run):
-    rng = np.random.default_rng(0)
-    files = []
-    for name, shape in {
-        "tall.png": (50, 9),
-        "wide.jpg": (7, 31, 3),
-        "tiny.bmp": (1, 1, 3),
-        "clear.png": (8, 8, 4),
-    }.items():
-        files.append(tmp_path / name)
-        Image.fromarray(rng.integers(0, 256, shape).astype(np.uint8)).save(files[-1])
-    for run in (ssgan_run, paper_run):
-        output = tmp_path / run.folder.parent.name
-        assert call(capsys, "--ckpt_path", run.folder, "--input", *files, "--output_path", output)[0] == 0
-        rows = read_csv(output / "predictions.csv")[1:]
-        assert [row[0] for row in rows] == [str(file) for file in files]
-        assert all(row[1] in run.data.class_names and 1 / 3 <= float(row[2]) <= 1 for row in rows)
-
-
-def test_colour_becomes_grey_and_grey_colour(tmp_path):
-    Image.new("RGB", (20, 20), (255, 0, 0)).save(tmp_path / "red.png")
-    Image.new("L", (20, 20), 7).save(tmp_path / "grey.png")
-    red = predict.read_input(tmp_path / "red.png", (4, 6, 1), invert=False)
-    assert red.shape == (4, 6, 1) and (red == 76).all()  # 0.299 of 255
-    grey = predict.read_input(tmp_path / "grey.png", (4, 6, 3), invert=False)
-    assert grey.shape == (4, 6, 3) and (grey == 7).all()
-    assert (predict.read_input(tmp_path / "grey.png", (4, 6, 3), invert=True) == 248).all()
-
-
-def test_inverted_pictures(capsys, tmp_path, ssgan_run, pictures):
+def test_inverted_images(call, tmp_path, ssgan_run, images):
     dark = tmp_path / "dark.png"
     Image.fromarray(255 - ssgan_run.data.test_images[0, ..., 0]).save(dark)
-    call(capsys, "--ckpt_path", ssgan_run.folder, "--input", pictures / "0.png", "--output_path", tmp_path)
-    status, _, _ = call(capsys, "--ckpt_path", ssgan_run.folder, "--input", dark, "--invert", "--output_path", tmp_path)
-    assert status == 0
+    flags = ["--ckpt_path", ssgan_run.folder, "--output_path", tmp_path]
+    assert call(predict.main, *flags, "--input", images / "0.png")[0] == 0
+    assert call(predict.main, *flags, "--input", dark, "--invert")[0] == 0
     one, other = read_csv(tmp_path / "predictions.csv")[1], read_csv(tmp_path / "predictions-2.csv")[1]
     assert one[1:] == other[1:]
 
 
-def test_nothing_is_overwritten(capsys, tmp_path, ssgan_run, pictures):
+def test_nothing_is_overwritten(call, tmp_path, ssgan_run, images):
     (tmp_path / "predictions.csv").write_text("mine")
     (tmp_path / "generated.png").write_text("mine too")
     for _ in range(2):
-        argv = ["--input", pictures / "0.png", "--generate=1", "--output_path", tmp_path]
-        assert call(capsys, "--ckpt_path", ssgan_run.folder, *argv)[0] == 0
+        argv = [images / "0.png", "--generate=1", "--output_path", tmp_path]
+        assert call(predict.main, "--ckpt_path", ssgan_run.folder, *argv)[0] == 0
     assert (tmp_path / "predictions.csv").read_text() == "mine"
     assert (tmp_path / "generated.png").read_text() == "mine too"
     assert (tmp_path / "predictions-2.csv").read_text() == (tmp_path / "predictions-3.csv").read_text()
 
 
 @pytest.mark.parametrize("kind", ["ssgan", "paper"])
-def test_generates_a_grid(capsys, tmp_path, request, kind):
+def test_generates_a_grid(call, tmp_path, request, kind):
     run = request.getfixturevalue(f"{kind}_run")
     _, height, width, channels = run.data.train_images.shape
     for seed in (1, 1, 2):
         argv = ["--generate=70", f"--seed={seed}", "--output_path", tmp_path]
-        assert call(capsys, "--ckpt_path", run.folder, *argv)[0] == 0
+        assert call(predict.main, "--ckpt_path", run.folder, *argv)[0] == 0
     first, same, other = (np.asarray(Image.open(tmp_path / f"generated{n}.png")) for n in ("", "-2", "-3"))
-    assert first.shape == (8 * height, 9 * width) + ((3,) if channels == 3 else ())  # 70 pictures: 8 rows of 9
+    assert first.shape == (8 * height, 9 * width) + ((3,) if channels == 3 else ())  # 70 images: 8 rows of 9
     assert (first == same).all() and (first != other).any()
     assert (first[-height:, : 7 * width] > 0).any() and (first[-height:, 7 * width :] == 0).all()  # 70 and two gaps
 
 
-def test_one_checkpoint_is_enough(capsys, tmp_path, monkeypatch, ssgan_run, pictures):
-    """A checkpoint that was copied away from its run, on a machine without the training data."""
-    for file in (ssgan_run.folder / "checkpoints").glob("ckpt-4.*"):
-        shutil.copy(str(file), str(tmp_path))
+def test_the_generators_average_is_what_draws(ssgan_run):
+    """The file holds both; what is used is the one that --ema kept."""
+    loaded = weights.load(str(ssgan_run.folder), "ImprovedGAN", "")
+    both = [loaded.tensors[f"{part}/dense.0"] for part in ("ema_generator", "generator")]
+    assert np.abs(both[0] - both[1]).max() > 0
+    used = opened(ssgan_run).generator().get_layer("dense").get_weights()[0]
+    np.testing.assert_array_equal(used, both[0])
+
+
+def test_shipped_weights(call, refused, tmp_path, monkeypatch, ssgan_run, images):
+    """Without --ckpt_path: pretrained/, here what freeze.py --format=weights writes; no data and no run are needed."""
+    import freeze
+
+    monkeypatch.setattr(model, "FOLDER", tmp_path)
+    monkeypatch.setattr(freeze, "FOLDER", tmp_path)
+    assert "pretrained/ holds no weights" in refused(predict.main, images)
+    flags = ["--ckpt_path", ssgan_run.folder, "--output_path", tmp_path / "pretrained", "--format=weights"]
+    assert call(freeze.main, *flags)[0] == 0
+    assert [path.name for path in (tmp_path / "pretrained").iterdir()] == ["ImprovedGAN.safetensors"]
     monkeypatch.setattr(data, "load", None)
-    status, said, _ = call(capsys, "--ckpt_path", tmp_path / "ckpt-4", "--input", pictures, "--output_path", tmp_path)
-    assert status == 0 and said.count(".png  ") == 3
-    assert trained.load(str(tmp_path)).run_folder == tmp_path.resolve()
-    assert trained.load(str(ssgan_run.folder)).run_folder == ssgan_run.folder.resolve()
+    monkeypatch.chdir(tmp_path)
+    status, said, _ = call(predict.main, images, "--generate=4")
+    assert status == 0 and said.count(".png  ") == 3 and (tmp_path / "generated.png").exists()
+    rows = read_csv(tmp_path / "predictions.csv")[1:]
+    expected = opened(ssgan_run).classify(ssgan_run.data.test_images[:3])
+    np.testing.assert_allclose([float(row[2]) for row in rows], expected.max(1), atol=0.01)  # float16 on disk
 
 
-def other_checkpoint(folder, **state):
-    tf.train.Checkpoint(**state).write(str(folder / "ckpt-1"))
-
-
-def test_bad_pictures(capsys, tmp_path, ssgan_run, pictures):
+def test_bad_images(refused, tmp_path, ssgan_run, images):
     (tmp_path / "empty").mkdir()
-    (tmp_path / "broken.png").write_bytes((pictures / "0.png").read_bytes()[:40])
-    for path, reason in {
-        "nothing.png": "there is no such file",
-        "empty": "holds no picture",
-        "broken.png": "is no picture that can be decoded",
-    }.items():
-        argv = ["--input", pictures, tmp_path / path, "--output_path", tmp_path / "output"]
-        status, said, error = call(capsys, "--ckpt_path", ssgan_run.folder, *argv)
-        assert status == 2 and str(tmp_path / path) in error and reason in error and error.count("\n") <= 2
-        assert "0.png" not in said and not (tmp_path / "output").exists()
-
-
-def test_bad_checkpoints(capsys, tmp_path, ssgan_run, pictures):
-    def refused(path, reason):
-        status, _, error = call(capsys, "--ckpt_path", path, "--input", pictures, "--output_path", tmp_path / "output")
-        assert status == 2 and str(path) in error and reason in error and error.count("\n") <= 2
+    (tmp_path / "broken.png").write_bytes((images / "0.png").read_bytes()[:40])
+    for path in ("nothing.png", "empty", "broken.png"):
+        flags = ["--ckpt_path", ssgan_run.folder, "--output_path", tmp_path / "output", images, tmp_path / path]
+        assert str(tmp_path / path) in refused(predict.main, *flags)
         assert not (tmp_path / "output").exists()
-
-    refused(tmp_path / "nowhere", "no checkpoint in")
-    refused(pictures, "no checkpoint in")
-    for name in ("foreign", "other", "old", "swapped"):
-        (tmp_path / name).mkdir()
-    other_checkpoint(tmp_path / "foreign", weights=tf.Variable(1.0))
-    refused(tmp_path / "foreign", "no whole checkpoint written by this model's train.py")
-
-    from common.checkpoint import Record
-    from common.run import options_of
-
-    options = options_of(trained.load(str(ssgan_run.folder)).options)
-    other_checkpoint(tmp_path / "old", record=Record(options=options))
-    refused(tmp_path / "old", "not a checkpoint of ImprovedGAN that tells")
-    other_checkpoint(tmp_path / "other", record=Record(options=options, about={"network": "SRGAN"}))
-    refused(tmp_path / "other", "not a checkpoint of ImprovedGAN that tells")
-    about = {"network": "ImprovedGAN", "image_shape": [12, 10, 1], "class_names": ["a", "b"]}
-    other_checkpoint(tmp_path / "swapped", record=Record(options=options, about=about))
-    refused(tmp_path / "swapped", "of another model or of other sizes")
+    assert "nothing to do" in refused(predict.main, "--ckpt_path", ssgan_run.folder)
 
 
-def test_bad_flags(capsys, tmp_path, ssgan_run):
-    for argv in (["--output_path", tmp_path], ["--generate=0"], ["--generate=3", "--sead=1"]):
-        with pytest.raises(SystemExit) as exit_:
-            predict.main(["--ckpt_path", str(ssgan_run.folder), *map(str, argv)])
-        assert exit_.value.code == 2
-    assert "the nearest known one is --seed" in capsys.readouterr().err
-    (tmp_path / "file").write_text("")
-    status, _, error = call(capsys, "--ckpt_path", ssgan_run.folder, "--generate=1", "--output_path", tmp_path / "file")
-    assert status == 2 and "cannot be written" in error and str(tmp_path / "file") in error
+BAD = {
+    "another network's": {"network": "SRGAN"},
+    "no image shape": {"about": {"class_names": ["a", "b"]}},
+    "another number of classes": {"about": {"image_shape": [12, 10, 1], "class_names": ["a", "b"]}},
+    "a latent that no memory holds": {"options": {"n_z": 10**9}},
+    "images that no memory holds": {"about": {"image_shape": [10**6, 10**6, 1], "class_names": ["a", "b"]}},
+    "options of other kinds": {"options": {"n_z": "many", "model": 3}},
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_bad_weights(refused, tmp_path, ssgan_run, images, kind):
+    loaded = weights.load(str(ssgan_run.folder), "ImprovedGAN", "")
+    options, about = {**vars(loaded.options), **BAD[kind].get("options", {})}, BAD[kind].get("about", loaded.about)
+    path = tmp_path / "other.safetensors"
+    weights.save(path, BAD[kind].get("network", "ImprovedGAN"), loaded.tensors, options, about, 4)
+    error = refused(predict.main, "--ckpt_path", path, images, "--output_path", tmp_path / "output")
+    assert str(path) in error and not (tmp_path / "output").exists()
+
+
+# Exported files.
+
+
+@pytest.fixture(scope="module")
+def exported(ssgan_run, tmp_path_factory):
+    """Both networks in every format, of four rows where the format has a fixed number."""
+    import freeze
+
+    folder = tmp_path_factory.mktemp("exported") / "all"
+    assert freeze.main(["--ckpt_path", str(ssgan_run.folder), "--output_path", str(folder), "--batch_size=4"]) == 0
+    return folder
+
+
+@pytest.mark.parametrize("ending", [".onnx", ".pb", "_saved_model"])
+def test_an_export_gives_what_the_checkpoint_gives(exported, ssgan_run, ending):
+    """Ten images and latents: the last batch of four is filled up."""
+    here, there = opened(ssgan_run), predictor.open_export(str(exported / f"classifier{ending}"))
+    held_out = ssgan_run.data.test_images[:10]
+    np.testing.assert_allclose(there.classify(held_out), here.classify(held_out), atol=1e-4)
+    assert (there.image_shape, there.class_names) == (here.image_shape, here.class_names)
+    drawn = predictor.open_export(str(exported / f"generator{ending}")).generate(10, 3)
+    assert np.abs(drawn.astype(int) - here.generate(10, 3)).max() <= 1
+
+
+def test_the_command_on_an_export_needs_no_tensorflow(exported, images, tmp_path):
+    code = f"import sys; sys.path.insert(0, {str(MODEL)!r}); sys.modules['tensorflow'] = None\n"
+    code += "import predict; sys.exit(predict.main(sys.argv[1:]))"
+    flags = ["--model", exported / "classifier.onnx", images]
+    done = subprocess.run([sys.executable, "-c", code, *map(str, flags)], cwd=str(tmp_path), capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    assert len(read_csv(tmp_path / "predictions.csv")) == 4
+
+
+def test_evaluating_an_export(call, refused, exported, ssgan_run, tmp_path):
+    import evaluate
+
+    flags = ["--data_path", ssgan_run.data_path, "--output_path", tmp_path]
+    assert call(evaluate.main, *flags, "--model", exported / "classifier.onnx")[0] == 0
+    assert call(evaluate.main, *flags, "--ckpt_path", ssgan_run.folder, "--judge_steps=0")[0] == 0
+    results = [
+        (tmp_path / f"evaluation{n}.json").read_text().split('"accuracy"')[1].split("images_per")[0] for n in ("", "-2")
+    ]
+    assert results[0] == results[1]
+    assert "not a classifier" in refused(evaluate.main, *flags, "--model", exported / "generator.onnx")
+    assert "--data_path DIR" in refused(evaluate.main, "--model", exported / "classifier.onnx")
+
+
+def test_bad_exports(refused, exported, images, tmp_path):
+    alone = tmp_path / "classifier.onnx"
+    shutil.copy(str(exported / "classifier.onnx"), str(alone))
+    assert "classifier.json beside it" in refused(predict.main, "--model", alone, images)
+    alone.write_bytes(b"no onnx")
+    assert "cannot be read" in refused(predict.main, "--model", alone, images)
+    assert "a generator" in refused(predict.main, "--model", exported / "generator.onnx", images)
+    assert "a classifier" in refused(predict.main, "--model", exported / "classifier.onnx", "--generate=3")

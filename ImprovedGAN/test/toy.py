@@ -1,6 +1,12 @@
-"""A data set small enough to train on in a test, and the lines of a run's log, read back."""
+"""Data sets small enough for a test, in every form that is read; and the lines of a run's log, read back."""
 
+import gzip
+import io
 import re
+import struct
+import tarfile
+import zlib
+from pathlib import Path
 
 import data
 import numpy as np
@@ -14,7 +20,7 @@ LOG_LINE = re.compile(
 
 
 def write_set(folder, shape=(8, 8, 1), train=60, test=12):
-    """Three classes of noisy pictures: bright above, bright in the middle, bright below. Returns the folder."""
+    """Three classes of noisy images: bright above, bright in the middle, bright below. Returns the folder."""
     rng = np.random.default_rng(0)
     labels = (np.arange(train + test) % 3).astype(np.int32)
     images = rng.integers(0, 60, (train + test, *shape))
@@ -28,6 +34,158 @@ def write_set(folder, shape=(8, 8, 1), train=60, test=12):
 
 
 def log_lines(text):
-    """The page's log lines in a text: [{"kind": "train", "step": 10, "d_loss": ...}, ...]."""
+    """The log lines in a text: [{"kind": "train", "step": 10, "d_loss": ...}, ...]."""
     found = [match.groupdict() for match in map(LOG_LINE.fullmatch, text.splitlines()) if match]
     return [{name: value.strip() if name == "kind" else float(value) for name, value in line.items()} for line in found]
+
+
+def random_set(shape=(6, 6, 1), train=12, test=6, classes=3, unlabelled=0):
+    """Random images; every class is in both splits."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (train + test,) + shape).astype(np.uint8)
+    labels = (np.arange(train + test) % classes).astype(np.int32)
+    labels[train - unlabelled : train] = -1
+    names = [str(number) for number in range(classes)]
+    return data.Data(images[:train], labels[:train], images[train:], labels[train:], names, "toy")
+
+
+def splits(made, *names):
+    return zip(names, (made.train_images, made.test_images), (made.train_labels, made.test_labels))
+
+
+# One function a published form: writes the files of a small set into `folder` and returns the set.
+
+
+def write_idx(folder: Path, suffix="", mark="-"):
+    made = random_set()
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, images, labels in splits(made, "train", "t10k"):
+        for name, array in ((f"images{mark}idx3", images[..., 0]), (f"labels{mark}idx1", labels.astype(np.uint8))):
+            content = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+            path = folder / f"{split}-{name}-ubyte{suffix}"
+            path.write_bytes(gzip.compress(content) if suffix else content)
+    return made
+
+
+def mat_element(kind, content):
+    return struct.pack("<II", kind, len(content)) + content + bytes(-len(content) % 8)
+
+
+def mat_matrix(name, array, packed=True, kind=None):
+    """A MATLAB 5 array, packed by zlib as SVHN's are."""
+    flags = struct.pack("<II", kind or {"u1": 9, "f8": 6}[array.dtype.str[1:]], 0)
+    shape = np.array(array.shape, "<i4").tobytes()
+    numbers = mat_element({"u1": 2, "f8": 9}[array.dtype.str[1:]], array.tobytes(order="F"))
+    body = mat_element(6, flags) + mat_element(5, shape) + mat_element(1, name.encode()) + numbers
+    matrix = mat_element(14, body)
+    if not packed:
+        return matrix
+    content = zlib.compress(matrix)
+    return struct.pack("<II", 15, len(content)) + content
+
+
+MAT_HEADER = b"MATLAB 5.0 MAT-file".ljust(124) + struct.pack("<H", 0x0100) + b"IM"
+
+
+def write_svhn(folder: Path):
+    made = random_set((32, 32, 3), train=20, test=10, classes=10)
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, images, labels in splits(made, "train", "test"):
+        y = np.where(labels == 0, 10, labels).astype(np.uint8)[:, None]
+        content = MAT_HEADER + mat_matrix("X", images.transpose(1, 2, 3, 0)) + mat_matrix("y", y)
+        (folder / f"{split}_32x32.mat").write_bytes(content)
+    return made
+
+
+def cifar10_batch(images, labels):
+    """A batch in the very opcodes of the published files, which Python 2 wrote (protocol 2, 8-bit strings)."""
+    rows = images.transpose(0, 3, 1, 2).reshape(len(images), -1)
+
+    def text(value):
+        return b"U" + bytes([len(value)]) + value
+
+    def number(value):
+        return b"K" + bytes([value]) if value < 256 else b"J" + int(value).to_bytes(4, "little", signed=True)
+
+    array = (
+        b"cnumpy.core.multiarray\n_reconstruct\nq\x07cnumpy\nndarray\nq\x08K\x00\x85q\x09U\x01b\x87Rq\x0a(K\x01"
+        + number(rows.shape[0])
+        + number(rows.shape[1])
+        + b"\x86cnumpy\ndtype\nq\x0bU\x02u1K\x00K\x01\x87Rq\x0c(K\x03U\x01|NNN"
+        + b"J\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89T"
+        + rows.size.to_bytes(4, "little")
+        + rows.tobytes()
+        + b"tb"
+    )
+    items = [text(b"batch_label"), text(b"training batch 1 of 5"), text(b"labels"), b"]q\x02("]
+    items += [number(int(label)) for label in labels] + [b"e", text(b"data"), array, text(b"filenames"), b"]q\x0d("]
+    return b"\x80\x02}q\x01(" + b"".join(items) + text(b"labels.png") + b"eu."
+
+
+def cifar10_files():
+    made = random_set((32, 32, 3), train=40, test=10, classes=10)
+    files = {"batches.meta": b"\x80\x02}.", "test_batch": cifar10_batch(made.test_images, made.test_labels)}
+    for number in range(4):
+        part = slice(10 * number, 10 * number + 10)
+        files[f"data_batch_{number + 1}"] = cifar10_batch(made.train_images[part], made.train_labels[part])
+    return made, files
+
+
+def write_archive(path: Path, files, prefix="cifar-10-batches-py/"):
+    with tarfile.open(path, "w:gz") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(prefix + name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+
+
+def write_cifar10(folder: Path):
+    made, files = cifar10_files()
+    folder.mkdir(parents=True, exist_ok=True)
+    write_archive(folder / "cifar-10-python.tar.gz", files)
+    return made
+
+
+def write_examples(path: Path, rows):
+    """Writes TFRecord examples whose features are given as lists of bytes, ints or floats."""
+    import tensorflow as tf
+
+    kinds = {bytes: ("bytes_list", "BytesList"), int: ("int64_list", "Int64List"), float: ("float_list", "FloatList")}
+
+    def feature(values):
+        field, kind = kinds[type(values[0])]
+        return tf.train.Feature(**{field: getattr(tf.train, kind)(value=values)})
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for row in rows:
+            features = tf.train.Features(feature={key: feature(values) for key, values in row.items()})
+            writer.write(tf.train.Example(features=features).SerializeToString())
+
+
+def write_tfrecords(folder: Path):
+    """The original's: floats from -1 to 1, one-hot labels."""
+    made = random_set((4, 4, 1))
+    for split, images, labels in splits(made, "train", "test"):
+        rows = [
+            {"image": (image.ravel() / 255.0 * 2 - 1).tolist(), "label": np.eye(3)[label].tolist(), "id": [b"7"]}
+            for image, label in zip(images, labels)
+        ]
+        write_examples(folder / f"{split}.tfrecord", rows)
+    return made
+
+
+def write_hdf5(folder: Path):
+    """The original's: a group an id; these ids name their split."""
+    import h5py
+
+    made = random_set()
+    folder.mkdir(parents=True, exist_ok=True)
+    names = []
+    with h5py.File(str(folder / "data.hdf5"), "w") as file:
+        for split, images, labels in splits(made, "train", "test"):
+            for number, (image, label) in enumerate(zip(images, labels)):
+                names.append(f"{split}_{number}")
+                file[f"{names[-1]}/image"], file[f"{names[-1]}/label"] = image, np.eye(3, dtype=bool)[label]
+    (folder / "id.txt").write_text("\n".join(names))
+    return made

@@ -1,6 +1,5 @@
 """The tests import the model's modules flat, as the modules import each other, and `common` from the repository."""
 
-import os
 import re
 import sys
 from argparse import Namespace
@@ -11,7 +10,7 @@ import pytest
 
 MODEL = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(MODEL), str(MODEL.parent)]
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # warnings and errors of TensorFlow only
+import common  # noqa: E402, F401  (before TensorFlow, which it keeps quiet)
 
 TINY = ["--ngf=2", "--ndf=2", "--precision_mode=force_fp32", "--load_size=260"]  # of train.py
 LOG_LINE = re.compile(
@@ -21,29 +20,28 @@ LOG_LINE = re.compile(
 
 
 def write_run(folder: Path, **options) -> SimpleNamespace:
-    """A run's folder with the checkpoint of a small generator with random weights: `.folder`, `.options`."""
+    """A run's folder with the checkpoint of a small generator with random weights: `.folder`, `.file`, `.options`."""
     import tensorflow as tf
-    from model import build_generator
+    from model import NETWORK, build_generator
 
-    from common.checkpoint import Record
-    from common.optimizer import named_variables
+    from common import weights
+    from common.layers import named_variables
 
     default = {"input_nc": 3, "output_nc": 3, "ngf": 4, "ndf": 4, "fine_size": 256, "which_direction": "BtoA"}
     default.update(data_path="nowhere", seed=0, skip_bad_files=False)
     options = {**default, **options}
     tf.random.set_seed(1)
     generator = build_generator(256, 256, options["input_nc"], options["output_nc"], options["ngf"])
-    variables = named_variables(generator)
-    variables["decoder_8.0"].assign(variables["decoder_8.0"] * 20)  # for pictures with contrast
-    record = Record(about={"network": "Pix2Pix"}, options=options, step=7, seconds=1.0)
-    prefix = str(folder / "checkpoints" / "ckpt-7")
-    tf.train.Checkpoint(record=record, generator=variables).write(prefix)
-    return SimpleNamespace(folder=folder, options=Namespace(**options))
+    tensors = {f"generator/{name}": variable.numpy() for name, variable in named_variables(generator).items()}
+    tensors["generator/decoder_8.0"] *= 20  # for images with contrast
+    file = folder / "checkpoints" / "ckpt-7.safetensors"
+    weights.save(file, NETWORK, tensors, options, {"data": "facades"}, 7)
+    return SimpleNamespace(folder=folder, file=file, options=Namespace(**options))
 
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory):
-    """A run of colour pictures, its generator's first layer of 4 channels."""
+    """A run of colour images, its generator's first layer of 4 channels."""
     return write_run(tmp_path_factory.mktemp("tiny") / "run")
 
 
@@ -68,6 +66,6 @@ def pair_set(tmp_path_factory):
 
 
 def log_lines(text: str) -> list:
-    """The page's log lines in a text: [{"epoch": 0, "number": 1, "of": 6, "d_loss": ..., "g_loss": ...}, ...]."""
+    """The original's log lines in a text: [{"epoch": 0, "number": 1, "of": 6, "d_loss": ..., "g_loss": ...}, ...]."""
     found = [match.groupdict() for match in map(LOG_LINE.fullmatch, text.splitlines()) if match]
     return [{name: float(value) for name, value in line.items()} for line in found]

@@ -13,14 +13,18 @@ from data import Pairs, as_channels, batches, find_pairs, read_pair
 from PIL import Image
 
 from common.cli import UserError
+from common.session import Session, SessionConfig
 
-HALF = 20  # a side of the small pairs
+HALF = 20  # height and width of a small pair's halves
 
 
 def options(**changed):
     given = {"input_nc": 3, "output_nc": 3, "which_direction": "BtoA", "batch_size": 1, "load_size": HALF}
     given.update(fine_size=16, flip=True, serial_batches=False, seed=0)
     return argparse.Namespace(**{**given, **changed})
+
+
+SESSION = Session(SessionConfig(), "cpu", "float32")
 
 
 def save(path, left, right=None):
@@ -47,7 +51,10 @@ def pairs_of(args, files, skip_bad=False):
 
 def first(count, args, pairs, start_step=0):
     """The first batches as [(input, target), ...]."""
-    return [tuple(np.asarray(x) for x in batch) for batch in itertools.islice(batches(args, pairs, start_step), count)]
+    return [
+        tuple(np.asarray(x) for x in batch)
+        for batch in itertools.islice(batches(args, pairs, start_step, SESSION), count)
+    ]
 
 
 def same(one, other):
@@ -97,11 +104,11 @@ def test_where_pairs_are_looked_for(tmp_path):
     assert find_pairs(str(tmp_path), "test") == [tmp_path / "test" / "c.bmp"]
 
 
-def test_no_pictures_at_all(tmp_path):
+def test_no_images_at_all(tmp_path):
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "a.txt").touch()
-    refused(lambda: find_pairs(str(tmp_path), "train"), f"--data_path {tmp_path}: no pictures in train/", "prepare.py")
-    refused(lambda: find_pairs(str(tmp_path), "val"), "no pictures in val/ or test/")
+    refused(lambda: find_pairs(str(tmp_path), "train"), f"--data_path {tmp_path}: no images in train/", "prepare.py")
+    refused(lambda: find_pairs(str(tmp_path), "val"), "no images in val/ or test/")
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".ppm", ".webp", ".jpg"])
@@ -124,26 +131,26 @@ def test_halves_are_resized_by_themselves(tmp_path):
 def test_channels(tmp_path):
     grey, colour = Image.new("L", (4, 2), 7), Image.new("RGB", (4, 2), (1, 2, 90))
     opaque, clear = Image.new("RGBA", (4, 2), (1, 2, 90, 255)), Image.new("RGBA", (4, 2), (1, 2, 90, 254))
-    for picture, nc, expected in (
+    for image, nc, expected in (
         (grey, 1, [7]),
         (grey, 3, [7, 7, 7]),
         (colour, 3, [1, 2, 90]),
         (opaque, 3, [1, 2, 90]),
         (opaque, 4, [1, 2, 90, 255]),
         (clear, 4, [1, 2, 90, 254]),
-        (Image.new("RGB", (4, 2), (50, 52, 49)), 1, [51]),  # as JPEG keeps a grey picture: luma
+        (Image.new("RGB", (4, 2), (50, 52, 49)), 1, [51]),  # as JPEG keeps a grey image: luma
         (Image.new("RGBA", (4, 2), (50, 50, 50, 255)), 1, [50]),
     ):
-        pixels = as_channels(picture, nc, "--input_nc", "f.png")
+        pixels = as_channels(image, nc, "--input_nc", "f.png")
         assert pixels.dtype == np.uint8 and pixels.shape == (2, 4, nc) and (pixels == expected).all()
-    for picture, nc, words in (
+    for image, nc, words in (
         (colour, 1, "f.png: is in colour, but --input_nc=1"),
         (colour, 4, "f.png: has no alpha channel, which --input_nc=4 asks for"),
         (grey, 4, "f.png: has no alpha channel"),
         (clear, 3, "f.png: is transparent in places; give --input_nc=4"),
         (clear, 1, "f.png: is transparent in places"),
     ):
-        refused(lambda picture=picture, nc=nc: as_channels(picture, nc, "--input_nc", "f.png"), words)
+        refused(lambda image=image, nc=nc: as_channels(image, nc, "--input_nc", "f.png"), words)
 
 
 def test_channels_of_a_pair(tmp_path):
@@ -165,8 +172,8 @@ def test_channels_of_a_pair(tmp_path):
 BAD = {
     "pixels wide, and a pair has two halves": lambda path: save(path, flat(1, 2, 3, width=41)),
     "20 x 20, one half only": lambda path: save(path, flat(1, 2, 3)),
-    "is no picture that can be decoded": lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n and no more"),
-    "is no picture that can": lambda path: path.write_bytes(b""),
+    "is no image that can be decoded": lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n and no more"),
+    "is no image that can": lambda path: path.write_bytes(b""),
 }
 
 
@@ -181,7 +188,7 @@ def test_a_bad_file_in_the_middle(numbered, tmp_path, monkeypatch, memory, words
     pairs = pairs_of(options(), files, skip_bad=True)
     assert pairs.files == numbered and len(pairs) == 5
     assert len(pairs.bad) == 1 and str(bad) in pairs.bad[0] and words in pairs.bad[0]
-    refused(lambda: pairs_of(options(), [bad, bad], skip_bad=True), "not one of the 2 pictures", bad)
+    refused(lambda: pairs_of(options(), [bad, bad], skip_bad=True), "not one of the 2 images", bad)
 
 
 @pytest.mark.parametrize("skip_bad", [False, True])
@@ -194,11 +201,18 @@ def test_a_file_that_ceases_to_decode(noise, tmp_path, monkeypatch, skip_bad):
     pairs = pairs_of(args, [noise[0], soon_bad, noise[2]], skip_bad)
     soon_bad.write_bytes(noise[1].read_bytes()[:-200])
     if not skip_bad:
-        refused(lambda: first(3, args, pairs), f"{soon_bad}: is no picture that can be decoded")
+        refused(lambda: first(3, args, pairs), f"{soon_bad}: is no image that can be decoded")
         return
     found = first(6, args, pairs)
     assert len(pairs.bad) == 1 and str(soon_bad) in pairs.bad[0]
     assert same(found, first(6, args, pairs_of(args, [noise[0], noise[2], noise[2]])))
+
+
+def test_a_size_that_is_too_large_is_told_by_the_header(tmp_path, monkeypatch):
+    """Nothing is decoded for it."""
+    path = save(tmp_path / "pair.png", flat(1, 2, 3), flat(1, 2, 3))
+    monkeypatch.setattr(data.images, "decode", lambda path: pytest.fail("was decoded"))
+    refused(lambda: data.decode(path, 2 * HALF * HALF - 1), f"{path}: 40 x 20 is more than 799 pixels")
 
 
 # Batches.
@@ -252,7 +266,7 @@ def test_streamed_is_what_kept_is(noise, monkeypatch):
 
 
 def test_jitter(twins):
-    """All crops and both sides come up, the same for both halves and none of them depending on another."""
+    """All crops and both mirrorings come up, the same for both halves and none of them depending on another."""
     args = options()
     seen = []
     for source, target in first(400, args, pairs_of(args, twins)):
@@ -281,6 +295,6 @@ def test_no_jitter(twins):
 
 
 def test_reading_pairs_needs_no_tensorflow():
-    """prepare.py checks sets with it."""
+    """prepare.py and sample_data.py import it."""
     code = "import sys, data; assert 'tensorflow' not in sys.modules"
     subprocess.check_call([sys.executable, "-c", code], cwd=str(Path(data.__file__).parent))

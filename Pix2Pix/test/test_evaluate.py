@@ -6,20 +6,20 @@ from pathlib import Path
 
 import baseline
 import evaluate
+import features
 import numpy as np
 import pytest
-import tensorflow as tf
-from metrics import compare
+import readback
+from conftest import write_run
+from metrics import compare, frechet_distance, kernel_distance
 from model import build_generator
 from PIL import Image
+from predict import Translator, network_translator
 
-from common.checkpoint import Record
-from common.cli import UserError
-from common.distances import frechet_distance, kernel_distance
-from common.optimizer import named_variables
+from common.test.testing import call_main
 
-LABELS = np.array([[0, 0, 170], [255, 85, 0]])  # two of facades' colours
-COLOURS = np.array([[60, 120, 200], [180, 150, 90]])  # what is drawn for them
+LABELS = np.array([[0, 48, 255], [255, 80, 0]])  # two of facades' colours
+COLOURS = np.array([[60, 120, 200], [180, 150, 90]])  # what is made of them
 OPTIONS = {"input_nc": 3, "output_nc": 3, "which_direction": "BtoA", "fine_size": 256, "ngf": 2, "seed": 0}
 
 
@@ -48,20 +48,12 @@ def pairs(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, pairs):
     """A run's folder with a checkpoint of random weights."""
-    folder = tmp_path_factory.mktemp("run")
-    options = {**OPTIONS, "data_path": str(pairs), "skip_bad_files": False}
-    state = {"generator": named_variables(build_generator(256, 256, ngf=2))}
-    record = Record(about={"network": "Pix2Pix"}, options=options, step=7, seconds=0.0)
-    checkpoint = tf.train.Checkpoint(record=record, **state)
-    tf.train.CheckpointManager(checkpoint, str(folder / "checkpoints"), 3, checkpoint_name="ckpt").save(7)
-    return folder
+    return write_run(tmp_path_factory.mktemp("run"), ngf=2, data_path=str(pairs)).folder
 
 
 def call(capsys, *argv):
     """The exit status, and what was said on stdout and stderr."""
-    status = evaluate.main([str(word) for word in argv])
-    told = capsys.readouterr()
-    return status, told.out, told.err
+    return call_main(capsys, evaluate.main, *argv)
 
 
 def pixels(path):
@@ -94,128 +86,123 @@ def test_a_generator_that_copies_and_pairs_that_are_copies(tmp_path):
         write_pair(tmp_path / split / "a.png", 3, same=True)
     files = [tmp_path / "val" / "a.png"]
     args = Namespace(**OPTIONS, data_path=str(tmp_path), skip_bad_files=False)
-    scores, _ = evaluate.evaluate_run(args, lambda inputs, training: inputs[0], files, files)
-    assert scores == {"l1": 0.0, "psnr": 100.0, "ssim": pytest.approx(1.0), "pictures": 1}
+    scores, _ = evaluate.evaluate_run(args, Translator(lambda x: x, args, ""), files, files, tmp_path / "out")
+    assert scores == {"l1": 0.0, "psnr": 100.0, "ssim": pytest.approx(1.0), "images": 1}
 
 
 def test_what_training_asks_for(tmp_path, capsys, pairs):
+    """Bad files counted; an evaluation that was cut short is done again in its own place."""
     args = Namespace(**OPTIONS, data_path=str(pairs), skip_bad_files=True)
     train_files, val_files = (sorted((pairs / split).glob("*.png")) for split in ("train", "val"))
     (tmp_path / "broken.png").write_bytes(b"\x89PNG")
-    generator = build_generator(256, 256, ngf=2)
-    (tmp_path / "evaluation").mkdir()
-    scores, base = evaluate.evaluate_run(
-        args, generator, train_files, [tmp_path / "broken.png", *val_files], tmp_path / "evaluation"
-    )
+    translator, folder = network_translator(build_generator(256, 256, ngf=2), args), tmp_path / "evaluation"
+    folder.mkdir()
+    (folder / "evaluation.json").write_text("cut sh")
+    scores, base = evaluate.evaluate_run(args, translator, train_files, [tmp_path / "broken.png", *val_files], folder)
     said = capsys.readouterr().out
     assert "1 of 4 files left out" in said and "broken.png" in said
-    assert set(scores) == {"l1", "psnr", "ssim", "pictures"} and scores["pictures"] == 3
-    names = ("l1", "psnr", "ssim")
-    assert set(base) == {*names, *(f"untrained_{name}" for name in names)}
-    assert base["l1"] < 0.06 < 0.15 < base["untrained_l1"]  # noise of 10 of 255 on average; grey for anything
-    assert not any((tmp_path / "evaluation").iterdir())  # it was there already
-    folder = tmp_path / "evaluation-2"
-    assert {path.name for path in folder.iterdir()} == {"pictures", "evaluation.json", "gallery.html"}
-    assert json.loads((folder / "evaluation.json").read_text())["metrics"]["trained"]["l1"] == scores["l1"]
+    assert set(scores) == {"l1", "psnr", "ssim", "images"} and scores["images"] == 3
+    assert base["l1"] < 0.06 < scores["l1"]  # noise of 10 of 255 on average
+    assert {path.name for path in folder.iterdir()} == {"generated", "evaluation.json", "gallery.html"}
+    assert json.loads((folder / "evaluation.json").read_text())["metrics"]["generated"]["l1"] == scores["l1"]
 
 
 def test_the_command(tmp_path, capsys, monkeypatch, run, pairs):
+    def mean_colour(weights):
+        return lambda image: image.mean((0, 1), dtype=np.float64)
+
+    def is_window(known, seed):  # a reader that knows the two colours
+        assert len(list(known)) == 4
+        return lambda photograph: np.where(readback.shrunk(photograph)[..., 0] > -0.1, 9, 1)
+
+    monkeypatch.setattr(features, "vgg19_features", mean_colour)
+    monkeypatch.setattr(features, "inception_features", lambda graph: lambda image: image[0, 0].astype(np.float64))
+    monkeypatch.setattr(readback, "train_reader", is_window)
     before = set(run.rglob("*"))
-
-    def mean_colour(network, weights):
-        assert (network, weights) == ("vgg19", "w.h5")
-        return lambda picture: picture.mean((0, 1), dtype=np.float64)
-
-    monkeypatch.setattr(evaluate, "feature_extractor", mean_colour)
-    status, said, _ = call(capsys, "--ckpt_path", run, "--features=vgg19", "--weights=w.h5")
+    flags = ["--vgg19_weights=w.h5", "--inception=i.pb", "--readback"]
+    status, said, _ = call(capsys, "--ckpt_path", run, *flags)
     folder = run / "evaluation"
     result = json.loads((folder / "evaluation.json").read_text())
-    assert status == 0 and result["pictures"] == 3 and result["features"] == "vgg19 by w.h5"
-    assert [row["file"] for row in result["per_picture"]] == [f"house {number}.png" for number in range(3)]
+    assert status == 0 and result["images"] == 3
+    assert [row["file"] for row in result["per_image"]] == [f"house {number}.png" for number in range(3)]
 
-    outputs = [pixels(folder / row["output"]) for row in result["per_picture"]]
+    outputs = [pixels(folder / row["output"]) for row in result["per_image"]]
     rows = [compare(output, target) for output, target in zip(outputs, targets(pairs))]
-    for row, expected in zip(result["per_picture"], rows):
+    for row, expected in zip(result["per_image"], rows):
         assert {name: row[name] for name in expected} == pytest.approx(expected)
     means = result["metrics"]
-    assert set(means) == {"trained", "untrained", "mean_colour"}
-    assert means["trained"]["psnr"] == pytest.approx(np.mean([row["psnr"] for row in rows]))
-    ours, theirs = (np.stack([p.mean((0, 1)) for p in pictures]) for pictures in (outputs, targets(pairs)))
-    assert means["trained"]["frechet"] == pytest.approx(frechet_distance(ours, theirs))
-    assert means["trained"]["kernel"] == pytest.approx(kernel_distance(ours, theirs))
-    assert means["mean_colour"]["frechet"] < means["untrained"]["frechet"] / 10
+    assert set(means) == {"generated", "mean_colour", "real"} and "l1" not in means["real"]
+    assert means["generated"]["psnr"] == pytest.approx(np.mean([row["psnr"] for row in rows]))
+    ours, theirs = (np.stack([p.mean((0, 1)) for p in images]) for images in (outputs, targets(pairs)))
+    assert means["generated"]["frechet_vgg19"] == pytest.approx(frechet_distance(ours, theirs))
+    assert means["generated"]["kernel_vgg19"] == pytest.approx(kernel_distance(ours, theirs))
+    corners = [np.stack([p[0, 0] for p in images]) for images in (outputs, targets(pairs))]
+    assert means["generated"]["frechet_inception"] == pytest.approx(frechet_distance(*corners))
+    assert means["real"]["frechet_vgg19"] < means["generated"]["frechet_vgg19"] / 10  # the floor
+    assert min(means[name]["pixel_accuracy"] for name in ("real", "mean_colour")) > 0.95
+    assert means["generated"]["pixel_accuracy"] < 0.9
 
-    line = next(line for line in said.splitlines() if line.startswith("trained generator"))
-    assert float(line.split()[2]) == pytest.approx(means["trained"]["l1"], rel=1e-3)
-    assert "3 pictures of" in said and said.count("generator") == 2 and "mean colour per label" in said
+    cells = {line.split()[0]: line.split()[1:] for line in said.splitlines() if line}
+    assert float(cells["l1"][0]) == pytest.approx(means["generated"]["l1"], rel=1e-3)
+    assert len(cells["class_iou"]) == 3 and "psnr and ssim reward blur" in said and "3 images of" in said
+    assert max(map(len, said.splitlines()[:12])) <= 120
     page = (folder / "gallery.html").read_text()
-    assert page.count("<img ") == 9 and page.count("<figcaption>output</figcaption>") == 3
+    assert page.count("<img ") == 9
     assert before <= set(run.rglob("*"))  # nothing is gone
 
-    status, _, _ = call(capsys, "--ckpt_path", run, "--max_pictures=1", "--data_path", pairs)
+    status, _, _ = call(capsys, "--ckpt_path", run, "--max_images=1", "--data_path", pairs)
     alone = json.loads((run / "evaluation-2" / "evaluation.json").read_text())
-    assert status == 0 and alone["per_picture"] == result["per_picture"][:1]  # whatever else is measured
+    assert status == 0 and alone["per_image"] == result["per_image"][:1]  # whatever else is measured
 
 
-def test_paper_inference_without_pairs_to_train_on(tmp_path, capsys, monkeypatch, run, pairs):
-    def without_train(path, split):
-        if split == "train":
-            raise UserError("none")
-        return [pairs / "val" / "house 0.png"]
-
-    monkeypatch.setattr(evaluate, "find_pairs", without_train)
+def test_paper_inference_without_pairs_to_train_on(tmp_path, capsys):
+    run = write_run(tmp_path / "run", ngf=2)
+    write_pair(tmp_path / "set" / "test" / "1.png", 1)
     results = []
     for seed in (5, 5, 6):
-        flags = ["--ckpt_path", run, "--inference=paper", f"--seed={seed}", "--output_path", tmp_path / "new" / "er"]
-        status, said, _ = call(capsys, *flags)
+        flags = ["--ckpt_path", run.folder, "--inference=paper", f"--seed={seed}", "--data_path", tmp_path / "set"]
+        status, said, _ = call(capsys, *flags, "--output_path", tmp_path / "new" / "er")
         assert status == 0 and "no mean colours" in said
         name = ("er", "er-2", "er-3")[len(results)]
         results.append(json.loads((tmp_path / "new" / name / "evaluation.json").read_text()))
-    assert set(results[0]["metrics"]) == {"trained", "untrained"} and results[0]["inference"] == "paper"
-    same, other = (result["per_picture"][0]["psnr"] for result in results[1:])
-    assert results[0]["per_picture"][0]["psnr"] == same != other
+    assert set(results[0]["metrics"]) == {"generated"} and results[0]["inference"] == "paper"
+    same, other = (result["per_image"][0]["psnr"] for result in results[1:])
+    assert results[0]["per_image"][0]["psnr"] == same != other
 
 
 def test_two_files_of_one_name():
     files = [Path(name) for name in ("a.jpg", "a.png", "a-2.jpg", "b.png", "A.b.jpg")]
-    assert evaluate.picture_names(files) == ["a.png", "a-2.png", "a-2-2.png", "b.png", "A.b.png"]
+    assert evaluate.output_names(files) == ["a.png", "a-2.png", "a-2-2.png", "b.png", "A.b.png"]
 
 
-def test_bad_input(tmp_path, capsys, run, pairs):
+def test_bad_input(tmp_path, capsys, monkeypatch, run, pairs):
     def refused(reason, *argv):
         status, _, error = call(capsys, "--ckpt_path", run, "--output_path", tmp_path / "out", *argv)
-        assert status == 2 and reason in error and error.count("\n") <= 2
+        assert status == 2 and reason in error and error.count("\n") <= 2, error
         assert not (tmp_path / "out").exists()
 
-    def data(name, picture):
+    def data(name, image):
         folder = tmp_path / name
         write_pair(folder / "val" / "0.png", 0)
-        if isinstance(picture, bytes):
-            (folder / "val" / "1.png").write_bytes(picture)
+        if isinstance(image, bytes):
+            (folder / "val" / "1.png").write_bytes(image)
         else:
-            Image.fromarray(picture).save(str(folder / "val" / "1.png"))
+            Image.fromarray(image).save(str(folder / "val" / "1.png"))
         return folder
 
-    refused("no checkpoint in", "--ckpt_path", pairs)
-    refused("no pictures in val/", "--data_path", tmp_path)
-    refused("val/1.png: is no picture", "--data_path", data("broken", b"\x89PNG\r\n\x1a\n"))
+    refused("no weights in", "--ckpt_path", pairs)
+    refused("no images in val/", "--data_path", tmp_path)
+    refused("val/1.png: is no image", "--data_path", data("broken", b"\x89PNG\r\n\x1a\n"))
     refused("val/1.png", "--data_path", data("half", np.zeros((64, 64, 3), np.uint8)))
     refused("1.png: is transparent", "--data_path", data("clear", np.zeros((64, 128, 4), np.uint8)))
-    refused("there is no such file", "--features=vgg19", "--weights", tmp_path / "none.h5")
+    refused("there is no such file", "--vgg19_weights", tmp_path / "none.h5")
+    refused("--inception", "--inception", tmp_path / "none.pb")
     refused("cannot be written", "--output_path", pairs / "val" / "house 0.png" / "new")
-    for flags, reason in (
-        (["--features=vgg19"], "--features vgg19 needs --weights FILE"),
-        (["--weights=w.h5"], "--features vgg19 or inception"),
-        (["--max_pictures=0"], "at least 1"),
-        (["--ckpt=3"], "nearest known one"),
-    ):
+    monkeypatch.setattr(features, "vgg19_features", lambda weights: np.ravel)
+    refused("two images at least", "--vgg19_weights=w.h5", "--max_images=1")
+    status, _, error = call(capsys, "--model", run / "x.onnx")
+    assert status == 2 and "there is no such file" in error
+    for flags, reason in ((["--max_images=0"], "at least 1"), (["--ckpt=3"], "nearest known one")):
         with pytest.raises(SystemExit) as exit_:
             evaluate.main(["--ckpt_path", str(run), *flags])
         assert exit_.value.code == 2 and reason in capsys.readouterr().err
-
-
-def test_a_distance_of_one_picture_is_refused(tmp_path, capsys, monkeypatch, run):
-    monkeypatch.setattr(evaluate, "feature_extractor", lambda network, weights: np.ravel)
-    flags = ["--features=vgg19", "--weights=w.h5", "--max_pictures=1", "--output_path", tmp_path / "out"]
-    status, _, error = call(capsys, "--ckpt_path", run, *flags)
-    assert status == 2 and "two pictures at least" in error and not (tmp_path / "out").exists()

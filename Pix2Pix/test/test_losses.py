@@ -30,8 +30,8 @@ def test_adversarial():
 
 
 def test_l1():
-    target, output = tf.constant([[1.0, -1.0], [0.0, 0.5]]), tf.constant([[-1.0, -1.0], [0.25, 0.25]])
-    close(losses.l1(target, output), (2 + 0 + 0.25 + 0.25) / 4)
+    target, generated = tf.constant([[1.0, -1.0], [0.0, 0.5]]), tf.constant([[-1.0, -1.0], [0.25, 0.25]])
+    close(losses.l1(target, generated), (2 + 0 + 0.25 + 0.25) / 4)
 
 
 def test_a_fake_that_is_seen_through_still_teaches_the_generator():

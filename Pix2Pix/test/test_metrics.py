@@ -1,16 +1,18 @@
-"""metrics.py: known answers by hand and by scikit-image."""
+"""metrics.py: known answers by hand, by scikit-image, by SciPy and by a plain double loop."""
 
 import metrics
 import numpy as np
 import pytest
+from metrics import frechet_distance, kernel_distance
+from scipy import linalg
 from skimage.metrics import peak_signal_noise_ratio
 
 
-def random_picture(seed, shape=(24, 20, 3)):
+def random_image(seed, shape=(24, 20, 3)):
     return np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
 
 
-def test_pictures_of_one_colour_each():
+def test_images_of_one_colour_each():
     grey, darker = np.full((16, 16, 1), 200, np.uint8), np.full((16, 16, 1), 149, np.uint8)  # a fifth of white apart
     assert metrics.l1(grey, darker) == metrics.l1(darker, grey) == pytest.approx(0.2)
     assert metrics.psnr(grey, darker) == pytest.approx(20 * np.log10(5))
@@ -20,14 +22,14 @@ def test_pictures_of_one_colour_each():
 
 
 def test_psnr_and_l1_of_noise():
-    x, y = random_picture(0), random_picture(1)
+    x, y = random_image(0), random_image(1)
     assert metrics.psnr(x, y) == pytest.approx(peak_signal_noise_ratio(x, y))
     assert metrics.l1(x, y) == pytest.approx(np.abs(x / 255 - y / 255).mean())
 
 
 def test_ssim_by_its_definition():
     """At one pixel: a Gaussian window of 11 x 11 with sigma 1.5, by hand."""
-    x, y = random_picture(2, (11, 11, 1)), random_picture(3, (11, 11, 1))
+    x, y = random_image(2, (11, 11, 1)), random_image(3, (11, 11, 1))
     window = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
     window = np.outer(window, window) / window.sum() ** 2
     a, b = x[..., 0] / 1.0, y[..., 0] / 1.0
@@ -36,3 +38,54 @@ def test_ssim_by_its_definition():
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
     expected = (2 * ma * mb + c1) * (2 * vab + c2) / ((ma**2 + mb**2 + c1) * (va + vb + c2))
     assert metrics.ssim(x, y) == pytest.approx(expected)  # its border, five pixels wide, is left out
+
+
+def test_frechet_distance_in_one_dimension():
+    """(m1 - m2)^2 + (s1 - s2)^2."""
+    x, y = np.array([[1.0], [3.0], [5.0]]), np.array([[9.0], [10.0], [11.0]])  # means 3 and 10, deviations 2 and 1
+    assert frechet_distance(x, y) == pytest.approx(49 + 1)
+
+
+def test_frechet_distance_of_diagonal_gaussians():
+    corners = np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]]) * np.sqrt(3 / 4)  # unit covariance, as n - 1 is 3
+    x, y = corners * [2, 3], corners * [5, 1] + [0, 7]
+    assert frechet_distance(x, y) == pytest.approx(49 + (2 - 5) ** 2 + (3 - 1) ** 2)
+
+
+def test_frechet_distance_by_scipys_root_of_a_matrix():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(60, 8)), rng.normal(size=(50, 8)) @ rng.normal(size=(8, 8)) + 1
+    c1, c2 = np.cov(x, rowvar=False), np.cov(y, rowvar=False)
+    expected = np.square(x.mean(0) - y.mean(0)).sum() + np.trace(c1 + c2 - 2 * linalg.sqrtm(c1 @ c2).real)
+    assert frechet_distance(x, y) == pytest.approx(expected, rel=1e-9)
+
+
+def test_frechet_distance_of_fewer_images_than_features():
+    """Turned into 40 dimensions, five images of three features are as far from each other as before."""
+    rng = np.random.default_rng(1)
+    turn = np.linalg.qr(rng.normal(size=(40, 40)))[0][:3]
+    x, y = rng.normal(size=(5, 3)), 2 * rng.normal(size=(6, 3)) + 3
+    expected = frechet_distance(x, y)
+    assert frechet_distance(x @ turn, y @ turn) == pytest.approx(expected, rel=1e-9)
+    wide = rng.normal(size=(5, 40)).astype(np.float32)
+    assert frechet_distance(wide, wide) == pytest.approx(0, abs=1e-9)
+
+
+def test_kernel_distance_by_a_double_loop():
+    rng = np.random.default_rng(2)
+    x, y = rng.normal(size=(5, 4)), rng.normal(size=(7, 4)) + 0.5
+
+    def kernel(a, b):
+        return (sum(a * b) / 4 + 1) ** 3
+
+    within_x = sum(kernel(a, b) for i, a in enumerate(x) for j, b in enumerate(x) if i != j) / (5 * 4)
+    within_y = sum(kernel(a, b) for i, a in enumerate(y) for j, b in enumerate(y) if i != j) / (7 * 6)
+    across = sum(kernel(a, b) for a in x for b in y) / (5 * 7)
+    assert kernel_distance(x, y) == pytest.approx(within_x + within_y - 2 * across)
+
+
+def test_kernel_distance_is_unbiased():
+    """Over many draws of the same distribution the mean is 0; with the diagonal it would be far above."""
+    rng = np.random.default_rng(3)
+    draws = [kernel_distance(rng.normal(size=(10, 4)), rng.normal(size=(10, 4))) for _ in range(400)]
+    assert abs(np.mean(draws)) < 4 * np.std(draws) / 20

@@ -1,14 +1,20 @@
-"""The networks: their parameters, shapes and field of view, and what in them depends on the batch and on the seed."""
+"""The networks: their parameters, shapes and receptive field, and what in them depends on the batch and on the seed."""
+
+import argparse
+import dataclasses
 
 import model
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import write_run
 from layers import BatchNorm, SeededDropout
 from tensorflow import keras
 from tensorflow.keras import layers
 
-from common.optimizer import named_variables
+from common import weights
+from common.cli import UserError
+from common.layers import named_variables
 
 CURRENT = not tf.__version__.startswith("2.6.")
 
@@ -39,7 +45,7 @@ def bright_and_dim():
 # The paper's networks.
 
 
-GENERATOR = {  # name: kernel, side and channels of its output for 256 x 256
+GENERATOR = {  # name: kernel, size and channels of its output for 256 x 256
     "encoder_1": ((4, 4, 3, 64), 128, 64),
     "encoder_2": ((4, 4, 64, 128), 64, 128),
     "encoder_3": ((4, 4, 128, 256), 32, 256),
@@ -115,16 +121,8 @@ def test_initial_weights(paper):
         assert gamma.mean() == pytest.approx(1, abs=0.004) and gamma.std() == pytest.approx(0.02, rel=0.15)
 
 
-def test_weights_go_by_names_of_ours(paper):
-    """Checkpoints go by layer names: the same however many networks a process has made, and none left out."""
-    for network, same in zip(paper, (model.build_generator(None, None, ngf=2), model.build_discriminator(256, 256))):
-        named = named_variables(network)
-        assert list(named) == list(named_variables(same)) and len(named) == len(network.weights)
-        assert all(isinstance(variable, tf.Variable) for variable in named.values())
-
-
 def test_a_patch_sees_70_pixels(monkeypatch):
-    """By the gradient of one logit, without the norms, whose statistics are the whole picture's. Patch i starts at
+    """By the gradient of one logit, without the norms, whose statistics are the whole image's. Patch i starts at
     8 i - 23: its five layers' strides and margins."""
     monkeypatch.setattr(model, "BatchNorm", lambda name: layers.Activation("linear", name=name))
     discriminator = model.build_discriminator(256, 256, ndf=2)
@@ -143,7 +141,7 @@ def test_a_patch_sees_70_pixels(monkeypatch):
 # What depends on what.
 
 
-def test_drawing_depends_on_the_picture_alone(small, bright_and_dim):
+def test_generating_depends_on_the_image_alone(small, bright_and_dim):
     both = small(bright_and_dim).numpy()
     assert both.shape == (2, 256, 256, 3) and both.dtype == np.float32 and 0 < np.abs(both).max() <= 1
     for index in range(2):
@@ -174,8 +172,8 @@ def test_dropout():
         assert ((other.numpy() != 0) == kept).mean() == pytest.approx(0.5, abs=0.02)
 
 
-def test_the_bottleneck_tells_pictures_apart():
-    """A norm there would make it zero for one picture."""
+def test_the_bottleneck_tells_images_apart():
+    """A norm there would make it zero for one image."""
     tf.random.set_seed(0)
     generator = model.build_generator(256, 256, ngf=2)
     bottleneck = keras.Model(generator.inputs, generator.get_layer("encoder_8").output)
@@ -209,14 +207,14 @@ def test_other_sizes_and_channels(input_nc, output_nc):
     discriminator = model.build_discriminator(256, 512, input_nc, output_nc, ndf=2)
     source = random(1, 256, 512, input_nc)
     for training in (False, True):
-        drawn = generator([source, tf.constant([0, 1])], training=training)
-        assert drawn.shape == (1, 256, 512, output_nc)
-        assert discriminator([source, drawn], training=training).shape == (1, 30, 62, 1)
+        generated = generator([source, tf.constant([0, 1])], training=training)
+        assert generated.shape == (1, 256, 512, output_nc)
+        assert discriminator([source, generated], training=training).shape == (1, 30, 62, 1)
 
 
 @pytest.mark.skipif(not CURRENT, reason="TensorFlow 2.6 has no bfloat16 convolutions on a CPU")
 def test_bfloat16():
-    """Weights, pictures and logits stay in float32; a norm takes and gives what the layers around it compute in."""
+    """Weights, images and logits stay in float32; a norm takes and gives what the layers around it compute in."""
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     try:
         tf.random.set_seed(3)
@@ -225,15 +223,41 @@ def test_bfloat16():
         keras.mixed_precision.set_global_policy("float32")
     assert mixed.get_layer("decoder_7").compute_dtype == "bfloat16"
     assert all(v.dtype == tf.float32 for v in named_variables(mixed).values())
-    pictures = random(1, 256, 256, 3)
+    images = random(1, 256, 256, 3)
     for training in (False, True):
-        drawn = mixed([pictures, tf.constant([1, 2])], training=training)
-        logits = discriminator([pictures, drawn], training=training)
-        assert drawn.dtype == logits.dtype == tf.float32
-        assert np.isfinite(drawn).all() and np.isfinite(logits).all()
+        generated = mixed([images, tf.constant([1, 2])], training=training)
+        logits = discriminator([images, generated], training=training)
+        assert generated.dtype == logits.dtype == tf.float32
+        assert np.isfinite(generated).all() and np.isfinite(logits).all()
     norm = BatchNorm()
     x = random(2, 4, 4, 3)
     for training in (False, True):
         half = norm(tf.cast(x, tf.bfloat16), training=training)
         assert half.dtype == tf.bfloat16
         np.testing.assert_allclose(tf.cast(half, tf.float32), norm(x, training=training), atol=0.03)
+
+
+# Trained ones.
+
+
+def test_a_trained_generator(tmp_path):
+    """Built by the file's options; the moving average where the run kept one; sizes that the file only claims are
+    refused before anything is built by them."""
+    run = write_run(tmp_path / "run", input_nc=4, output_nc=1, ngf=2)
+    found = weights.load(run.folder, model.NETWORK, tmp_path)
+    variables = named_variables(model.load_generator(found))
+    assert all(np.array_equal(found.tensors[f"generator/{name}"], v) for name, v in variables.items())
+    found.tensors.update({f"ema_generator/{name}": v.numpy() + 1 for name, v in variables.items()})
+    averaged = named_variables(model.load_generator(found))
+    assert all(np.array_equal(variables[name] + 1, v) for name, v in averaged.items())
+    wrong = {
+        "ngf": [10**6, "2", None],
+        "input_nc": [2, 10**9, [3]],
+        "fine_size": [255, 2**40],
+        "which_direction": ["", 1],
+    }
+    for name, values in wrong.items():
+        for value in values:
+            other = dataclasses.replace(found, options=argparse.Namespace(**{**vars(found.options), name: value}))
+            with pytest.raises(UserError, match="its options are not those of its weights"):
+                model.load_generator(other)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sample_data
-from data import find_pairs, read_pair
+from data import FACADE_LABELS, find_pairs, read_pair
 from PIL import Image
 
 
@@ -20,7 +20,7 @@ def folder(tmp_path_factory):
 
 def nearest(labels):
     """The class of each pixel of a label map [h, w, 3], and how far its colour is from the class's own."""
-    distance = np.abs(labels[:, :, None].astype(int) - np.array(list(sample_data.PALETTE.values()))).max(axis=3)
+    distance = np.abs(labels[:, :, None].astype(int) - np.array(list(FACADE_LABELS.values()))).max(axis=3)
     return distance.argmin(axis=2), distance.min(axis=2)
 
 
@@ -29,8 +29,8 @@ def test_the_layout_is_that_of_facades(folder):
         [f"train/{number}.jpg" for number in range(1, 9)] + ["val/1.jpg", "val/2.jpg"]
     )
     for path in [*find_pairs(str(folder), "train"), *find_pairs(str(folder), "val")]:
-        with Image.open(path) as picture:
-            assert (picture.size, picture.mode, picture.format) == ((512, 256), "RGB", "JPEG")
+        with Image.open(path) as image:
+            assert (image.size, image.mode, image.format) == ((512, 256), "RGB", "JPEG")
 
 
 def test_label_maps_keep_the_colours_of_the_classes(folder):
@@ -41,7 +41,7 @@ def test_label_maps_keep_the_colours_of_the_classes(folder):
         assert np.quantile(distance, 0.9) <= 8  # JPEG rings along edges alone
         assert 0.15 < (classes == 1).mean() < 0.9  # facade
         seen |= set(np.unique(classes[distance <= 8]).tolist())
-    names = list(sample_data.PALETTE)
+    names = list(FACADE_LABELS)
     assert {names[number] for number in seen} >= {
         "background",
         "facade",

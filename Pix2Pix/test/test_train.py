@@ -1,5 +1,6 @@
 """Training: flags and their refusals, what a step does, and what a run leaves behind."""
 
+import fcntl
 import json
 import re
 import subprocess
@@ -15,11 +16,13 @@ import tensorflow as tf
 import train
 from conftest import TINY, log_lines, write_pairs
 from PIL import Image
+from safetensors.numpy import load_file
 
-from common import testing
+from common.layers import named_variables
 from common.loss_scale import ExponentialUpdateLossScale, FixedLossScale
-from common.optimizer import named_variables
 from common.session import Session, SessionConfig
+from common.stream import key
+from common.test import testing
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -31,8 +34,9 @@ def op_by_op():
 
 
 @pytest.fixture
-def start(pair_set, tmp_path):
+def start(pair_set, tmp_path, monkeypatch):
     """Runs train.py's main on the small set and returns its exit status."""
+    monkeypatch.setattr(fcntl, "flock", lambda *args: None)  # a process holds its run's folder to its end
 
     def run(*flags, output=tmp_path / "run", evaluate=False):
         tiny = [f"--data_path={pair_set}", f"--output_path={output}", f"--evaluate={evaluate}", *TINY]
@@ -59,7 +63,7 @@ def prepare(pair_set, tmp_path):
 FLAGS = {  # as the page and its code have them: the option, what the flag makes of it, and its default
     "--precision_mode=force_fp16": ("precision_mode", "force_fp16", "allow_mix_precision"),
     "--autotune=True": ("autotune", True, False),
-    "--batch_size=4": ("batch_size", 4, 1),
+    "--batch_size=4": ("batch_size", 4, None),
     "--learning_rate=0.001": ("learning_rate", 0.001, 0.0002),
     "--lr=0.001": ("learning_rate", 0.001, 0.0002),
     "--phase=test": ("phase", "test", "train"),
@@ -86,6 +90,7 @@ FLAGS = {  # as the page and its code have them: the option, what the flag makes
     "--sample_dir=s": ("sample_dir", "s", None),
     "--test_dir=t": ("test_dir", "t", None),
     "--L1_lambda=10": ("L1_lambda", 10.0, 100.0),
+    "--ema=0.999": ("ema", 0.999, 0.0),
     "--blacklist_path=b.json": ("blacklist_path", "b.json", None),
     "--over_dump=True": ("over_dump", True, False),
     "--data_dump_flag=yes": ("data_dump_flag", True, False),
@@ -105,7 +110,7 @@ def test_flags(flag, tmp_path):
 
 
 REFUSALS = {
-    "--fine_size 300: the U-Net halves a side eight times, so give a multiple of 256": ["--fine_size=300"],
+    "--fine_size 300: the U-Net halves it eight times, so give a multiple of 256": ["--fine_size=300"],
     "--load_size 255: --fine_size 256 is cropped from it": ["--load_size=255"],
     "--which_direction: invalid choice: 'AtoC'": ["--which_direction=AtoC"],
     "--flip: 'maybe' is neither True nor False": ["--flip=maybe"],
@@ -135,18 +140,18 @@ def bad_set(folder, name, size):
 
 
 DATA_REFUSALS = {
-    "train/1.png: is no picture that can be decoded": lambda folder: (
+    "train/1.png: is no image that can be decoded": lambda folder: (
         (Path(bad_set(folder, "1.png", (64, 128, 3))[12:]) / "train" / "1.png").write_bytes(b"\x89PNG\r\n"),
         f"--data_path={folder}",
     ),
     "train/1.png: is 64 x 64, one half only": lambda folder: [bad_set(folder, "1.png", (64, 64, 3))],
     "train/1.png: is 129 pixels wide": lambda folder: [bad_set(folder, "1.png", (64, 129, 3))],
-    "no pictures in train/": lambda folder: [f"--data_path={folder}"],
+    "no images in train/": lambda folder: [f"--data_path={folder}"],
     "0.png: has no alpha channel, which --input_nc=4 asks for": lambda folder: ["--input_nc=4"],
     "0.png: is in colour, but --output_nc=1 asks for grey": lambda folder: ["--output_nc=1"],
     "--batch_size: a batch of 7 is larger than the data (6 pairs)": lambda folder: ["--batch_size=7"],
-    "no checkpoint in /nowhere": lambda folder: ["--ckpt_path=/nowhere"],
-    "no checkpoint in": lambda folder: ["--phase=test"],
+    "no weights in /nowhere": lambda folder: ["--ckpt_path=/nowhere"],
+    "no weights in": lambda folder: ["--phase=test"],
 }
 
 
@@ -172,8 +177,7 @@ def test_a_step(prepare):
     args, parts = prepare("--L1_lambda=7")
     source, target = batch = next(parts.batches(0))
     before = {network: weights_of(parts, network) for network in ("generator", "discriminator")}
-    seed = tf.constant([args.seed, 5])
-    fake = parts.generator([source, seed], training=True)
+    fake = parts.evaluated([source, key("dropout", args.seed, 5)], training=True)
     values = {name: float(value) for name, value in parts.update(batch, 5).items()}
     assert values["g_l1"] == pytest.approx(float(losses.l1(target, fake)), rel=1e-4)
     assert values["g_loss"] == pytest.approx(values["g_adversarial"] + 7 * values["g_l1"], rel=1e-5)
@@ -224,9 +228,9 @@ def test_whose_gradients_are_applied(prepare):
     copy(generator), copy(discriminator)
     values = parts.update(batch, 0)
     with tf.GradientTape(persistent=True) as tape:
-        fake = generator([source, tf.constant([args.seed, 0])], training=True)
-        real, drawn = (discriminator([source, picture], training=True) for picture in (target, fake))
-        d_loss = 0.5 * losses.discriminator(real, drawn)
+        fake = generator([source, key("dropout", args.seed, 0)], training=True)
+        real, false = (discriminator([source, image], training=True) for image in (target, fake))
+        d_loss = 0.5 * losses.discriminator(real, false)
     assert float(values["d_loss"]) == pytest.approx(2 * float(d_loss), rel=1e-5)
     applied(discriminator, tape, d_loss)
     copy(discriminator)
@@ -276,12 +280,10 @@ def test_loss_scale(prepare, monkeypatch, tmp_path, precision, scaled):
     assert len(made) == 2 and made[0].loss_scale is not made[1].loss_scale
     for one, name in zip(made, ("d_optimizer", "g_optimizer")):
         assert isinstance(one.loss_scale, ExponentialUpdateLossScale if scaled else FixedLossScale)
-        assert set(parts.state[name]["loss_scale"]) == (
-            {"scale", "good_steps", "bad_steps", "skipped"} if scaled else set()
-        )
+        assert set(parts.state[name]["loss_scale"]) == (set(one.loss_scale.state) if scaled else set())
         if scaled:
             moves = one.loss_scale
-            assert float(moves.scale) == 2.0**32
+            assert moves.state and float(moves.scale) == 2.0**32
             assert (moves.incr_every_n_steps, moves.decr_every_n_nan_or_inf) == (1000, 2)
             assert (moves.incr_ratio, moves.decr_ratio) == (2, 0.8)
 
@@ -306,8 +308,8 @@ def test_what_a_run_leaves(finished):
     result = json.loads((run / "result.json").read_text())
     expected = {"network": "Pix2Pix", "case_name": "Pix2Pix_bs1_1p_acc", "train_steps": 12, "seed": 5}
     assert {name: result[name] for name in expected} == expected
-    assert result["metrics"]["pictures"] == 2 and result["accuracy"] == result["metrics"]["ssim"]
-    assert {"l1", "psnr", "ssim", "untrained_l1"} <= set(result["baseline"])
+    assert result["metrics"]["images"] == 2 and result["accuracy"] == result["metrics"]["ssim"]
+    assert set(result["baseline"]) == {"l1", "psnr", "ssim"} and "SSIM on 2 held-out images" in output
     assert result["options"]["niter"] == 1 and result["options"]["load_size"] == 260
 
     curve = {row["step"]: row for row in testing.json_lines(run / "metrics.jsonl") if "train/d_loss" in row}
@@ -320,7 +322,7 @@ def test_what_a_run_leaves(finished):
         (1, 2, 6),
         (1, 6, 6),
     ]
-    assert output.splitlines()[1].startswith("Epoch: [ 0] [   1/   6] time: ")
+    assert "Epoch: [ 0] [   1/   6] time: " in output
     for line, row in zip(lines, curve.values()):
         for name in ("d_loss", "g_loss"):
             assert line[name] == pytest.approx(row[f"train/{name}"], abs=1e-7)
@@ -334,7 +336,7 @@ def test_what_a_run_leaves(finished):
     assert [path.name for path in sorted((run / "examples").iterdir())] == [f"step_{n:07d}.png" for n in (5, 10, 12)]
     assert result["examples"].endswith("the run/examples/step_0000012.png")
     assert Image.open(run / "examples" / "step_0000012.png").size == (3 * 256, 2 * 256)  # input, output, target
-    assert {path.name for path in (run / "evaluation").iterdir()} == {"pictures", "evaluation.json", "gallery.html"}
+    assert {path.name for path in (run / "evaluation").iterdir()} == {"generated", "evaluation.json", "gallery.html"}
     assert testing.checkpoints(run)[-1] == 12
     assert {path.name for path in (run / "checkpoints").glob("epoch_*")} == {"epoch_001", "epoch_002"}
     for values in testing.weights(run).values():
@@ -348,25 +350,25 @@ def test_a_sheet_shows_input_output_and_target(finished, pair_set):
     left, right = (held_out.crop((x, 0, x + 64, 64)).resize((256, 256), Image.BICUBIC) for x in (0, 64))
     np.testing.assert_array_equal(sheet[:256, :256], right)
     np.testing.assert_array_equal(sheet[:256, 512:], left)
-    drawn = np.asarray(Image.open(run / "evaluation" / "pictures" / "0.png"))
-    np.testing.assert_array_equal(sheet[:256, 256:512], drawn)
+    generated = np.asarray(Image.open(run / "evaluation" / "generated" / "0.png"))
+    np.testing.assert_array_equal(sheet[:256, 256:512], generated)
 
 
 def test_phase_test(finished, pair_set, tmp_path, capsys):
     """Measures the run of --output_path, and where --test_dir says; an epoch's kept checkpoint too."""
     run, _ = finished
     before = json.loads((run / "result.json").read_text())
-    flags = ["--phase=test", f"--data_path={pair_set}", f"--output_path={run}", "--precision_mode=force_fp32"]
+    flags = ["--phase=test", f"--data_path={pair_set}", f"--output_path={run}"]
     assert main.main([*flags, f"--test_dir={tmp_path / 'measured'}"]) == 0
     told = capsys.readouterr().out
     measured = json.loads((tmp_path / "measured" / "evaluation.json").read_text())
-    assert measured["metrics"]["trained"]["l1"] == pytest.approx(before["metrics"]["l1"], rel=1e-3)
-    assert measured["checkpoint"].endswith("ckpt-12") and "trained generator" in told
+    assert measured["metrics"]["generated"]["l1"] == pytest.approx(before["metrics"]["l1"], rel=1e-3)
+    assert measured["generator"].endswith("ckpt-12.safetensors") and "mean colour per label" in told
     kept = run / "checkpoints" / "epoch_001"
     assert main.main([*flags, f"--ckpt_path={kept}", f"--test_dir={tmp_path / 'first'}"]) == 0
     first = json.loads((tmp_path / "first" / "evaluation.json").read_text())
-    assert first["checkpoint"].endswith("epoch_001/ckpt-6")
-    assert first["metrics"]["trained"]["l1"] != measured["metrics"]["trained"]["l1"]
+    assert first["generator"].endswith("epoch_001/ckpt-6.safetensors")
+    assert first["metrics"]["generated"]["l1"] != measured["metrics"]["generated"]["l1"]
     assert json.loads((run / "result.json").read_text()) == before
 
 
@@ -374,34 +376,35 @@ def test_starting_from_an_epochs_checkpoint(finished, start, tmp_path, capsys):
     """--ckpt_path gives a run its first weights; a network of other sizes is refused."""
     kept = finished[0] / "checkpoints" / "epoch_001"
     assert start("--train_steps=1", "--lr=0", f"--ckpt_path={kept}") == 0
-    assert f"starting from {kept / 'ckpt-6'}" in capsys.readouterr().out
-    reader, weights = tf.train.load_checkpoint(str(kept / "ckpt-6")), testing.weights(tmp_path / "run")
-    names = [name for name in weights if name.startswith(("generator", "discriminator"))]
-    assert names and all(np.array_equal(reader.get_tensor(name), weights[name]) for name in names)
+    assert f"starting from {kept / 'ckpt-6.safetensors'}" in capsys.readouterr().out
+    before, after = load_file(str(kept / "ckpt-6.safetensors")), testing.weights(tmp_path / "run")
+    names = [name for name in after if name.startswith(("generator", "discriminator"))]
+    assert names and all(np.array_equal(before[name], after[name]) for name in names)
     assert start("--train_steps=1", "--ngf=3", f"--ckpt_path={kept}", output=tmp_path / "other") == 2
-    assert "ckpt-6 is a checkpoint of another model or of other sizes" in capsys.readouterr().err
+    assert "ckpt-6.safetensors is of another model or of other sizes" in capsys.readouterr().err
 
 
 def test_folders_of_ones_own(start, tmp_path, capsys):
     """--checkpoint_dir, --sample_dir, and --phase=test that finds the one and writes --test_dir."""
     places = [f"--{name}_dir={tmp_path / name}" for name in ("checkpoint", "sample", "test")]
     assert start("--train_steps=1", *places) == 0
-    assert (tmp_path / "checkpoint" / "ckpt-1.index").exists() and not (tmp_path / "run" / "checkpoints").exists()
-    assert [path.name for path in (tmp_path / "sample").iterdir()] == ["step_0000001.png"]
-    assert not (tmp_path / "run" / "examples").exists() and not (tmp_path / "test").exists()
+    file = tmp_path / "checkpoint" / "ckpt-1.safetensors"
+    assert file.exists() and not (tmp_path / "run" / "checkpoints").exists()
+    [sheet] = (tmp_path / "sample").iterdir()
+    assert sheet.name == "step_0000001.png" and not (tmp_path / "run" / "examples").exists()
     assert start("--phase=test", *places, output=tmp_path / "none") == 0
-    assert json.loads((tmp_path / "test" / "evaluation.json").read_text())["checkpoint"].endswith("checkpoint/ckpt-1")
+    measured = json.loads((tmp_path / "test" / "evaluation.json").read_text())
+    assert measured["generator"] == str(file)
 
-    # Checkpoints go aside with their run; those of another run stay untouched.
+    # Another run takes no other's checkpoints unasked, and overwrites no other's sheets.
+    before = sheet.read_bytes()
     capsys.readouterr()
-    assert start("--train_steps=2", *places) == 0
-    [aside] = tmp_path.glob("checkpoint.*")
-    assert f"its checkpoints in {tmp_path / 'checkpoint'} are now in {aside}" in capsys.readouterr().out
-    assert (aside / "ckpt-1.index").exists() and not (tmp_path / "checkpoint" / "ckpt-1.index").exists()
     assert start("--train_steps=3", *places, output=tmp_path / "other") == 2
-    assert f"--checkpoint_dir {tmp_path / 'checkpoint'} holds the checkpoints of another run" in capsys.readouterr().err
-    assert start("--train_steps=3", *places, "--continue_train", output=tmp_path / "other") == 0
-    assert "from step 2" in capsys.readouterr().out and (tmp_path / "checkpoint" / "ckpt-3.index").exists()
+    assert f"--checkpoint_dir {file.parent} holds the checkpoints of another run" in capsys.readouterr().err
+    assert start("--train_steps=1", f"--sample_dir={sheet.parent}", "--seed=1", output=tmp_path / "other") == 0
+    assert sheet.read_bytes() == before and (sheet.parent / "step_0000001-2.png").exists()
+    assert start("--train_steps=3", *places, "--continue_train", output=tmp_path / "third") == 0
+    assert "from step 1" in capsys.readouterr().out and (file.parent / "ckpt-3.safetensors").exists()
 
 
 def test_skip_bad_files(start, tmp_path, capsys):
@@ -414,11 +417,11 @@ def test_skip_bad_files(start, tmp_path, capsys):
     told = capsys.readouterr().out
     assert "3 pairs to train on" in told and "--skip_bad_files: 1 of 4 files left out" in told and "train/1.png" in told
     result = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert result["train_steps"] == 3 and result["metrics"]["pictures"] == 1
+    assert result["train_steps"] == 3 and result["metrics"]["images"] == 1
 
 
 def test_continue_train(start, tmp_path, capsys):
-    """Unset: a finished run is moved aside and an unfinished one of other options refused. True: on. False: anew."""
+    """Unset: other options are refused. True: on, with them. False: anew, the old run moved aside."""
     run = tmp_path / "run"
 
     def ended():
@@ -428,19 +431,52 @@ def test_continue_train(start, tmp_path, capsys):
 
     assert start("--train_steps=1") == 0 and ended() == (1, [1], 0)
     first = testing.weights(run)
-    assert start("--train_steps=2", "--continue_train=True", "--lr=0.001") == 0 and ended() == (2, [2], 0)
-    assert testing.differing(first, testing.weights(run, 1)) == [] and len(list(run.glob("result.*.json"))) == 1
+    assert start("--train_steps=2", "--continue_train=True", "--L1_lambda=9") == 0 and ended() == (2, [2], 0)
+    assert testing.differing(first, testing.weights(run, 1)) == []
     (run / "result.json").unlink()  # as if it had been killed
-    assert start("--train_steps=1") == 2
-    assert "an unfinished run of other options (--learning_rate 0.001, now 0.0002; --train_steps 2, now 1)" in (
-        capsys.readouterr().err
-    )
+    assert start("--train_steps=3") == 2
+    assert "an unfinished run of other options (--L1_lambda 9.0, now 100.0)" in capsys.readouterr().err
     assert start("--train_steps=1", "--continue_train=False") == 0 and ended() == (1, [1], 1)
     assert testing.differing(first, testing.weights(run)) == []
+
+
+def test_the_average(prepare):
+    """It begins as the generator, moves towards it by the decay, and is what is evaluated."""
+    args, parts = prepare("--ema=0.75", "--lr=0.01")
+    before = weights_of(parts, "generator")
+    average = weights_of(parts, "ema_generator")
+    assert all(np.array_equal(before[name], average[name]) for name in before)
+    parts.update(next(parts.batches(0)), 0)
+    after, average = weights_of(parts, "generator"), weights_of(parts, "ema_generator")
+    for name in before:
+        np.testing.assert_allclose(average[name], 0.75 * before[name] + 0.25 * after[name], rtol=1e-4, atol=1e-6)
+    evaluated = named_variables(parts.evaluated)
+    assert all(np.array_equal(evaluated[name], value) for name, value in average.items())
+
+
+def test_batch_size_of_several_workers(monkeypatch, tmp_path):
+    """A pair for each; a run that goes on keeps its own, however many workers go on with it."""
+    monkeypatch.setenv("RANK_SIZE", "8")
+    assert train.worker_count() == 8
+    monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 1}}')
+    assert train.worker_count() == 2
+    args = train.parse_args([f"--data_path={tmp_path}", f"--output_path={tmp_path / 'run'}"])
+    assert train.earlier_batch_size(args) is None
+    (tmp_path / "run").mkdir()
+    for text, expected in (
+        ('{"options": {"batch_size": 8}}', 8),
+        ('{"options": {"batch_size": "8"}}', None),
+        ("{", None),
+    ):
+        (tmp_path / "run" / "options.json").write_text(text)
+        assert train.earlier_batch_size(args) == expected
+    (tmp_path / "run" / "options.json").write_text('{"options": {"batch_size": 8}}')
+    args.overwrite = True
+    assert train.earlier_batch_size(args) is None
 
 
 def test_a_loss_that_is_no_number(start, tmp_path, capsys):
     assert start("--train_steps=9", "--print_freq=1", "--lr=1e30", "--save_latest_freq=1") == 1
     told = capsys.readouterr().err
-    assert re.search(r"\[Error\] .+ is no longer a finite number at step \d+; the last good checkpoint stays", told)
+    assert re.search(r"\[Error\] .+ is no longer a finite number at step \d+", told)
     assert len(told.splitlines()) == 2 and not (tmp_path / "run" / "result.json").exists()

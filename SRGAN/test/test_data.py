@@ -2,26 +2,30 @@
 
 from argparse import Namespace
 from itertools import islice
+from types import SimpleNamespace
 
+import baseline
 import data
 import numpy as np
 import pytest
+from conftest import noise
 from PIL import Image
 
 from common.cli import UserError
 
+ALONE = SimpleNamespace(world_size=1, rank=0, local_batch=lambda batch_size: batch_size)  # a session
+
 
 def options(path, **changed):
-    given = {"data_path": str(path), "crop": 16, "batch_size": 2, "seed": 3, "skip_bad_files": False}
-    given.update(small_pictures="pad", number_of_images=8000, train_test_ratio=0.8)
+    given = {"data_path": str(path), "lr_path": None, "degradation": "bicubic", "crop": 16, "scale": 4, "seed": 3}
+    given.update(batch_size=2, small_images="pad", skip_bad_files=False, number_of_images=8000, train_test_ratio=0.8)
     return Namespace(**{**given, **changed})
 
 
 def write(path, height=20, width=24, mode="RGB", seed=0):
     path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
-    picture = Image.fromarray(pixels)
-    (picture.quantize(16) if mode == "P" else picture.convert(mode)).save(path)
+    image = Image.fromarray(noise(height, width, 3, seed=seed))
+    (image.quantize(16) if mode == "P" else image.convert(mode)).save(path)
     return path
 
 
@@ -34,6 +38,19 @@ def photographs(tmp_path):
 
 def crops_of(args):
     return data.Crops(args, data.split(args)[0])
+
+
+def first_batches(args, crops, count, start_step=0):
+    return [[x.numpy() for x in pair] for pair in islice(data.batches(args, crops, ALONE, start_step), count)]
+
+
+def key_of(*draws):
+    """A key whose first random numbers are about these, found by trying: for tests that say where a crop lies."""
+    for number in range(10**5):
+        found = np.random.default_rng([number, 0]).random(3)
+        if np.abs(found - draws).max() < 0.1:
+            return np.array([number, 0], np.int32)
+    raise AssertionError(draws)
 
 
 def test_split(tmp_path, photographs):
@@ -49,85 +66,107 @@ def test_split(tmp_path, photographs):
     assert [path.name for path in train + val] == ["train.png", "val.png"]
 
 
-def test_no_pictures(tmp_path):
-    (tmp_path / "notes.txt").write_text("no picture")
-    with pytest.raises(UserError, match="no pictures in it or below it"):
+def test_no_images(tmp_path):
+    (tmp_path / "notes.txt").write_text("no image")
+    with pytest.raises(UserError, match="no images in it or below it"):
         data.split(options(tmp_path))
     write(tmp_path / "alone.png")
-    with pytest.raises(UserError, match="one picture only"):
+    with pytest.raises(UserError, match="one image only"):
         data.split(options(tmp_path))
 
 
-@pytest.mark.parametrize("mode, ending", [("L", "png"), ("P", "png"), ("RGBA", "png"), ("CMYK", "jpg"), ("1", "png")])
-def test_every_kind_becomes_rgb(tmp_path, mode, ending):
-    picture = data.read_rgb(write(tmp_path / f"x.{ending}", mode=mode))
-    assert picture.shape == (20, 24, 3) and picture.dtype == np.uint8
-    if mode in ("L", "1"):
-        assert (picture == picture[..., :1]).all()
-
-
-def test_transparent_is_white(tmp_path):
-    Image.new("RGBA", (4, 4), (255, 0, 0, 0)).save(tmp_path / "x.png")
-    assert (data.read_rgb(tmp_path / "x.png") == 255).all()
-
-
-def test_small_pictures(photographs):
+def test_small_images(photographs):
     small = write(photographs / "00.png", 10, 40)
     crops = crops_of(options(photographs))
     assert crops.small == [small] and small in crops.files
-    picture = data.read_rgb(small)
-    crop = crops.read(crops.files.index(small), np.array([0.0, 0.0, 0.9]))
-    np.testing.assert_array_equal(crop[:10], picture[:, :16])
-    np.testing.assert_array_equal(crop[10:], picture[:3:-1, :16])  # mirrored below its last row
-    crops = crops_of(options(photographs, small_pictures="skip"))
+    whole, key = np.asarray(Image.open(small)), key_of(0.05, 0.05, 0.9)
+    _, hr = crops.read(crops.files.index(small), key, key)
+    left = int(np.random.default_rng(key).random(3)[1] * 25)
+    np.testing.assert_array_equal(hr[:10], whole[:, left : left + 16])
+    np.testing.assert_array_equal(hr[10:], whole[:3:-1, left : left + 16])  # mirrored below its last row
+    crops = crops_of(options(photographs, small_images="skip"))
     assert crops.small == [small] and small not in crops.files
     with pytest.raises(UserError, match="smaller than --crop 64"):
-        crops_of(options(photographs, small_pictures="skip", crop=64))
+        crops_of(options(photographs, small_images="skip", crop=64))
 
 
 def test_broken_files(photographs):
     (photographs / "1.png").write_bytes((photographs / "1.png").read_bytes()[:80])
-    with pytest.raises(UserError, match=r"1\.png: is no picture"):
+    with pytest.raises(UserError, match=r"1\.png"):
         crops_of(options(photographs))
     crops = crops_of(options(photographs, skip_bad_files=True))
     assert [path.name for path in crops.files] == ["0.png", "2.png", "3.png"] and "1.png" in crops.bad[0]
 
 
-def test_crops(photographs):
+def test_lr_is_what_the_degradation_says(photographs):
+    """Bicubic as the evaluation makes it; photo another one with each key; hr is the same crop of the file in both."""
+    whole, keys = np.asarray(Image.open(photographs / "2.png")), [np.array([n, 5], np.int32) for n in range(8)]
     crops = crops_of(options(photographs))
-    whole = data.read_rgb(crops.files[2])
-    np.testing.assert_array_equal(crops.read(2, np.array([0.999, 0.5, 0.6])), whole[4:20, 4:20])
-    np.testing.assert_array_equal(crops.read(2, np.array([0.0, 0.0, 0.4])), whole[:16, 15::-1])
+    lr, hr = crops.read(2, keys[0], keys[0])
+    assert lr.shape == (4, 4, 3) and any((whole[y : y + 16, x : x + 16] == part).all()
+                                         for part in (hr, hr[:, ::-1]) for y in range(5) for x in range(9))  # fmt: skip
+    np.testing.assert_array_equal(lr, baseline.shrink(hr, 4))
+    crops = crops_of(options(photographs, degradation="photo"))
+    pairs = [crops.read(2, keys[0], key) for key in (*keys, keys[1])]
+    assert all((hr == pair[1]).all() for pair in pairs) and (pairs[1][0] == pairs[-1][0]).all()
+    assert len({pair[0].tobytes() for pair in pairs}) > 4
 
 
-def test_stream(photographs, monkeypatch):
-    """A function of (seed, step); an epoch sees each picture once; what is not kept in memory gives the same."""
-    args = options(photographs)
+def test_lr_images_of_ones_own(tmp_path, photographs):
+    """Crops of both at the same place; what has no partner or another size is named."""
+    hr_folder, lr_folder = tmp_path / "hr", tmp_path / "lr"
+    for number in range(3):
+        hr = noise(41, 50, 3, seed=number)
+        name = "0" if number else "0x4"  # as DIV2K calls them
+        for folder, file, image in (
+            (hr_folder, f"{number}/0.png", hr),
+            (lr_folder, f"{number}/{name}.png", hr[:40:4, :48:4]),  # so that a pixel tells where it comes from
+        ):
+            (folder / file).parent.mkdir(parents=True)
+            Image.fromarray(image).save(folder / file)
+    args = options(hr_folder, lr_path=str(lr_folder), train_test_ratio=0.7)
     crops = crops_of(args)
-    first = [batch.numpy() for batch in islice(data.batches(args, crops), 6)]
-    assert first[0].shape == (2, 16, 16, 3) and first[0].dtype == np.uint8
-    later = [batch.numpy() for batch in islice(data.batches(args, crops, start_step=4), 2)]
-    np.testing.assert_array_equal(later, first[4:])
-    other = next(data.batches(options(photographs, seed=4), crops)).numpy()
-    assert (other != first[0]).any()
+    for number in range(6):
+        lr, hr = crops.read(number % 2, np.array([number, 1], np.int32), np.zeros(2, np.int32))
+        mirrored = np.random.default_rng([number, 1]).random(3)[2] < 0.5
+        np.testing.assert_array_equal(lr, hr[::4, ::-1][:, ::4][:, ::-1] if mirrored else hr[::4, ::4])
+    write(lr_folder / "1" / "0.png", 10, 11)
+    with pytest.raises(UserError, match=r"11 x 10 pixels; by --scale 4 of .*1/0.png it has to be 12 x 10"):
+        crops_of(args)
+    (lr_folder / "1" / "0.png").unlink()
+    with pytest.raises(UserError, match=r"there is no 1/0.png for"):
+        crops_of(args)
+    assert len(crops_of(Namespace(**{**vars(args), "skip_bad_files": True}))) == 1
+
+
+@pytest.mark.parametrize("degradation", data.DEGRADATIONS)
+def test_stream(photographs, monkeypatch, degradation):
+    """A function of (seed, step); what is not kept in memory gives the same."""
+    args = options(photographs, degradation=degradation)
+    crops = crops_of(args)
+    first = first_batches(args, crops, 6)
+    assert [x.shape for x in first[0]] == [(2, 4, 4, 3), (2, 16, 16, 3)] and first[0][0].dtype == np.uint8
+    for one, other in zip(first_batches(args, crops, 2, start_step=4), first[4:]):
+        np.testing.assert_array_equal(one[0], other[0])
+        np.testing.assert_array_equal(one[1], other[1])
+    [other] = first_batches(options(photographs, seed=4), crops, 1)
+    assert (other[1] != first[0][1]).any()
 
     monkeypatch.setattr(data, "MEMORY", 1)
     streamed = crops_of(args)
     assert len(streamed._kept) == 1
-    np.testing.assert_array_equal([b.numpy() for b in islice(data.batches(args, streamed), 6)], first)
-    # A file that has gone bad since.
-    streamed.files[3].write_bytes(b"gone")
-    with pytest.raises(UserError, match="is no picture that can be decoded"):
-        list(islice(data.batches(args, streamed), 4))
+    for one, other in zip(first_batches(args, streamed, 6), first):
+        np.testing.assert_array_equal(one[0], other[0])
+    streamed.files[3].write_bytes(b"gone")  # a file that has gone bad since
+    with pytest.raises(UserError, match=streamed.files[3].name):
+        first_batches(args, streamed, 4)
 
 
-def test_an_epoch_sees_each_picture_once(tmp_path):
+def test_an_epoch_sees_each_image_once(tmp_path):
     for number in range(4):
-        pixels = np.full((16, 16, 3), 50 * number, np.uint8)
         (tmp_path / "train").mkdir(exist_ok=True)
-        Image.fromarray(pixels).save(tmp_path / "train" / f"{number}.png")
+        Image.fromarray(np.full((16, 16, 3), 50 * number, np.uint8)).save(tmp_path / "train" / f"{number}.png")
     write(tmp_path / "val" / "v.png")
     args = options(tmp_path)
-    crops = crops_of(args)
-    epochs = np.concatenate([batch.numpy()[:, 0, 0, 0] for batch in islice(data.batches(args, crops), 4)])
+    epochs = np.concatenate([hr[:, 0, 0, 0] for _, hr in first_batches(args, crops_of(args), 4)])
     assert sorted(epochs[:4]) == sorted(epochs[4:]) == [0, 50, 100, 150]

@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 
 
-def test_mse():
-    assert float(losses.mse(tf.constant([[1.0, 3.0]]), tf.constant([[0.0, 5.0]]))) == pytest.approx((1 + 4) / 2)
+def test_content():
+    assert float(losses.content(tf.constant([[1.0, 3.0]]), tf.constant([[0.0, 5.0]]))) == pytest.approx((1 + 4) / 2)
 
 
 def test_adversarial():
@@ -16,6 +16,10 @@ def test_adversarial():
     expected = (math.log(2) + math.log(1 + math.exp(-2))) / 2
     assert float(losses.adversarial(logits)) == pytest.approx(expected, rel=1e-6)
     assert float(losses.adversarial(tf.constant([[-200.0]]))) == pytest.approx(200)  # no saturation
+
+
+def test_perceptual():
+    assert float(losses.perceptual(tf.constant(0.5), tf.constant(2.0))) == pytest.approx(0.502)  # equation 3's 1e-3
 
 
 def test_discriminator():

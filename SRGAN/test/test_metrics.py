@@ -8,8 +8,8 @@ from PIL import Image, ImageFilter
 from skimage.color import rgb2ycbcr
 
 
-def flat(colour, side=20):
-    return np.full((side, side, 3), colour, np.uint8)
+def flat(colour, size=20):
+    return np.full((size, size, 3), colour, np.uint8)
 
 
 def noise(seed, shape=(40, 36, 3)):
@@ -34,19 +34,19 @@ def test_a_shift_of_a_constant_by_hand():
     assert set(found) == set(metrics.NAMES)
 
 
-def test_equal_pictures():
+def test_equal_images():
     found = metrics.compare(noise(1), noise(1))
     assert found == {name: pytest.approx(100 if name[:4] == "psnr" else 1) for name in metrics.NAMES}
 
 
 def test_what_is_shaved_counts_for_y_alone():
     target = noise(2)
-    picture = 255 - target
-    picture[4:-4, 4:-4] = target[4:-4, 4:-4]
-    found = metrics.compare(picture, target)
+    image = 255 - target
+    image[4:-4, 4:-4] = target[4:-4, 4:-4]
+    found = metrics.compare(image, target)
     assert found["psnr_y"] == 100 and found["ssim_y"] == pytest.approx(1)
     assert found["psnr_rgb"] < 20 and found["ssim_rgb"] < 0.95 and found["psnr_y_full"] < 20
-    assert metrics.compare(picture, target, shave=3)["psnr_y"] < 25
+    assert metrics.compare(image, target, shave=3)["psnr_y"] < 25
     assert metrics.compare(flat(1), flat(2), shave=0)["psnr_rgb"] == pytest.approx(20 * np.log10(255))
 
 

@@ -1,11 +1,11 @@
-"""The networks' sizes, shapes and reach, and the pixel shuffle by hand."""
+"""The networks' sizes, shapes and receptive field, and the pixel shuffle by hand."""
 
 import argparse
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from model import PixelShuffle, build_discriminator, build_generator, reach
+from model import ICNR, PixelShuffle, build_discriminator, build_generator, receptive_field
 
 
 def trainable(model):
@@ -22,22 +22,22 @@ def test_parameters():
 @pytest.mark.parametrize("scale", [2, 4, 8])
 def test_generator_shapes(scale, upsampling):
     generator = build_generator(scale, upsampling, blocks=1, channels=4)
-    picture = np.random.default_rng(0).uniform(-1, 1, (2, 5, 7, 3)).astype(np.float32)
-    drawn = generator(picture, training=False)
-    assert drawn.shape == (2, 5 * scale, 7 * scale, 3) and drawn.dtype == tf.float32
-    assert float(tf.reduce_max(tf.abs(drawn))) <= 1
-    # At test a picture does not depend on its neighbour in the batch.
-    np.testing.assert_allclose(generator(picture[:1], training=False), drawn[:1], atol=1e-6)
+    lr = np.random.default_rng(0).uniform(-1, 1, (2, 5, 7, 3)).astype(np.float32)
+    sr = generator(lr, training=False)
+    assert sr.shape == (2, 5 * scale, 7 * scale, 3) and sr.dtype == tf.float32
+    assert float(tf.reduce_max(tf.abs(sr))) <= 1
+    # At test an image does not depend on its neighbour in the batch.
+    np.testing.assert_allclose(generator(lr[:1], training=False), sr[:1], atol=1e-6)
 
 
 def test_discriminator_shapes():
     discriminator = build_discriminator(48, channels=4)
     logits = discriminator(np.zeros((2, 48, 48, 3), np.float32), training=False)
     assert logits.shape == (2, 1) and logits.dtype == tf.float32
-    sides = [
+    sizes = [
         layer.output.shape[1] for layer in discriminator.layers if layer.name in [f"layer_{i}" for i in range(1, 9)]
     ]
-    assert sides == [48, 24, 24, 12, 12, 6, 6, 3]
+    assert sizes == [48, 24, 24, 12, 12, 6, 6, 3]
 
 
 def test_pixel_shuffle():
@@ -46,17 +46,26 @@ def test_pixel_shuffle():
     np.testing.assert_array_equal(PixelShuffle()(x), expected)
 
 
+def test_training_does_not_begin_with_a_grid():
+    """The four pixels that a pixel shuffle makes of one are equal at first."""
+    x = np.random.default_rng(0).uniform(-1, 1, (1, 6, 5, 3)).astype(np.float32)
+    kernel = ICNR()([3, 3, 3, 8], dtype=tf.float32)
+    shuffled = PixelShuffle()(tf.nn.conv2d(x, kernel, 1, "SAME")).numpy()
+    np.testing.assert_array_equal(shuffled, shuffled[:, ::2, ::2].repeat(2, 1).repeat(2, 2))
+    assert np.ptp(shuffled) > 0
+
+
 @pytest.mark.parametrize("scale, blocks", [(4, 3), (2, 1), (8, 2)])
-def test_reach(scale, blocks):
-    """No pixel beyond the reach moves an output pixel, and one not far within it does."""
+def test_receptive_field(scale, blocks):
+    """No pixel beyond it moves an output pixel, and one not far within it does."""
     generator = build_generator(scale, blocks=blocks, channels=4)
-    distance = reach(argparse.Namespace(scale=scale, blocks=blocks))
-    side = 2 * distance + 5
-    picture = tf.Variable(tf.random.stateless_uniform([1, side, side, 3], [1, 2], -1, 1))
+    distance = receptive_field(argparse.Namespace(scale=scale, blocks=blocks))
+    size = 2 * distance + 5
+    lr = tf.Variable(tf.random.stateless_uniform([1, size, size, 3], [1, 2], -1, 1))
     with tf.GradientTape() as tape:
-        row = generator(picture, training=False)[0, side // 2 * scale : (side // 2 + 1) * scale]
-        one = tf.reduce_sum(row[:, side // 2 * scale : (side // 2 + 1) * scale])
-    seen = np.abs(tape.gradient(one, picture).numpy()).max((0, 2, 3)) > 0
-    offsets = np.flatnonzero(seen) - side // 2
+        row = generator(lr, training=False)[0, size // 2 * scale : (size // 2 + 1) * scale]
+        one = tf.reduce_sum(row[:, size // 2 * scale : (size // 2 + 1) * scale])
+    seen = np.abs(tape.gradient(one, lr).numpy()).max((0, 2, 3)) > 0
+    offsets = np.flatnonzero(seen) - size // 2
     assert -distance <= offsets.min() and offsets.max() <= distance
     assert offsets.max() >= distance - 3

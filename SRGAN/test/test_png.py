@@ -10,6 +10,7 @@ import tensorflow as tf
 from PIL import Image, ImageCms
 
 from common.cli import UserError
+from common.images import ORIENTATION
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -28,14 +29,23 @@ def test_what_is_written_is_what_libpng_reads(tmp_path, channels, dtype):
             write(rows)
     data = tf.io.read_file(str(tmp_path / "a.png"))
     np.testing.assert_array_equal(tf.io.decode_png(data, dtype=dtype).numpy(), pixels)
-    with Image.open(tmp_path / "a.png") as picture:
-        picture.load()
-        assert picture.size == (7, 13) and picture.info["icc_profile"] == PROFILE
+    with Image.open(tmp_path / "a.png") as image:
+        image.load()
+        assert image.size == (7, 13) and image.info["icc_profile"] == PROFILE
     assert png.is_16_bit(tmp_path / "a.png") == (dtype == np.uint16)
     if dtype == np.uint16:
         read, profile = png.read_16_bit(tmp_path / "a.png")
         assert profile == PROFILE and read.dtype == np.uint16
         np.testing.assert_array_equal(read, pixels)
+
+
+def turned(whole):
+    """The file with the Exif of a camera that was held upright, before its last chunk."""
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    data = exif.tobytes()[6:]
+    chunk = struct.pack(">I", len(data)) + b"eXIf" + data + struct.pack(">I", zlib.crc32(b"eXIf" + data))
+    return whole[:33] + chunk + whole[33:]
 
 
 def test_one_pixel(tmp_path):
@@ -59,5 +69,8 @@ def test_broken_files(tmp_path):
         assert png.is_16_bit(tmp_path / "a.png")
         with pytest.raises(UserError, match=reason):
             png.read_16_bit(tmp_path / "a.png")
+    (tmp_path / "a.png").write_bytes(turned(whole))
+    with pytest.raises(UserError, match="turned by its Exif"):
+        png.read_16_bit(tmp_path / "a.png")
     (tmp_path / "a.png").write_bytes(whole[:24])
     assert not png.is_16_bit(tmp_path / "a.png") and not png.is_16_bit(tmp_path)

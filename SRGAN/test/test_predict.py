@@ -1,31 +1,29 @@
-"""predict.py: pictures of every kind enlarged as that kind, in tiles and row by row, and what is said to bad input."""
+"""predict.py: images of every kind enlarged as that kind, in tiles and row by row, and what is said to bad input."""
+
+import os
+import subprocess
+import sys
 
 import numpy as np
 import png
 import predict
 import pytest
 import tensorflow as tf
-import trained
-from conftest import write_run
+from conftest import MODEL, call, write_run
 from PIL import Image, ImageCms
 
-
-def call(capsys, *argv):
-    """The exit status, and what was said on stdout and stderr."""
-    status = predict.main([str(word) for word in argv])
-    told = capsys.readouterr()
-    return status, told.out, told.err
+from common.images import ORIENTATION
 
 
 def gradient(height, width, channels=3):
-    """A smooth picture, uint8, no two channels alike, the last one with all values in it."""
+    """A smooth image, uint8, no two channels alike, the last one with all values in it."""
     y, x = np.indices((height, width))
     return np.stack([(255 * ((y + (channel + 2) * x) % 61) // 60) for channel in range(channels)], 2).astype(np.uint8)
 
 
 def save(path, pixels, mode=None, **options):
-    picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-    (picture.convert(mode) if mode else picture).save(path, **options)
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    (image.convert(mode) if mode else image).save(path, **options)
     return path
 
 
@@ -40,15 +38,9 @@ def read(path):
     return tf.io.decode_png(path.read_bytes(), dtype=dtype).numpy()
 
 
-@pytest.fixture(scope="module")
-def model(tiny_run):
-    return trained.load(str(tiny_run.folder))
-
-
-def drawn(model, pixels):
+def enlarged(network, pixels):
     """What the network makes of uint8 or uint16 RGB, rounded as a file holds it."""
-    white = np.iinfo(pixels.dtype).max
-    return np.round(trained.enlarge(model, pixels).astype(np.float64) * white)
+    return np.round(network.enlarge(pixels).astype(np.float64) * np.iinfo(pixels.dtype).max)
 
 
 def assert_near(result, expected, part=5e-3):
@@ -57,51 +49,65 @@ def assert_near(result, expected, part=5e-3):
     assert difference.max() <= 1 and (difference > 0).mean() < part
 
 
-def test_pictures_and_folders(capsys, tmp_path, tiny_run, model):
+def test_files_and_folders(capsys, tmp_path, tiny_run, network, monkeypatch):
+    """By position or by --input, into the folder that one is in or another; what is there already stays."""
     (tmp_path / "more").mkdir()
     files = [save(tmp_path / "more" / "b.jpg", gradient(30, 50)), save(tmp_path / "more" / "c d.bmp", gradient(7, 2))]
     files = [save(tmp_path / "b.png", gradient(20, 21)), *files]
-    output = tmp_path / "new" / "large"
-    argv = ["--ckpt_path", tiny_run.folder, "--input", files[0], tmp_path / "more", "--output_path", output]
-    status, said, _ = call(capsys, *argv)
-    assert status == 0 and f"3 pictures enlarged 4 times by {model.prefix}" in said
-    names = ["b.png", "b-2.png", "c d.png"]
-    assert sorted(path.name for path in output.iterdir()) == sorted(names)
+    monkeypatch.chdir(tmp_path)
+    argv = ["b.png", "--ckpt_path", tiny_run.folder, "--input", tmp_path / "more"]
+    status, said, _ = call(capsys, predict.main, *argv)
+    names = ["b_x4.png", "b_x4-2.png", "c d_x4.png"]
+    assert status == 0 and f"3 images enlarged 4 times by {network.path}" in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names, "b.png", "more"])
     for file, name in zip(files, names):
-        assert f"{file}  {output / name}" in said.splitlines()
-        assert_near(read(output / name), drawn(model, np.asarray(Image.open(file))))
-    before = (output / "b.png").read_bytes()
-    assert call(capsys, *argv)[0] == 0
-    assert (output / "b.png").read_bytes() == before and (output / "b-3.png").read_bytes() == before
+        assert_near(read(tmp_path / name), enlarged(network, np.asarray(Image.open(file))))
+    assert call(capsys, predict.main, *argv, "--output_path=new/large", "--suffix=")[0] == 0
+    assert sorted(os.listdir(tmp_path / "new" / "large")) == ["b-2.png", "b.png", "c d.png"]
 
 
-def test_tiles_make_no_difference(capsys, tmp_path, tiny_run, model):
-    """And an .h5 file draws what the checkpoint that it was saved from does."""
-    trained.save_h5(str(tmp_path / "gen_model7.h5"), model.generator, model.options)
+@pytest.mark.parametrize("factor, size", [(2.5, (50, 75)), (1, (20, 30)), (6.3, (126, 189)), (0.05, (1, 2))])
+def test_any_factor(capsys, tmp_path, tiny_run, network, factor, size):
+    """The network's four times, resampled: close to what Pillow makes of the whole; alpha by bicubic alone."""
+    pixels = gradient(20, 30, 4)
+    pixels[..., 3] = np.maximum(pixels[..., 3], 1)
+    argv = [save(tmp_path / "a.png", pixels), "--ckpt_path", tiny_run.folder, "--output_path", tmp_path / "out"]
+    assert call(capsys, predict.main, *argv, f"--outscale={factor}", "--tile=16")[0] == 0
+    result = read(tmp_path / "out" / f"a_x{factor:g}.png")
+    assert result.shape == (*size, 4)
+    whole = network.enlarge(pixels[..., :3]) * 255
+    channels = [Image.fromarray(np.ascontiguousarray(whole[..., i])) for i in range(3)]
+    channels = [np.asarray(channel.resize(size[::-1], Image.LANCZOS)) for channel in channels]
+    assert_near(result[..., :3], np.clip(np.round(np.dstack(channels)), 0, 255))
+    alpha = Image.fromarray(pixels[..., 3].astype(np.float32)).resize(size[::-1], Image.BICUBIC)
+    assert_near(result[..., 3], np.clip(np.round(alpha), 0, 255))
+
+
+def test_tiles_make_no_difference(capsys, tmp_path, tiny_run, network):
     file = save(tmp_path / "a.png", gradient(60, 90))
-    argv = ["--ckpt_path", tmp_path / "gen_model7.h5", "--input", file, "--output_path"]
-    assert call(capsys, *argv, tmp_path / "small", "--tile=16")[0] == 0
-    status, said, _ = call(capsys, *argv, tmp_path / "little", "--memory=0.01")
+    argv = [file, "--suffix=", "--output_path", tmp_path, "--ckpt_path"]
+    assert call(capsys, predict.main, *argv, tiny_run.folder, "--tile=16")[0] == 0
+    status, said, _ = call(capsys, predict.main, *argv, tiny_run.folder, "--memory=0.01")
     assert status == 0 and "more than --memory" not in said
-    for folder in ("small", "little"):
-        assert_near(read(tmp_path / folder / "a.png"), drawn(model, gradient(60, 90)))
+    for name in ("a-2.png", "a-3.png"):
+        assert_near(read(tmp_path / name), enlarged(network, gradient(60, 90)))
     # Tiles of at least 16 pixels and 13 to each side, here of 38 x 42: times 4 x 4 bytes x 32 channels x 16.
-    argv = ["--ckpt_path", write_run(tmp_path / "run", channels=32).folder, *argv[2:]]
-    status, said, _ = call(capsys, *argv, tmp_path / "large", "--memory=0.01")
+    status, said, _ = call(
+        capsys, predict.main, *argv, write_run(tmp_path / "run", channels=32).folder, "--memory=0.01"
+    )
     assert status == 0 and "a tile takes about 0.012 GiB, more than --memory 0.01" in said
 
 
-def test_16_bits(capsys, tmp_path, tiny_run, model):
+def test_16_bits(capsys, tmp_path, tiny_run, network):
     pixels = gradient(20, 30, 4).astype(np.uint16) * 256 + gradient(20, 30, 4)[::-1]
-    argv = ["--ckpt_path", tiny_run.folder, "--output_path", tmp_path / "large", "--input"]
+    argv = ["--ckpt_path", tiny_run.folder, "--output_path", tmp_path / "large", "--suffix=", "--input"]
     argv += [save_16(tmp_path / "rgb.png", pixels[..., :3]), save_16(tmp_path / "grey.png", pixels[..., :1])]
-    status, *_ = call(capsys, *argv, save_16(tmp_path / "rgba.png", np.maximum(pixels, 1)))
+    status, *_ = call(capsys, predict.main, *argv, save_16(tmp_path / "rgba.png", np.maximum(pixels, 1)))
     assert status == 0
     colour, grey = read(tmp_path / "large" / "rgb.png"), read(tmp_path / "large" / "grey.png")
     assert colour.dtype == grey.dtype == np.uint16 and colour.shape == (80, 120, 3)
-    expected = drawn(model, pixels[..., :3])
-    assert np.abs(colour - expected).max() <= 2  # of 65535
-    expected = drawn(model, pixels[..., :1].repeat(3, 2)) @ [0.299, 0.587, 0.114]
+    assert np.abs(colour - enlarged(network, pixels[..., :3])).max() <= 2  # of 65535
+    expected = enlarged(network, pixels[..., :1].repeat(3, 2)) @ [0.299, 0.587, 0.114]
     assert grey.shape == (80, 120, 1) and np.abs(grey[..., 0] - expected).max() <= 2
     with_alpha = read(tmp_path / "large" / "rgba.png")
     assert with_alpha.shape == (80, 120, 4) and with_alpha.dtype == np.uint16
@@ -109,7 +115,7 @@ def test_16_bits(capsys, tmp_path, tiny_run, model):
     assert np.abs(with_alpha[..., 3] - np.clip(alpha, 0, 65535)).max() <= 1
 
 
-def test_grey_and_alpha(capsys, tmp_path, tiny_run, model):
+def test_grey_and_alpha(capsys, tmp_path, tiny_run, network):
     """Grey stays grey; alpha is bicubic, without seams, and hidden colours do not matter."""
     pixels = gradient(60, 60, 4)
     pixels[..., 3] = np.maximum(pixels[..., 3], 1)
@@ -118,8 +124,8 @@ def test_grey_and_alpha(capsys, tmp_path, tiny_run, model):
     other[..., 3] = pixels[..., 3]
     files = [save(tmp_path / "one.png", pixels), save(tmp_path / "other.png", other)]
     files += [save(tmp_path / "la.png", pixels[..., 2:], "LA"), save(tmp_path / "l.png", pixels[..., :1])]
-    argv = ["--ckpt_path", tiny_run.folder, "--output_path", tmp_path / "large", "--tile=16", "--input"]
-    status, said, _ = call(capsys, *argv, *files)
+    argv = ["--ckpt_path", tiny_run.folder, "--output_path", tmp_path / "large", "--tile=16", "--suffix=", "--input"]
+    status, said, _ = call(capsys, predict.main, *argv, *files)
     assert status == 0 and "converted" not in said
     one, other, la, grey = (read(tmp_path / "large" / file.name) for file in files)
     np.testing.assert_array_equal(one, other)
@@ -127,31 +133,40 @@ def test_grey_and_alpha(capsys, tmp_path, tiny_run, model):
     for result in (one, la):
         assert_near(result[..., -1], np.round(np.clip(alpha, 0, 255)))
     luma = [0.299, 0.587, 0.114]
-    assert_near(grey[..., 0], np.round(drawn(model, pixels[..., :1].repeat(3, 2)) @ luma), 0.5)
+    assert_near(grey[..., 0], np.round(enlarged(network, pixels[..., :1].repeat(3, 2)) @ luma), 0.5)
     assert la.shape == (240, 240, 2) and grey.shape == (240, 240, 1)
-    # Far from what is hidden the colours are those of the picture without alpha.
-    np.testing.assert_allclose(one[:, :24, :3], drawn(model, pixels[..., :3])[:, :24], atol=1)
+    # Far from what is hidden the colours are those of the image without alpha.
+    np.testing.assert_allclose(one[:, :24, :3], enlarged(network, pixels[..., :3])[:, :24], atol=1)
 
 
 def test_what_is_read(tmp_path):
-    """Palette, CMYK, black and white, 16 bits; a profile is kept where it fits."""
+    """Palette, CMYK, black and white, 16 bits, several frames, a turned camera; a profile is kept where it fits."""
     pixels = gradient(8, 9, 4)
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    cmyk = srgb[:16] + b"CMYK" + srgb[20:]
 
     def kind(path):
-        picture = predict.read(path)
-        return picture.pixels.shape[2], [words.split(",")[1] for words in picture.changes], picture.profile == srgb
+        photo = predict.read(path)
+        return photo.pixels.shape[2], photo.changes, photo.profile == srgb
 
     assert kind(save(tmp_path / "a.png", pixels[..., :3], icc_profile=srgb)) == (3, [], True)
-    assert kind(save(tmp_path / "b.jpg", pixels[..., :3], "CMYK", icc_profile=srgb[:16] + b"CMYK" + srgb[20:])) == (
-        *(3, [" being CMYK"], False),
-    )
+    expected = (3, ["converted to RGB, being CMYK"], False)
+    assert kind(save(tmp_path / "b.jpg", pixels[..., :3], "CMYK", icc_profile=cmyk)) == expected
     assert kind(save(tmp_path / "c.png", pixels[..., :1], icc_profile=srgb)) == (1, [], False)
-    assert kind(save(tmp_path / "d.png", pixels[..., :3], "P")) == (3, [" being a palette"], False)
-    assert kind(save(tmp_path / "e.png", pixels[..., :3], "P", transparency=3)) == (4, [" being a palette"], False)
+    palette = "being a palette"
+    assert kind(save(tmp_path / "d.png", pixels[..., :3], "P")) == (3, [f"converted to RGB, {palette}"], False)
+    expected = (4, [f"converted to RGBA, {palette}"], False)
+    assert kind(save(tmp_path / "e.png", pixels[..., :3], "P", transparency=3)) == expected
     assert kind(save(tmp_path / "f.png", pixels[..., :1], "1")) == (1, [], False)
     assert kind(save(tmp_path / "g.png", pixels[..., :1], transparency=9)) == (2, [], False)
     assert kind(save_16(tmp_path / "h.png", pixels[..., :2].astype(np.uint16))) == (2, [], False)
+    frames = [Image.fromarray(image) for image in (pixels[..., 0], 255 - pixels[..., 0])]
+    frames[0].save(tmp_path / "i.gif", save_all=True, append_images=frames[1:])
+    assert "the first of its 2 frames alone" in kind(tmp_path / "i.gif")[1]
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    turned = predict.read(save(tmp_path / "j.png", pixels[..., :3], exif=exif))
+    np.testing.assert_array_equal(turned.pixels, np.rot90(pixels[..., :3], -1))
 
 
 def test_a_hidden_colour_becomes_the_nearest_that_shows():
@@ -164,40 +179,52 @@ def test_a_hidden_colour_becomes_the_nearest_that_shows():
     assert predict.network_input(pixels[..., 2:])[0].tolist() == [[0, 0, 0]] * 5
 
 
-def test_bad_pictures(capsys, tmp_path, tiny_run, monkeypatch):
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 1, 1), (3, 1, 4), (1, 90, 2)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_images_of_hardly_any_pixels(network, shape, dtype):
+    for outscale in (None, 1.5):
+        result = predict.enlarge(network, np.full(shape, 7, dtype), outscale)
+        factor = outscale or 4
+        assert result.shape == (max(1, round(shape[0] * factor)), round(shape[1] * factor), shape[2])
+        assert result.dtype == dtype
+
+
+def test_bad_images(capsys, tmp_path, tiny_run, monkeypatch):
     good = save(tmp_path / "good.png", gradient(20, 30))
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken.png").write_bytes(good.read_bytes()[:60])
     deep = save_16(tmp_path / "deep.png", gradient(20, 30).astype(np.uint16))
     deep.write_bytes(deep.read_bytes()[:-30])
     save(tmp_path / "large.png", gradient(30, 40))
+    monkeypatch.setattr(predict, "MAX_LENGTH", 39)
+    save(tmp_path / "long.png", gradient(1, 40))
     Image.fromarray(gradient(9, 9, 1)[..., 0].astype(np.int32)).save(tmp_path / "deep.tif")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 30 * 40 - 1)
     cases = {
         "nothing.png": "there is no such file",
-        "empty": "holds no picture",
-        "broken.png": "is no picture that can be decoded",
-        "deep.png": "is no picture that can be decoded",
+        "empty": "holds no image",
+        "broken.png": "broken.png",
+        "deep.png": "is a damaged PNG",
         "deep.tif": "has more than 8 bits a channel",
         "large.png": "more than 1199 pixels",
+        "long.png": "more than 39 pixels in height or width",
     }
-    argv = ["--ckpt_path", tiny_run.folder, "--output_path", tmp_path / "large", "--input"]
+    argv = ["--ckpt_path", tiny_run.folder, "--output_path", tmp_path / "large", "--suffix="]
     for name, reason in cases.items():
-        status, _, error = call(capsys, *argv, good, tmp_path / name)
-        assert status == 2 and str(tmp_path / name) in error and reason in error and "Traceback" not in error
-        assert not (tmp_path / "large").exists()  # nothing is drawn before all were looked at
-    status, said, _ = call(capsys, *argv, tmp_path / "broken.png", good, "--skip_bad_files")
-    assert status == 0 and f"1 of 2 pictures left out: {tmp_path / 'broken.png'}" in said
+        status, _, error = call(capsys, predict.main, *argv, good, tmp_path / name)
+        assert status == 2 and str(tmp_path / name) in error and reason in error and error.count("\n") <= 2
+        assert not (tmp_path / "large").exists()  # nothing is written before all were looked at
+    status, said, _ = call(capsys, predict.main, *argv, tmp_path / "broken.png", good, "--skip_bad_files")
+    assert status == 0 and f"1 of 2 images left out: {tmp_path / 'broken.png'}" in said
     assert [path.name for path in (tmp_path / "large").iterdir()] == ["good.png"]
-    status, _, error = call(capsys, *argv, tmp_path / "broken.png", "--skip_bad_files")
-    assert status == 2 and "not one of the 1 pictures can be used" in error
-    status, _, error = call(capsys, *argv[:3], good, "--input", good)
+    status, _, error = call(capsys, predict.main, *argv, tmp_path / "broken.png", "--skip_bad_files")
+    assert status == 2 and "not one of the 1 images can be used" in error
+    status, _, error = call(capsys, predict.main, *argv[:2], "--output_path", good, good)
     assert status == 2 and "--output_path" in error and "cannot be written" in error
 
 
 def test_nothing_half_done_is_left(capsys, tmp_path, tiny_run, monkeypatch):
-    argv = ["--ckpt_path", tiny_run.folder, "--output_path", tmp_path / "large", "--tile=16", "--input"]
-    argv.append(save(tmp_path / "a.png", gradient(60, 60)))
+    argv = [save(tmp_path / "a.png", gradient(60, 60)), "--ckpt_path", tiny_run.folder]
 
     def interrupted(*rest):
         yield next(enlarged_rows(*rest))
@@ -205,19 +232,33 @@ def test_nothing_half_done_is_left(capsys, tmp_path, tiny_run, monkeypatch):
 
     enlarged_rows = predict.enlarged_rows
     monkeypatch.setattr(predict, "enlarged_rows", interrupted)
-    assert call(capsys, *argv)[0] == 130
+    assert call(capsys, predict.main, *argv, "--output_path", tmp_path / "large")[0] == 130
     assert not list((tmp_path / "large").iterdir())
 
 
-def test_bad_checkpoints_and_flags(capsys, tmp_path, tiny_run):
+def test_bad_weights_and_flags(capsys, tmp_path, tiny_run):
     good = save(tmp_path / "good.png", gradient(20, 30))
-    flags = ["--input", str(good), f"--output_path={tmp_path / 'large'}"]
-    for path, reason in ((tmp_path, "no checkpoint in"), (tmp_path / "no.h5", "there is no such file")):
-        status, _, error = call(capsys, "--ckpt_path", path, *flags)
-        assert status == 2 and str(path) in error and reason in error and not (tmp_path / "large").exists()
-    flags = [f"--ckpt_path={tiny_run.folder}", *flags]
-    for argv in ([*flags, "--tile=15"], [*flags, "--memory=0"], [*flags, "--tiles=64"], flags[:2]):
-        with pytest.raises(SystemExit) as exit_:
-            predict.main(argv)
-        assert exit_.value.code == 2
-    assert "the nearest known one is --tile" in capsys.readouterr().err
+    run = f"--ckpt_path={tiny_run.folder}"
+    for argv, reason in (
+        ([good, f"--ckpt_path={tmp_path}"], "no weights in"),
+        ([good, f"--ckpt_path={tmp_path}/no.h5"], "there is no such file"),
+        ([good, f"--model={good}"], "neither .onnx, .pb nor .om"),
+        ([good, run, "--model=a.onnx"], "leave --ckpt_path out"),
+        ([good, run, "--suffix=a/b"], "is no part of a file's name"),
+        ([good, run, "--tile=15"], "at least 16"),
+        ([good, run, "--memory=0"], "at least 0.01"),
+        ([good, run, "--outscale=nan"], "is not a number"),
+        ([good, run, "--tiles=64"], "the nearest known one is --tile"),
+        ([run], "name the images to enlarge"),
+    ):
+        status, _, error = call(capsys, predict.main, *argv, f"--output_path={tmp_path / 'large'}")
+        assert status == 2 and reason in error and not (tmp_path / "large").exists()
+
+
+def test_no_tensorflow_for_an_export():
+    """Nor for what makes and measures images: TensorFlow takes seconds to load, and may not be there."""
+    code = (
+        "import sys, baseline, metrics, sample_data, predict; predict.parse_args(['a.png', '--model=a.onnx']); "
+        "sys.exit('tensorflow' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=str(MODEL), check=False).returncode == 0

@@ -1,55 +1,60 @@
 """Training: flags and their refusals, what the steps do, and what a run leaves behind."""
 
+import importlib.util
 import json
 import re
+import shutil
 
+import checkpoint
 import numpy as np
 import pytest
 import tensorflow as tf
 import train
-from conftest import TINY, write_run
+from conftest import MODEL, TINY, call, write_run
 
+from common.layers import named_variables
 from common.loss_scale import ExponentialUpdateLossScale
-from common.optimizer import named_variables
 from common.session import Session
 
 
-@pytest.fixture(scope="module", autouse=True)
-def op_by_op():
+@pytest.fixture
+def op_by_op(monkeypatch):
     """Tracing a step takes longer than doing a few."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Session, "compile", lambda self, step: step)
-        yield
+    monkeypatch.setattr(Session, "compile", lambda self, step: step)
 
 
 @pytest.fixture
-def start(picture_set, tmp_path):
-    """Runs train.py's main on the small set and returns its exit status."""
+def start(image_set, tmp_path, capsys, monkeypatch):
+    """Runs train.py's main on the small set and returns its exit status and what it said."""
+    monkeypatch.setattr("fcntl.flock", lambda *args: None)  # a folder is this process's until it ends
 
     def run(*flags, output=tmp_path / "run", evaluate=False):
-        tiny = [f"--data_path={picture_set}", f"--output_path={output}", f"--evaluate={evaluate}", *TINY]
-        return train.main([*tiny, *flags])
+        tiny = [f"--data_path={image_set}", f"--output_path={output}", f"--evaluate={evaluate}", *TINY]
+        return call(capsys, train.main, *tiny, *flags)
 
     return run
 
 
 @pytest.fixture
-def prepare(picture_set, tmp_path):
-    def call(*flags):
-        args = train.parse_args(
-            [f"--data_path={picture_set}", f"--output_path={tmp_path}", "--train_steps=8", *TINY, *flags]
-        )
+def prepare(image_set, tmp_path, op_by_op):
+    def parts(*flags):
+        flags = [f"--data_path={image_set}", f"--output_path={tmp_path}", "--train_steps=8", *TINY, *flags]
+        args = train.parse_args(flags)
         return args, train.prepare(args)
 
-    return call
+    return parts
 
 
 def values(parts, name):
     return {key: variable.numpy() for key, variable in parts.state[name].items()}
 
 
-def test_the_pages_flags(tmp_path):
-    """Long and short forms, as the page's command has them."""
+def is_average(name):
+    return re.search(r"norm(_\d)?\.[23]$", name) is not None
+
+
+def test_the_originals_flags(tmp_path):
+    """Long and short forms, as the ModelZoo README's command has them."""
     long = f"--input_dir={tmp_path} --output_dir=out --batch_size=4 --epochs=7 --number_of_images=80 "
     args = train.parse_args((long + "--train_test_ratio=0.5 --model_save_dir=./model/").split())
     assert train.parse_args(f"-i {tmp_path} -o out -b 4 -e 7 -n 80 -r 0.5 -m ./model/".split()) == args
@@ -58,6 +63,7 @@ def test_the_pages_flags(tmp_path):
     args = train.parse_args(["-i", str(tmp_path)])
     assert (args.batch_size, args.train_epochs, args.number_of_images, args.train_test_ratio) == (16, 500, 8000, 0.8)
     assert (args.crop, args.scale, args.upsampling, args.precision_mode) == (192, 4, "shuffle", "allow_mix_precision")
+    assert (args.schedule, args.warmup_steps, args.ema, args.degradation) == ("constant", 0, 0.0, "bicubic")
 
 
 @pytest.mark.parametrize(
@@ -66,42 +72,30 @@ def test_the_pages_flags(tmp_path):
         (["--scale=3"], "argument --scale: invalid choice"),
         (["--crop=18"], "--crop 18 is no multiple of --scale 4"),
         (["--phase=gan"], "argument --phase: invalid choice"),
+        (["--ema=1"], "argument --ema: '1' is not a number"),
         (["--epoch=3"], "unknown flag --epoch; the nearest known one is --epochs"),
         (["--data_path=nowhere"], "--data_path: there is no folder nowhere"),
-        (["--batch_size=7"], "--batch_size: a batch of 7 is larger than the data (6 pictures)"),
+        (["--lr_path=nowhere"], "--lr_path: there is no folder nowhere"),
+        (["--lr_path=.", "--degradation=photo"], "so --degradation has none to make"),
+        (["--batch_size=7"], "--batch_size: a batch of 7 is larger than the data (6 images)"),
         (["--vgg19_weights=none.h5", "--phase=srgan"], "--vgg19_weights none.h5: there is no such file"),
         (["--pretrained=nowhere.h5"], "nowhere.h5"),
     ],
 )
-def test_refusals(start, capsys, flags, told):
-    try:
-        status = start("--train_steps=2", *flags)
-    except SystemExit as end:
-        status = end.code
-    error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("[Error]")]
+def test_refusals(start, flags, told):
+    status, _, said = start("--train_steps=2", *flags)
+    error = [line for line in said.splitlines() if line.startswith("[Error]")]
     assert status == 2 and len(error) == 1 and told in error[0]
 
 
-def test_without_weights(picture_set, tmp_path, capsys):
+def test_without_vgg19(image_set, tmp_path, capsys):
     """No file of VGG19's weights: two lines that name the places and the ways out; SRResNet needs none."""
-    flags = [f"--data_path={picture_set}", "--train_steps=1", "--evaluate=False", "--blocks=1", "--channels=4"]
-    flags += ["--crop=16", "--batch_size=2", "--precision_mode=force_fp32"]
-    assert train.main([*flags, f"--output_path={tmp_path / 'a'}", "--phase=srgan"]) == 2
-    told = capsys.readouterr().err
-    assert f"{picture_set}/h5/vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5" in told
+    flags = [f"--data_path={image_set}", "--train_steps=1", "--evaluate=False"]
+    flags += [flag for flag in TINY if "vgg19" not in flag]
+    status, _, told = call(capsys, train.main, *flags, f"--output_path={tmp_path / 'a'}", "--phase=srgan")
+    assert status == 2 and f"{image_set}/h5/vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5" in told
     assert "--vgg19_weights=random" in told and "none" in told and "--phase=srresnet" in told
-    assert train.main([*flags, f"--output_path={tmp_path / 'b'}", "--phase=srresnet"]) == 0
-
-
-def test_small_and_large(prepare):
-    args, parts = prepare("--phase=srresnet")
-    crops = next(parts.batches(0))
-    small, large = train.both_sizes(args, crops)
-    assert small.shape == (2, 4, 4, 3) and large.shape == (2, 16, 16, 3)
-    np.testing.assert_allclose(large, crops.numpy() / 127.5 - 1, atol=1e-6)
-    levels = (small.numpy() + 1) * 127.5
-    np.testing.assert_allclose(levels, levels.round(), atol=1e-3)
-    assert np.abs(small).max() <= 1
+    assert call(capsys, train.main, *flags, f"--output_path={tmp_path / 'b'}", "--phase=srresnet")[0] == 0
 
 
 def test_srresnet_learns(prepare):
@@ -134,36 +128,65 @@ def test_phases(prepare):
     assert any((value != before[key]).any() for key, value in values(parts, "discriminator").items())
 
 
-def test_settling(prepare):
-    """The last quarter of SRResNet's steps, and all of a pretrained SRGAN's, leave the generator's statistics alone."""
+def test_frozen_batch_norm(prepare):
+    """The last part of SRResNet's steps, and all of a pretrained SRGAN's, leave the generator's statistics alone."""
     args, parts = prepare("--phase=both", "--pretrain_share=0.5")
-    assert train.settling_steps(args, 4, 8) == (3, 4)
-    assert train.settling_steps(args, 0, 8) == (0, 6)
-    args.pretrained = "run"
-    assert train.settling_steps(args, 0, 8) == (0, 0)
+    assert train.frozen_bn_steps(args, 4, 8) == (3, 4)
+    assert train.frozen_bn_steps(args, 0, 8) == (0, 6)
+    args.pretrained, args.frozen_bn_share = "run", 0.5
+    assert train.frozen_bn_steps(args, 0, 8) == (0, 0) and train.frozen_bn_steps(args, 8, 8) == (4, 8)
     batch = next(parts.batches(0))
-    for step, settled in ((2, False), (3, True), (4, True)):
+    for step, frozen in ((2, False), (3, True), (4, True)):
         before = values(parts, "generator")
         parts.update(batch, step)
         kept = [(value == before[key]).all() for key, value in values(parts, "generator").items() if is_average(key)]
-        assert len(kept) == 6 and all(kept) == settled  # of three normalisations
+        assert len(kept) == 6 and all(kept) == frozen  # of three normalisations
 
 
-def is_average(name):
-    return re.search(r"norm(_\d)?\.[23]$", name) is not None
+def test_learning_rates(tmp_path):
+    """SRResNet's rises over the warm-up and stays, or falls to 0 as a cosine; SRGAN's is a tenth in its second half."""
+
+    def rates(function, *updates):
+        return [float(function(tf.constant(update, tf.int64))) for update in updates]
+
+    args = train.parse_args([f"--data_path={tmp_path}"])
+    assert rates(train.srresnet_rate(args, 10), 0, 9) == pytest.approx([1e-4, 1e-4])
+    assert rates(train.srgan_rate(args, 10), 0, 4, 5, 9) == pytest.approx([1e-4, 1e-4, 1e-5, 1e-5])
+    args.warmup_steps = 4
+    assert rates(train.srresnet_rate(args, 10), 0, 1, 3, 9) == pytest.approx([2.5e-5, 5e-5, 1e-4, 1e-4])
+    args.warmup_steps, args.schedule = 0, "cosine"
+    expected = [1e-4, 0.5e-4, 1e-4 * 0.5 * (1 - np.sqrt(0.5)), 0]
+    assert rates(train.srresnet_rate(args, 8), 0, 4, 6, 8) == pytest.approx(expected, abs=1e-10)
 
 
-def test_rates():
-    """1e-4, and a tenth of it in the second half of SRGAN's steps."""
-    rate = train.srgan_rate(1e-4, 10)
-    found = [float(rate(tf.constant(updates, tf.int64))) for updates in (0, 4, 5, 9)]
-    assert found == pytest.approx([1e-4, 1e-4, 1e-5, 1e-5])
+def test_average_of_the_generator(prepare):
+    """It begins as the generator and follows it by one part in ten; it is what is used."""
+    _, parts = prepare("--phase=srresnet", "--ema=0.9", "--learning_rate=0.01")
+    first = values(parts, "generator")
+    for name, value in values(parts, "ema_generator").items():
+        np.testing.assert_array_equal(value, first[name])
+    parts.update(next(parts.batches(0)), 0)
+    then = values(parts, "generator")
+    for name, variable in named_variables(parts.used).items():
+        np.testing.assert_allclose(variable.numpy(), 0.9 * first[name] + 0.1 * then[name], rtol=1e-5, atol=1e-6)
+
+
+def test_label_noise_and_crops_share_no_numbers(prepare, monkeypatch):
+    """Each random choice has a purpose in its key: no two draw the same."""
+    drawn = []
+    real = train.key
+    monkeypatch.setattr(train, "key", lambda *words: drawn.append(words) or real(*words))
+    _, parts = prepare("--phase=srgan")
+    parts.update(next(parts.batches(0)), 0)
+    assert drawn[0][:2] == ("label_noise", 0)
+    keys = {purpose: tuple(real(purpose, 0, 0).numpy()) for purpose in ("label_noise", "crop", "degradation", "order")}
+    assert len(set(keys.values())) == 4
 
 
 def test_loss_scale(monkeypatch, prepare):
     """2^16, 1000, 2, 0.5 of its own for each optimizer, where gradients pass through float16."""
     monkeypatch.setattr(Session, "needs_loss_scale", True)
-    _, parts = prepare("--phase=srgan")
+    _, parts = prepare("--phase=both")
     scales = [parts.state[name]["loss_scale"] for name in ("d_optimizer", "g_optimizer", "pretrain_optimizer")]
     assert [float(scale["scale"]) for scale in scales] == [2.0**16] * 3
     assert len({id(scale["scale"]) for scale in scales}) == 3
@@ -173,54 +196,90 @@ def test_loss_scale(monkeypatch, prepare):
     assert float(scale.scale) == 2.0**15
 
 
-def test_a_finished_run(start, tmp_path, capsys):
-    """What it prints and leaves behind: the page's lines, losses.txt, .h5 models, metrics beside bicubic's."""
+def test_a_finished_run(start, tmp_path, capsys, image_set):
+    """What it prints and leaves behind, and that the original's test.py takes its model."""
     run = tmp_path / "run"
-    assert start("--phase=srgan", "--train_epochs=2", "--model_save_freq=1", evaluate=True) == 0
-    said = capsys.readouterr().out
-    assert "--------------- Epoch 2 ---------------" in said
+    status, said, _ = start("--phase=srgan", "--train_epochs=2", "--model_save_freq=1", evaluate=True)
+    assert status == 0 and "--------------- Epoch 2 ---------------" in said
     number = r"-?\d+\.\d+(e-?\d+)?"
     assert len(re.findall(r"^discriminator_loss : \d+\.\d{6}$", said, re.M)) == 2
     assert len(re.findall(rf"^gan_loss : \[{number}, {number}, {number}\]$", said, re.M)) == 2
+    assert re.search(r"^Final Train Accuracy : 0\.\d{4}   \(SSIM of Y on 2 held-out images\)$", said, re.M)
     assert len((run / "losses.txt").read_text().splitlines()) == 2
     models = sorted(path.name for path in (run / "model").iterdir())
     assert models == ["dis_model1.h5", "dis_model2.h5", "gen_model1.h5", "gen_model2.h5"]
     result = json.loads((run / "result.json").read_text())
     assert result["train_steps"] == 6 and result["metrics"].keys() == result["baseline"].keys()
-    assert {"psnr_y", "ssim_y", "psnr_rgb", "psnr_y_full", "pictures"} <= result["metrics"].keys()
-    assert (run / "evaluation" / "gallery.html").exists() and result["examples"].endswith("step_0000006.png")
+    assert {"psnr_y", "ssim_y", "psnr_rgb", "psnr_y_full", "images"} <= result["metrics"].keys()
+    assert (run / "evaluation" / "page.html").exists() and result["examples"].endswith("step_0000006.png")
+    spec = importlib.util.spec_from_file_location("srgan_test", MODEL / "test.py")
+    page = importlib.util.module_from_spec(spec)  # `import test` may be Python's own package of that name
+    spec.loader.exec_module(page)
+    flags = ["-ihr", image_set / "val", "-o", tmp_path / "out", "-m", run / "model", "-t", "test_model"]
+    assert call(capsys, page.main, *flags)[0] == 0 and (tmp_path / "out" / "0.png").exists()
 
 
-def test_pretrained(start, tmp_path, capsys):
-    """Training begins with a given generator's weights, and refuses one of another shape."""
+def test_photographs_and_pairs(start, tmp_path, image_set):
+    """--degradation=photo and --lr_path train, and are measured on what they were trained for."""
+    assert start("--phase=srresnet", "--train_steps=1", "--degradation=photo", evaluate=True)[0] == 0
+    found = json.loads((tmp_path / "run" / "evaluation" / "evaluation.json").read_text())
+    assert found["degradation"] == "photo"
+    import baseline
+    from PIL import Image
+
+    for path in image_set.rglob("*.png"):
+        lr = tmp_path / "lr" / path.relative_to(image_set)
+        lr.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(255 - baseline.shrink(np.asarray(Image.open(path)), 4)).save(lr)  # no interpolation of hr
+    flags = ["--phase=srresnet", "--train_steps=1", f"--lr_path={tmp_path / 'lr'}"]
+    status, said, _ = start(*flags, output=tmp_path / "pairs", evaluate=True)
+    found = json.loads((tmp_path / "pairs" / "evaluation" / "evaluation.json").read_text())
+    assert status == 0 and found["sets"]["held-out"]["metrics"]["bicubic"]["psnr_y"] < 12
+
+
+def test_pretrained(start, tmp_path):
+    """Training begins with a given generator's weights, and refuses one of another shape. A run that goes on has
+    weights of its own: the file may be gone then."""
     given = write_run(tmp_path / "given", blocks=1, channels=4)
-    flags = ["--phase=srgan", "--train_steps=1", "--learning_rate=0"]
-    assert start(*flags, f"--pretrained={given.folder}") == 0
-    assert "beginning with the generator of" in capsys.readouterr().out
-    import trained
-
-    first, then = (named_variables(trained.load(str(folder)).generator) for folder in (given.folder, tmp_path / "run"))
-    for name in first:
-        if "norm.2" not in name and "norm.3" not in name and "_norm_" not in name:  # all but moving averages
-            np.testing.assert_array_equal(first[name], then[name])
+    flags = ["--phase=srgan", "--learning_rate=0", f"--pretrained={given.folder}", "--ema=0.9"]
+    status, said, _ = start(*flags, "--train_steps=1")
+    assert status == 0 and "beginning with the generator of" in said
+    first, then = (
+        checkpoint.load_weights(str(folder)).part("generator") for folder in (given.folder, tmp_path / "run")
+    )
+    for name, array in first.items():
+        np.testing.assert_allclose(array, then[name], atol=1e-6)
     other = write_run(tmp_path / "other", blocks=2, channels=4)
-    assert start(*flags, f"--pretrained={other.folder}", output=tmp_path / "second") == 2
-    assert "its --blocks is 2, here it is 1" in capsys.readouterr().err
+    flags[2] = f"--pretrained={other.folder}"
+    status, _, error = start(*flags, "--train_steps=1", output=tmp_path / "second")
+    assert status == 2 and "its --blocks is 2, here it is 1" in error
+    shutil.rmtree(given.folder)
+    flags[2] = f"--pretrained={given.folder}"
+    status, said, _ = start(*flags, "--train_steps=2")
+    assert status == 0 and "from step 1" in said
 
 
-def test_small_and_bad_pictures_are_told(start, picture_set, tmp_path, capsys):
-    import shutil
+def test_model_save_dir(start, tmp_path):
+    """Models of another run there are left alone; the run's own are written again when it goes on."""
+    flags = ["--phase=srresnet", f"--model_save_dir={tmp_path / 'model'}", "--model_save_freq=1"]
+    assert start(*flags, "--train_epochs=1")[0] == 0
+    before = (tmp_path / "model" / "gen_model1.h5").read_bytes()
+    status, _, error = start(*flags, "--train_epochs=1", "--seed=1", output=tmp_path / "second")
+    assert status == 2 and "holds gen_model1.h5 already; name another folder" in error
+    assert (tmp_path / "model" / "gen_model1.h5").read_bytes() == before
+    assert start(*flags, "--train_epochs=2")[0] == 0 and (tmp_path / "model" / "gen_model2.h5").exists()
 
+
+def test_small_and_bad_images_are_told(start, image_set, tmp_path):
     from PIL import Image
 
     folder = tmp_path / "set"
-    shutil.copytree(str(picture_set), str(folder))
+    shutil.copytree(str(image_set), str(folder))
     Image.new("RGB", (12, 30)).save(folder / "train" / "small.png")
     (folder / "train" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     flags = [f"--data_path={folder}", "--phase=srresnet", "--train_steps=1"]
-    assert start(*flags) == 2
-    assert "broken.png: is no picture that can be decoded" in capsys.readouterr().err
-    assert start(*flags, "--skip_bad_files", output=tmp_path / "second") == 0
-    said = capsys.readouterr().out
-    assert "1 pictures do not decode: left out" in said and "1 pictures smaller than 16: mirrored to that size" in said
+    status, _, error = start(*flags)
+    assert status == 2 and "broken.png" in error
+    status, said, _ = start(*flags, "--skip_bad_files", output=tmp_path / "second")
+    assert status == 0 and "1 images left out" in said and "1 images smaller than 16: mirrored to that size" in said
     assert "--number_of_images 8000: there are 10, and all are used" in said

@@ -1,6 +1,5 @@
 """The tests import the model's modules flat, as the modules import each other, and `common` from the repository."""
 
-import os
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -10,36 +9,42 @@ import pytest
 
 MODEL = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(MODEL), str(MODEL.parent)]
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # warnings and errors of TensorFlow only
 
-# Of train.py: small networks and pictures, no file of VGG19's weights.
-TINY = ["--cnum=2", "--data_shape=16,32", "--batch_size=2", "--vgg19_weights=none"]
+import common  # noqa: E402, F401  (before TensorFlow, whose start-up lines it holds back)
+
+# Of train.py: small networks and images, no file of VGG19's weights.
+TINY = ["--cnum=2", "--data_shape=16,32", "--batch_size=2", "--vgg19_weights=none", "--precision_mode=force_fp32"]
+
+
+def call(capsys, main, *argv) -> tuple[int, str, str]:
+    """A script's exit status, and what it said on stdout and stderr."""
+    try:
+        status = main([str(word) for word in argv])
+    except SystemExit as end:  # of the parser
+        status = end.code
+    told = capsys.readouterr()
+    assert "Traceback" not in told.err
+    return status, told.out, told.err
 
 
 def write_run(folder: Path, **options) -> SimpleNamespace:
     """A run's folder with the checkpoint of a small generator with random weights: `.folder`, `.options`."""
     import tensorflow as tf
-    from model import build_generator
+    from model import build_from
 
-    from common.checkpoint import Record
-    from common.optimizer import named_variables
+    from common import weights
+    from common.layers import named_variables
 
-    options = {"cnum": 2, "data_shape": [64, 128], "data_path": "nowhere", "seed": 0, **options}
+    options = {"cnum": 2, "norm": "batch", "data_shape": [64, 128], "widths": None, **options}
+    options = {"data_path": "nowhere", "seed": 0, **options}
     tf.random.set_seed(1)
-    variables = named_variables(build_generator(channels=options["cnum"]))
+    variables = named_variables(build_from(Namespace(**options)))
     for name, variable in variables.items():
         if "_norm" in name:  # as if trained
             variable.assign(tf.random.uniform(variable.shape, 0.5, 1.5))
-    record = Record(about={"network": "SRNet"}, options=options, step=7, seconds=1.0)
-    prefix = str(folder / "checkpoints" / "ckpt-7")
-    tf.train.Checkpoint(record=record, generator=variables).write(prefix)
+    tensors = {f"generator/{name}": variable.numpy() for name, variable in variables.items()}
+    weights.save(folder / "checkpoints" / "ckpt-7.safetensors", "SRNet", tensors, options, {"network": "SRNet"}, 7)
     return SimpleNamespace(folder=folder, options=Namespace(**options))
-
-
-@pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory):
-    """A run of a generator with two channels in its first layers."""
-    return write_run(tmp_path_factory.mktemp("tiny") / "run")
 
 
 def write_samples(folder: Path, count: int, height: int = 16, width: int = 32) -> Path:
@@ -54,10 +59,10 @@ def write_samples(folder: Path, count: int, height: int = 16, width: int = 32) -
         background = np.full((height, width, 3), rng.integers(100, 256, 3), np.uint8)
         source, target = (rng.integers(width // 4, width // 2, 2) for _ in range(2))
 
-        def bar(picture, length, value, high=height // 4, left=height // 4):
-            drawn = picture.copy()
-            drawn[high : 2 * high, left : left + length] = value
-            return drawn
+        def bar(image, length, value, high=height // 4, left=height // 4):
+            copy = image.copy()
+            copy[high : 2 * high, left : left + length] = value
+            return copy
 
         black, grey = np.zeros((height, width), np.uint8), np.full((height, width, 3), 127, np.uint8)
         sample = {
@@ -69,8 +74,8 @@ def write_samples(folder: Path, count: int, height: int = 16, width: int = 32) -
             "t_f": bar(background, target[0], 40),
             "mask_t": bar(black, target[0], 255),
         }
-        for name, picture in sample.items():
-            Image.fromarray(picture).save(folder / name / f"{number:02d}.png")
+        for name, image in sample.items():
+            Image.fromarray(image).save(folder / name / f"{number:02d}.png")
     return folder
 
 

@@ -10,6 +10,7 @@ from conftest import write_samples
 from PIL import Image
 
 from common.cli import UserError
+from common.session import Session, SessionConfig
 
 
 @pytest.fixture
@@ -18,13 +19,13 @@ def folder(tmp_path):
 
 
 def test_split(tmp_path, folder):
-    train, val = data.split(Namespace(data_path=str(folder)))
+    train, val = data.split(str(folder))
     assert train == [(folder, f"0{number}.png") for number in range(3)] and val == [(folder, "03.png")]
     folder.rename(tmp_path / "v1")  # as the original's launcher has it
-    assert data.split(Namespace(data_path=str(tmp_path)))[1] == [(tmp_path / "v1", "03.png")]
+    assert data.split(str(tmp_path))[1] == [(tmp_path / "v1", "03.png")]
     for part, count in (("train", 3), ("val", 2)):
         write_samples(tmp_path / "both" / part, count)
-    train, val = data.split(Namespace(data_path=str(tmp_path / "both")))
+    train, val = data.split(str(tmp_path / "both"))
     assert [len(train), len(val)] == [3, 2] and val[0][0] == tmp_path / "both" / "val"
 
 
@@ -40,10 +41,10 @@ def test_folders_that_do_not_match(folder):
 
 def test_too_few(tmp_path):
     empty = write_samples(tmp_path / "empty", 0)
-    with pytest.raises(UserError, match="no pictures in i_t"):
+    with pytest.raises(UserError, match="no images in i_t"):
         data.find_samples(empty)
     with pytest.raises(UserError, match="one sample only"):
-        data.split(Namespace(data_path=str(write_samples(tmp_path / "one", 1))))
+        data.split(str(write_samples(tmp_path / "one", 1)))
 
 
 def test_read_sample(folder):
@@ -55,48 +56,73 @@ def test_read_sample(folder):
     with pytest.raises(UserError, match=r"t_t/01.png: is 32 x 18, and its i_t is 32 x 16; the seven must be of one"):
         data.read_sample(folder, "01.png")
     (folder / "mask_t" / "02.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    with pytest.raises(UserError, match=r"mask_t/02.png: is no picture that can be decoded"):
+    with pytest.raises(UserError, match=r"mask_t/02.png: is no image that can be decoded"):
         data.read_sample(folder, "02.png")
 
 
 def test_resized():
-    picture = np.random.default_rng(0).integers(0, 256, (16, 32, 3)).astype(np.uint8)
-    assert data.resized(picture, (16, 32)) is picture
-    assert data.resized(picture, (8, 24)).shape == (8, 24, 3) and data.resized(picture[..., :1], (8, 24)).ndim == 3
+    image = np.random.default_rng(0).integers(0, 256, (16, 32, 3)).astype(np.uint8)
+    assert data.resized(image, (16, 32)) is image
+    assert data.resized(image, (8, 24)).shape == (8, 24, 3) and data.resized(image[..., :1], (8, 24)).ndim == 3
+
+
+def samples_of(folder, batch_size=1, widths=(32,)):
+    return data.Samples(data.split(str(folder))[0], 16, widths, batch_size)
+
+
+def batches(folder, count, seed=3, start=0, batch_size=1, guided_steps=0, widths=(32,)):
+    args = Namespace(batch_size=batch_size, seed=seed, guided_steps=guided_steps)
+    session = Session(SessionConfig(), "cpu", "float32")
+    stream = data.batches(args, samples_of(folder, batch_size, widths), session, start)
+    return [batch.numpy() for batch in islice(stream, count)]
 
 
 def test_unstack_undoes_read(folder):
-    samples = data.Samples(data.split(Namespace(data_path=str(folder)))[0], (16, 32))
     whole = data.read_sample(folder, "00.png")
-    for name, picture in data.unstack(samples.read(0)).items():
-        np.testing.assert_array_equal(picture, whole[name])
+    for name, image in data.unstack(samples_of(folder).read(0)).items():
+        np.testing.assert_array_equal(image, whole[name])
 
 
 def test_batches(folder):
     """Every epoch has each sample once; a stream that begins later is the same one; another seed another."""
-
-    def first(count, seed=3, start=0):
-        args = Namespace(data_path=str(folder), batch_size=1, seed=seed, guided_steps=0)
-        samples = data.Samples(data.split(args)[0], (16, 32))
-        return [batch.numpy() for batch in islice(data.batches(args, samples, start), count)]
-
-    whole = first(6)
+    whole = batches(folder, 6)
     assert whole[0].shape == (1, 16, 32, data.CHANNELS) and whole[0].dtype == np.uint8
     assert len({batch.tobytes() for batch in whole[:3]}) == 3
-    np.testing.assert_array_equal(first(4, start=2), whole[2:])
-    assert any((a != b).any() for seed in range(4, 8) for a, b in zip(first(6, seed), whole))
+    for batch, again in zip(whole[2:], batches(folder, 4, start=2)):
+        np.testing.assert_array_equal(batch, again)
+    assert any((a != b).any() for seed in range(4, 8) for a, b in zip(batches(folder, 6, seed), whole))
+
+
+def test_batches_of_several_widths(tmp_path):
+    """Each sample at the width that is nearest to its aspect, each batch of one width, none lost that fills a batch."""
+    sets = (("w", 5, 60), ("n", 3, 33), ("o", 1, 100))
+    wide, narrow, odd = (write_samples(tmp_path / name, count, 16, width) for name, count, width in sets)
+    for kind in data.FOLDERS:
+        for other in (narrow, odd):
+            for path in sorted((other / kind).iterdir()):
+                path.rename(wide / kind / f"{other.name}{path.name}")
+    listed = [(wide, name) for name in data.find_samples(wide)]
+    samples = data.Samples(listed, 16, [32, 64, 96], 2)
+    assert samples.widths.tolist() == [64] * 5 + [32] * 3 + [64]  # 96 is of one sample only
+    order = samples.order(0, 0)
+    assert samples.steps_per_epoch == len(order) == 4 and len(set(order.ravel().tolist())) == 8
+    assert all(len(set(samples.widths[batch])) == 1 for batch in order)
+    found = batches(wide, 6, batch_size=2, widths=[32, 64])
+    assert {batch.shape[2] for batch in found} == {32, 64}
+    for batch, again in zip(found[3:], batches(wide, 3, start=3, batch_size=2, widths=[32, 64])):
+        np.testing.assert_array_equal(batch, again)
 
 
 def test_a_sample_that_cannot_be_used(folder):
     (folder / "i_s" / "01.png").write_bytes(b"nothing")
-    args = Namespace(data_path=str(folder), batch_size=3, seed=0, guided_steps=0)
-    samples = data.Samples(data.split(args)[0], (16, 32))
-    with pytest.raises(UserError, match="i_s/01.png: is no picture that can be decoded"):
-        next(iter(data.batches(args, samples)))
+    with pytest.raises(UserError, match="i_s/01.png: is no image that can be decoded"):
+        batches(folder, 1, batch_size=3)
+    with pytest.raises(UserError, match="a batch of 4 is larger than the data"):
+        batches(folder, 1, batch_size=4)
 
 
 def guided_sample():
-    """A word of 40 x 10 pixels in the standard picture, of 20 x 20 elsewhere in the styled one."""
+    """A word of 40 x 10 pixels in the standard image, of 20 x 20 elsewhere in the styled one."""
     stacked = np.full((64, 128, data.CHANNELS), 127, np.uint8)
     sample = data.unstack(stacked)
     sample["i_t"][10:20, 20:60] = 0
@@ -126,8 +152,7 @@ def test_guided_without_a_word():
 def test_batches_are_guided_until_a_step(folder):
     for path in (folder / "mask_t").iterdir():
         Image.fromarray(np.roll(np.asarray(Image.open(path)), 5, 1)).save(path)
-    args = Namespace(data_path=str(folder), batch_size=1, seed=0, guided_steps=4)
-    samples = data.Samples(data.split(args)[0], (16, 32))
+    samples = samples_of(folder)
     whole = {samples.read(index).tobytes() for index in range(len(samples))}
-    moved = [batch.numpy()[0].tobytes() not in whole for batch in islice(data.batches(args, samples), 6)]
+    moved = [batch[0].tobytes() not in whole for batch in batches(folder, 6, seed=0, guided_steps=4)]
     assert moved[0] and not any(moved[4:])

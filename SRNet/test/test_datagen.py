@@ -1,5 +1,6 @@
-"""datagen.py: what is drawn, the same whatever the processes and interruptions, and how mistakes are told."""
+"""datagen.py: what is found, the same whatever the processes and interruptions, and how mistakes are told."""
 
+import fcntl
 import hashlib
 import json
 import shutil
@@ -19,7 +20,7 @@ import pytest
 from PIL import Image
 from scipy.ndimage import binary_dilation
 
-from common.testing import call_main
+from common.test.testing import call_main
 
 WORDS = ["apple", "bridge", "castle", "dolphin", "engine", "forest", "garden", "harbour", "island", "jungle", "kettle"]
 PLAIN = replace(drawing.RECIPE, capitalised=0, upper=0, shadow=0, border=0, elastic=0, curved=0,
@@ -44,7 +45,16 @@ def at_hand(tmp_path_factory):
 
 
 def sources(at_hand, *flags):
+    """What the flags give for the one folder of a data set without --val."""
+    return gather(at_hand, *flags)[""]
+
+
+def gather(at_hand, *flags):
     return datagen.gather(datagen.parse_args(["--output_path=nowhere", "--number=1", *at_hand[1:], *flags]))
+
+
+def draw(sources, index):
+    return drawing.draw_sample(sources, index)[0]
 
 
 def write(capsys, folder, at_hand, *flags):
@@ -61,20 +71,20 @@ def test_padding(at_hand):
     tight, loose = (sources(at_hand, f"--padding={pixels}") for pixels in ("0,0", "6,9"))
     more = []
     for index in range(8):
-        sample, larger = (drawing.draw_sample(drawn, "", index) for drawn in (tight, loose))
+        sample, larger = (draw(found, index) for found in (tight, loose))
         words = (sample["mask_t"] > 0) | (sample["i_s"] != sample["t_b"]).any(axis=2)
         assert words[[0, -1]].any(axis=1).all() and words[:, [0, -1]].any(axis=0).all()
         more.append(np.subtract(larger["mask_t"].shape, sample["mask_t"].shape))
     assert (np.min(more, axis=0) >= 0).all() and 6 < np.max(more, axis=0)[0] <= 12 and 9 < np.max(more, axis=0)[1] <= 18
 
 
-def test_what_the_seven_pictures_show(at_hand):
-    drawn = sources(at_hand)
+def test_what_the_seven_images_show(at_hand):
+    found = sources(at_hand)
     for index in range(8):
-        sample = drawing.draw_sample(replace(drawn, recipe=PLAIN), "", index)
+        sample = draw(replace(found, recipe=PLAIN), index)
         assert tuple(sample) == ("i_t", "i_s", "t_sk", "t_t", "t_b", "t_f", "mask_t")
-        assert len({picture.shape[:2] for picture in sample.values()}) == 1
-        assert all(picture.dtype == np.uint8 for picture in sample.values())
+        assert len({image.shape[:2] for image in sample.values()}) == 1
+        assert all(image.dtype == np.uint8 for image in sample.values())
         i_s, t_sk, t_t, t_b, t_f, mask = (
             sample[name].astype(int) for name in ("i_s", "t_sk", "t_t", "t_b", "t_f", "mask_t")
         )
@@ -89,21 +99,21 @@ def test_what_the_seven_pictures_show(at_hand):
         assert 0.1 < (t_sk == 255).sum() / (mask > 127).sum() < 3  # hair lines are widened
 
 
-def test_the_standard_picture_is_of_the_target_word(at_hand):
+def test_the_standard_image_is_of_the_target_word(at_hand):
     """With one word in upper case alone to choose, it is known."""
-    drawn = replace(sources(at_hand), words={"": ["bridge"]})
-    sample = drawing.draw_sample(replace(drawn, recipe=replace(PLAIN, upper=1)), "", 3)
+    found = replace(sources(at_hand), words=["bridge"])
+    sample = draw(replace(found, recipe=replace(PLAIN, upper=1)), 3)
     size = sample["i_t"].shape[:2]
-    assert (sample["i_t"] == fonts.standard_picture("BRIDGE", fonts.standard_font("A"), size)).all()
+    assert (sample["i_t"] == fonts.standard_image("BRIDGE", fonts.standard_font("A"), size)).all()
     assert (sample["i_s"] == sample["t_f"]).all()  # the same word in the same style on the same ground
 
 
 @pytest.mark.parametrize("effect", ["underline", "bold", "oblique", "curved", "elastic", "border", "shadow"])
 def test_every_effect_shows_in_source_and_target_alike(at_hand, effect):
-    drawn = replace(sources(at_hand), words={"": ["garden"]})
+    found = replace(sources(at_hand), words=["garden"])
     off = replace(PLAIN, underline=0, bold=0, oblique=0)
     recipes = (off, replace(off, **{effect: 1.0}))
-    without, sample = (drawing.draw_sample(replace(drawn, recipe=recipe), "", 5) for recipe in recipes)
+    without, sample = (draw(replace(found, recipe=recipe), 5) for recipe in recipes)
     assert (sample["i_s"] == sample["t_f"]).all()
     assert without["t_t"].shape != sample["t_t"].shape or (without["t_t"] != sample["t_t"]).any()
     if effect == "bold":
@@ -130,7 +140,7 @@ def test_blending_against_a_direct_solution():
                 for dy, dx in ((0, 1), (0, -1), (1, 0), (-1, 0)):
                     row[y, x] += 1
                     row[y + dy, x + dx] -= 1
-                    steps = [picture[y, x, 0] - picture[y + dy, x + dx, 0] for picture in (over, ground)]
+                    steps = [image[y, x, 0] - image[y + dy, x + dx, 0] for image in (over, ground)]
                     value += steps[0] if abs(steps[0]) > abs(steps[1]) else steps[1]
             rows.append(row.ravel())
             right.append(value)
@@ -168,8 +178,8 @@ def test_boards_are_smooth_and_of_the_photographs_colours(at_hand):
     scenery, boards = sources(at_hand, "--plain=0"), sources(at_hand, "--plain=1")
     for index in range(4):
         rough, smooth = (
-            drawing.draw_background(np.random.default_rng(index), drawn.backgrounds[0], 40, 90, drawn.recipe)
-            for drawn in (scenery, boards)
+            drawing.draw_background(np.random.default_rng(index), found.backgrounds[0], 40, 90, found.recipe)
+            for found in (scenery, boards)
         )
         assert np.abs(np.diff(smooth, axis=1)).mean() < 0.3 * np.abs(np.diff(rough, axis=1)).mean()
         assert np.abs(smooth.mean((0, 1)) - rough.mean((0, 1))).max() < 25
@@ -181,15 +191,14 @@ def test_a_cameras_faults(at_hand):
     always = replace(spoilt.recipe, low=1.0, low_size=(12, 14), noise=1.0, jpeg=0.0)
     for index in range(4):
         sharp, blurred = (
-            drawing.draw_sample(replace(drawn, recipe=recipe), "", index)
-            for drawn, recipe in ((clean, clean.recipe), (spoilt, always))
+            draw(replace(found, recipe=recipe), index) for found, recipe in ((clean, clean.recipe), (spoilt, always))
         )
         assert all(sharp[name].shape == blurred[name].shape for name in sharp)
         assert all((sharp[name] == blurred[name]).all() for name in ("i_t", "t_sk"))
         edges = {name: [np.abs(np.diff(s[name].astype(int), axis=1)).max() for s in (sharp, blurred)] for name in sharp}
         assert all(edges[name][1] < 0.9 * edges[name][0] for name in ("t_t", "t_f", "mask_t"))
         assert np.abs(blurred["t_t"][0, 0].astype(int) - 127).max() <= 2
-        quiet = drawing.draw_sample(replace(spoilt, recipe=replace(always, noise=0.0)), "", index)
+        quiet = draw(replace(spoilt, recipe=replace(always, noise=0.0)), index)
         assert all((blurred[name] == quiet[name]).all() for name in quiet if name != "i_s")
         assert 0.3 < (blurred["i_s"].astype(int) - quiet["i_s"]).std() < 12
 
@@ -214,28 +223,42 @@ def test_colours_stand_out():
         assert np.linalg.norm(drawing.lab(colour[None]) - drawing.lab(ground)) >= drawing.RECIPE.contrast - 0.1
 
 
-def test_other_words_for_val_and_none_too_long(at_hand, capsys):
-    parts = datagen.split_words([*WORDS, "Apple", "Kettle"], 5, seed=1)
-    train, val = ({word.lower() for word in parts[name]} for name in ("train", "val"))
-    assert len(val) >= 1 and not train & val and len(train | val) == len(WORDS)
+def test_words_fonts_and_photographs_are_split(at_hand, capsys):
+    parts = gather(at_hand, "--val=1")
+    train, val = parts["train"], parts["val"]
+    assert not {word.lower() for word in train.words} & {word.lower() for word in val.words}
+    assert not set(train.fonts) & set(val.fonts) and not set(train.backgrounds) & set(val.backgrounds)
+    assert (len(val.words), len(val.fonts), len(val.backgrounds)) == (2, 1, 1) and len(train.words) == len(WORDS) - 2
+    assert capsys.readouterr().out == "[Info] held out for val/: 2 of 11 words, 1 of 2 fonts, 1 of 2 photographs\n"
+    one = gather(at_hand, "--val=1", f"--fonts={at_hand[0]}/fonts/cmr10.ttf")
+    assert one["train"].fonts == one["val"].fonts and "no fonts (there is one group only)" in capsys.readouterr().out
+
+
+def test_words_that_are_too_long(at_hand, capsys):
     words = at_hand[0] / "long.txt"
     words.write_bytes("\ufeffapple\r\n\n  two   words \napple\n".encode() + b"a" * 25)
-    assert sources(at_hand, f"--words={words}").words == {"": ["apple", "two words"]}
+    assert sources(at_hand, f"--words={words}").words == ["apple", "two words"]
     assert capsys.readouterr().out == "[Info] 1 of 3 words have more than 24 letters and are left out\n"
+
+
+def test_skeletons_of_one_pixel(at_hand):
+    """--skeleton=1 is what --skeleton=3 widens, and a tenth of the letters' area or so."""
+    thin, wide = (draw(sources(at_hand, f"--skeleton={width}"), 3)["t_sk"] > 0 for width in (1, 3))
+    assert (wide == binary_dilation(thin, np.ones((3, 3), bool))).all() and thin.sum() < 0.5 * wide.sum()
 
 
 def test_only_fonts_that_have_a_words_characters(at_hand, capsys):
     words = at_hand[0] / "scripts.txt"
     words.write_text("слово\napple\nмост\nbridge\n漢字\n", encoding="utf-8")
-    drawn = sources(at_hand, f"--words={words}")
+    found = sources(at_hand, f"--words={words}")
     assert capsys.readouterr().out.startswith("[Info] 1 of 5 words have a character that no font has")
-    seen, pairs = set(), drawing.draw_pair(np.random.default_rng(0), drawn, drawn.words[""], drawing.RECIPE)
+    seen, pairs = set(), drawing.draw_pair(np.random.default_rng(0), found)
     for (first, second, font), _ in zip(pairs, range(60)):
         assert fonts.covers(font, first + second) and first != second
         seen.add((font.name, first.isascii()))
     assert seen == {("cmr10.ttf", True), ("DejaVuSans-Bold.ttf", True), ("DejaVuSans-Bold.ttf", False)}
     standard = sources(at_hand, f"--words={words}", f"--standard_font={at_hand[0]}/fonts/cmr10.ttf")
-    assert standard.words == {"": ["apple", "bridge"]}  # i_t could not be drawn of the others
+    assert standard.words == ["apple", "bridge"]  # i_t could not be found of the others
 
 
 def test_the_same_whatever_the_processes_and_interruptions(at_hand, tmp_path, capsys):
@@ -244,7 +267,8 @@ def test_the_same_whatever_the_processes_and_interruptions(at_hand, tmp_path, ca
     assert write(capsys, tmp_path / "two", at_hand, *flags, "--processes=2")[0] == 0
     whole = digests(tmp_path / "one")
     assert whole == digests(tmp_path / "two") and len(whole) == 7 * 11 + 1
-    assert len(data.find_samples(tmp_path / "one" / "train")) == 9
+    names = data.find_samples(tmp_path / "one" / "train")
+    assert len(names) == 9 and data.wanted_word(tmp_path / "one" / "train", names[0]).lower() in WORDS
     part = tmp_path / "part"
     assert write(capsys, part, at_hand, "--number=3", "--val=1", "--shape=32x64", "--processes=1")[0] == 0
     (part / "train" / "t_f" / "00000002.png").unlink()
@@ -265,28 +289,31 @@ def test_other_options_in_the_same_folder_are_refused(at_hand, tmp_path, capsys)
         status, _, said = write(capsys, folder, at_hand, "--number=2", flag)
         assert status == 2 and f"holds samples of another {told}" in said and len(said.splitlines()) == 2
     assert digests(folder) == before
-    options = json.loads((folder / datagen.OPTIONS).read_text())
-    del options["--padding"], options["recipe"]["plain"]  # of a set that was drawn before there was the flag
-    (folder / datagen.OPTIONS).write_text(json.dumps(options))
-    assert write(capsys, folder, at_hand, "--number=1")[0] == 0
-    del options["--plain"], options["--degraded"]  # of one whose samples are the original's
-    (folder / datagen.OPTIONS).write_text(json.dumps(options))
-    assert "--plain (0.0, now 0.5)" in write(capsys, folder, at_hand, "--number=1")[2]
-    assert write(capsys, folder, at_hand, "--number=1", "--plain=0", "--degraded=0")[0] == 0
     (folder / datagen.OPTIONS).write_text(json.dumps([1]))
     assert "is damaged" in write(capsys, folder, at_hand, "--number=2")[2]
 
 
-def test_a_sheet_alone(at_hand, tmp_path, capsys):
+def test_two_at_once(at_hand, tmp_path, capsys):
+    """The second one says so, and leaves the first one's unfinished files alone."""
+    folder = tmp_path / "set"
+    assert write(capsys, folder, at_hand, "--number=1")[0] == 0
+    part = folder / "i_s" / ".00000002.png.part"
+    part.write_text("half")
+    with (folder / datagen.OPTIONS).open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        status, _, said = write(capsys, folder, at_hand, "--number=2")
+    assert status == 2 and "another datagen.py is writing into" in said and part.exists()
+    assert write(capsys, folder, at_hand, "--number=2")[0] == 0 and not part.exists()
+
+
+def test_a_preview_alone(at_hand, tmp_path, capsys):
     folder = tmp_path / "look"
     assert write(capsys, folder, at_hand, "--preview=3", "--shape=32x64")[0] == 0
-    assert [path.name for path in folder.iterdir()] == ["preview.png"]
-    with Image.open(folder / "preview.png") as sheet:
-        assert sheet.width > 7 * 64 and sheet.height > 3 * 64
+    assert [path.name for path in folder.iterdir()] == ["preview.html"]
+    assert (folder / "preview.html").read_text().count("<img ") == 3 * 7
     assert write(capsys, folder, at_hand, "--preview=1", "--number=1")[0] == 0  # samples may follow beside it
-    assert {path.name for path in folder.iterdir()} == {
-        *data.FOLDERS, datagen.OPTIONS, "preview.png", "preview-2.png"
-    }  # fmt: skip
+    names = {*data.FOLDERS, datagen.OPTIONS, "preview.html", "preview-2.html"}
+    assert {path.name for path in folder.iterdir()} == names
 
 
 def mistakes(folder):
@@ -294,7 +321,7 @@ def mistakes(folder):
     (folder / "fonts").mkdir()
     (folder / "fonts" / "broken.ttf").write_text("no font")
     (folder / "photos").mkdir()
-    (folder / "photos" / "broken.jpg").write_bytes(b"\xff\xd8\xff no picture")
+    (folder / "photos" / "broken.jpg").write_bytes(b"\xff\xd8\xff no image")
     (folder / "empty").mkdir()
     texts = {"binary": b"\x00\xff\xfe\x12" * 99, "blank": b" \n\n", "none": "漢字".encode(), "few": b"one\ntwo\nthree"}
     for name, content in texts.items():
@@ -306,15 +333,15 @@ def mistakes(folder):
         (f"--fonts={folder / 'empty'}", f"--fonts {folder / 'empty'}: the folder holds no font"),
         (f"--fonts={folder / 'x'}", f"--fonts {folder / 'x'}: there is no such font file or folder"),
         (f"--standard_font={folder / 'blank'}", f"{folder / 'blank'}: is no font"),
-        (f"--backgrounds={folder / 'photos'}", f"{folder / 'photos' / 'broken.jpg'}: is no picture"),
-        (f"--backgrounds={folder / 'empty'}", "the folder holds no picture"),
+        (f"--backgrounds={folder / 'photos'}", f"{folder / 'photos' / 'broken.jpg'}: is no image that can be decoded"),
+        (f"--backgrounds={folder / 'empty'}", "the folder holds no image"),
         (f"--backgrounds={folder / 'x'}", "there is no such folder"),
         (f"--words={folder / 'binary'}", "is no text in UTF-8"),
-        (f"--words={folder / 'huge'}", "is larger than 32 MB"),
+        (f"--words={folder / 'huge'}", "or larger than 32 MB"),
         (f"--words={folder / 'blank'}", "holds no word"),
         (f"--words={folder / 'x'}", "is no file"),
         (f"--words={folder / 'none'}", "no font covers any of the 1 words"),
-        (f"--words={folder / 'few'}", "too few words (3)"),
+        (f"--words={folder / 'few'}", "too few words for train/"),
     ]
 
 

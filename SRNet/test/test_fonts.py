@@ -1,4 +1,4 @@
-"""fonts.py: which font has which characters, and the standard picture of a text."""
+"""fonts.py: which font has which characters, and the standard image of a text."""
 
 import subprocess
 import sys
@@ -55,7 +55,7 @@ def test_a_file_that_is_no_font_is_named(tmp_path, kind):
     elif kind == "folder":
         path.mkdir()
     with pytest.raises(UserError) as error:
-        fonts.check_font(path)
+        fonts.characters(path)
     assert str(error.value).startswith(f"{path}: is no font that can be used (") and "\n" not in str(error.value)
 
 
@@ -70,19 +70,19 @@ def test_the_standard_font(tmp_path):
     assert str(error.value).startswith("no font at hand has '漢' (U+6F22) of the text") and "--font" in str(error.value)
 
 
-def extent(picture):
+def extent(image):
     """top, bottom, left, right of what is darker than the ground, ends included."""
-    rows, columns = np.nonzero(picture[..., 0] < 100)
+    rows, columns = np.nonzero(image[..., 0] < 100)
     return rows.min(), rows.max(), columns.min(), columns.max()
 
 
 @pytest.mark.parametrize("text", ["Hello", "gypsy", "a", "two  words", "internationalization"])
 @pytest.mark.parametrize("size", [(64, 128), (48, 301)])
-def test_the_standard_picture_fills_its_borders(text, size):
-    picture = fonts.standard_picture(text, installed("DejaVuSans.ttf"), size)
-    assert picture.shape == (*size, 3) and picture.dtype == np.uint8
-    assert (picture == picture[..., :1]).all() and picture.max() == 127 and picture.min() < 20
-    top, bottom, left, right = extent(picture)
+def test_the_standard_image_fills_its_borders(text, size):
+    image = fonts.standard_image(text, installed("DejaVuSans.ttf"), size)
+    assert image.shape == (*size, 3) and image.dtype == np.uint8
+    assert (image == image[..., :1]).all() and image.max() == 127 and image.min() < 20
+    top, bottom, left, right = extent(image)
     high, wide = bottom - top + 1, right - left + 1
     assert high <= 0.8 * size[0] and wide <= 0.8 * size[1]
     assert abs(top - (size[0] - 1 - bottom)) <= 2 and abs(left - (size[1] - 1 - right)) <= 4  # centred
@@ -94,24 +94,24 @@ def test_letters_keep_their_shape_and_a_full_stop_stays_small():
     sans = installed("DejaVuSans.ttf")
     shapes = []
     for size in ((64, 200), (128, 128)):
-        top, bottom, left, right = extent(fonts.standard_picture("Hxg", sans, size))
+        top, bottom, left, right = extent(fonts.standard_image("Hxg", sans, size))
         shapes.append((bottom - top) / (right - left))
     assert shapes[0] == pytest.approx(shapes[1], rel=0.08)
-    top, bottom, left, right = extent(fonts.standard_picture(".", sans, (64, 128)))
+    top, bottom, left, right = extent(fonts.standard_image(".", sans, (64, 128)))
     assert bottom - top < 20 and right - left < 20
 
 
 @pytest.mark.skipif(not features.check("raqm"), reason="this Pillow lays nothing out")
 def test_right_to_left():
-    """The first letter stands on the right: the same picture as that of the letters in reverse, set one by one."""
+    """The first letter stands on the right: the same image as that of the letters in reverse, set one by one."""
     from PIL import ImageFont
 
     sans = installed("DejaVuSans.ttf")
-    top, bottom, left, right = extent(fonts.standard_picture("של", sans, (100, 100)))
+    top, bottom, left, right = extent(fonts.standard_image("של", sans, (100, 100)))
     plain = ImageFont.truetype(str(sans), 90, layout_engine=ImageFont.Layout.BASIC)
     page = Image.new("L", (300, 200), 127)
     ImageDraw.Draw(page).text((50, 50), "של"[::-1], 0, plain)
-    one = fonts.standard_picture("של", sans, (100, 100))[top : bottom + 1, left : right + 1, 0]
+    one = fonts.standard_image("של", sans, (100, 100))[top : bottom + 1, left : right + 1, 0]
     x0, x1, y0, y1 = (extent(np.asarray(page)[..., None])[i] for i in (2, 3, 0, 1))
     other = np.asarray(page.crop((x0, y0, x1 + 1, y1 + 1)).resize(one.shape[::-1]))
     mirrored = other[:, ::-1]
@@ -122,13 +122,13 @@ def test_nothing_to_draw():
     sans = installed("DejaVuSans.ttf")
     for text in ("", " \t\n"):
         with pytest.raises(UserError, match="the text is empty"):
-            fonts.standard_picture(text, sans, (64, 128))
+            fonts.standard_image(text, sans, (64, 128))
     with pytest.raises(UserError, match="at most 200"):
-        fonts.standard_picture("a" * 201, sans, (64, 128))
-    assert fonts.standard_picture("a" * 200, sans, (8, 8)).shape == (8, 8, 3)
+        fonts.standard_image("a" * 201, sans, (64, 128))
+    assert fonts.standard_image("a" * 200, sans, (8, 8)).shape == (8, 8, 3)
 
 
 def test_no_tensorflow_for_it():
-    code = "import sys, fonts, drawing, datagen, sample_data; sys.exit('tensorflow' in sys.modules)"
+    code = "import sys, _path, datagen, sample_data, ocr, predict, quads; sys.exit('tensorflow' in sys.modules)"
     folder = Path(fonts.__file__).parent
     assert subprocess.run([sys.executable, "-c", code], cwd=str(folder), check=False).returncode == 0

@@ -1,6 +1,5 @@
-"""metrics.py and baseline.py: answers worked out by hand, by definition and by scikit-image."""
+"""metrics.py: answers worked out by hand, by definition and by scikit-image."""
 
-import baseline
 import metrics
 import numpy as np
 import pytest
@@ -24,7 +23,7 @@ def test_two_greys_by_hand(channels):
         assert metrics.compare(*(flat(level, channels=channels) for level in pair)) == pytest.approx(expected)
 
 
-def test_equal_pictures_and_noise():
+def test_equal_images_and_noise():
     assert metrics.compare(noise(0), noise(0)) == {"mse": 0.0, "psnr": 100.0, "ssim": pytest.approx(1.0)}
     x, y = noise(1), noise(2)
     assert metrics.psnr(x, y) == pytest.approx(peak_signal_noise_ratio(x, y))
@@ -50,7 +49,8 @@ def test_dice_by_hand():
     assert metrics.dice(x, y) == metrics.dice(y, x) == pytest.approx(0.75)
     assert metrics.dice(x, x) == 1 and metrics.dice(x, np.zeros_like(x)) == 0
     assert metrics.dice(x // 5, y) == pytest.approx(2 * 6 * 0.2 / (8 * 0.2 + 8))  # a fifth of white counts a fifth
-    assert set(metrics.compare(x, y, skeletons=True)) == {*metrics.NAMES, "dice"}
+    assert metrics.compare(x // 2, y, skeletons=True)["dice_thresholded"] == 0  # under half of white is black
+    assert metrics.compare(x, y, skeletons=True)["dice_thresholded"] == pytest.approx(0.75)
 
 
 def test_inpainting_continues_a_slope():
@@ -58,36 +58,37 @@ def test_inpainting_continues_a_slope():
     slope = (np.arange(40) * 5 + 20 + np.zeros((24, 1)))[..., None].repeat(3, -1).astype(np.uint8)
     written = slope.copy()
     written[8:16, 10:13], written[12:14, 20:30] = 250, (0, 0, 99)
-    mask = baseline.text_mask(written, slope)
+    mask = metrics.text_mask(written, slope)
     assert mask[8:16, 10:13].all() and mask[12, 30] and not mask[12, 31:36].any() and not mask[:5].any()
-    assert np.abs(baseline.inpainted(written, mask).astype(int) - slope).max() <= 1
+    assert np.abs(metrics.inpainted(written, mask).astype(int) - slope).max() <= 1
     busy = noise(3)
-    filled = baseline.inpainted(busy, mask)
+    filled = metrics.inpainted(busy, mask)
     assert (filled[~mask] == busy[~mask]).all() and (filled[mask] != busy[mask]).mean() > 0.9
     for same in (np.zeros_like(mask), np.ones_like(mask)):
-        assert (baseline.inpainted(busy, same) == busy).all()
+        assert (metrics.inpainted(busy, same) == busy).all()
 
 
 def test_small_differences_are_no_text():
-    picture = np.clip(noise(4), 0, 200)
-    assert not baseline.text_mask(picture + np.uint8(baseline.DIFFERENT - 1), picture).any()
-    dot = picture.copy()
-    dot[10, 20, 1] += baseline.DIFFERENT
-    assert baseline.text_mask(dot, picture).sum() == 5  # and its four neighbours
+    image = np.clip(noise(4), 0, 200)
+    assert not metrics.text_mask(image + np.uint8(metrics.DIFFERENT - 1), image).any()
+    dot = image.copy()
+    dot[10, 20, 1] += metrics.DIFFERENT
+    assert metrics.text_mask(dot, image).sum() == 5  # and its four neighbours
 
 
-def test_the_trivial_answers():
+def test_the_trivial_baselines():
     i_t = flat(127, 24)
     i_t[10:15, 4:20] = 0
     sample = {"i_t": i_t, "i_s": noise(5, (24, 24, 3)), "t_b": flat(90, 24)}
-    answers = baseline.answers(sample)
-    assert {output: list(methods) for output, methods in answers.items()} == {
-        "o_f": ["source"],
+    found = metrics.baselines(sample, flat(30, 24, 1))
+    assert {output: list(methods) for output, methods in found.items()} == {
+        "o_f": ["source", "erased", "inpainted"],
         "o_b": ["inpainted", "source"],
         "o_t": ["grey", "standard"],
-        "o_sk": ["standard"],
+        "o_sk": ["standard", "mean"],
     }
-    assert answers["o_f"]["source"] is sample["i_s"] and (answers["o_t"]["grey"] == 127).all()
-    bar = answers["o_sk"]["standard"]
+    assert found["o_f"]["source"] is sample["i_s"] and found["o_f"]["erased"] is sample["t_b"]
+    assert (found["o_t"]["grey"] == 127).all() and (found["o_sk"]["mean"] == 30).all()
+    bar = found["o_sk"]["standard"]
     assert bar.shape == (24, 24, 1) and bar.dtype == np.uint8 and set(np.unique(bar)) == {0, 255}
     assert (bar[11:14, 7:17] == 255).all() and not bar[[10, 14], 9:15].any()  # around the middle of five rows

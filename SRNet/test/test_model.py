@@ -3,7 +3,11 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from model import build_discriminator, build_generator
+from conftest import write_run
+from model import GroupNorm, build_discriminator, build_generator, build_training_generators, load_generator
+
+from common import weights
+from common.cli import UserError
 
 
 def trainable(model):
@@ -24,13 +28,13 @@ def test_generator(height, width):
     assert [tuple(x.shape) for x in outputs] == [(2, height, width, 1)] + [(2, height, width, 3)] * 3
     assert all(x.dtype == tf.float32 and float(tf.reduce_max(tf.abs(x))) <= 1 for x in outputs)
     assert float(tf.reduce_min(outputs[0])) >= 0
-    # At test a picture does not depend on its neighbour in the batch.
+    # At test a image does not depend on its neighbour in the batch.
     for one, two in zip(generator([i_t[:1], i_s[:1]], training=False), outputs):
         np.testing.assert_allclose(one, two[:1], atol=1e-5)
 
 
 def test_what_each_output_sees():
-    """The background is drawn without the wanted word; skeleton, styled and fused word with both pictures."""
+    """The background is made without the wanted word; skeleton, styled and fused word with both images."""
     generator = build_generator(16, 32, channels=2)
     i_t, i_s = (tf.Variable(tf.random.stateless_uniform([1, 16, 32, 3], [seed, 0], -1, 1)) for seed in (1, 2))
     with tf.GradientTape(persistent=True) as tape:
@@ -43,8 +47,47 @@ def test_what_each_output_sees():
 def test_discriminator():
     """Patches of a sixteenth of the size; its last normalisation centres the logits of a batch."""
     discriminator = build_discriminator(channels=2)
-    pictures = [tf.random.stateless_uniform([4, 64, 128, 3], [seed, 0], -1, 1) for seed in range(4)]
-    for logits in discriminator(pictures, training=True):
+    images = [tf.random.stateless_uniform([4, 64, 128, 3], [seed, 0], -1, 1) for seed in range(4)]
+    for logits in discriminator(images, training=True):
         assert logits.shape == (4, 4, 8, 1) and logits.dtype == tf.float32
         assert float(tf.reduce_mean(logits)) == pytest.approx(0, abs=1e-3)
         assert float(tf.math.reduce_std(logits)) == pytest.approx(1, abs=0.1)
+
+
+def test_group_normalisation_by_hand():
+    """Twelve channels are two groups of six: each sample's group has mean 0 and variance 1, then gamma and beta."""
+    layer, x = GroupNorm(), np.random.default_rng(0).normal(3, 2, (2, 4, 5, 12)).astype(np.float32)
+    layer(x)  # builds it
+    layer.gamma.assign(np.arange(12.0))
+    layer.beta.assign(np.ones(12))
+    groups = x.reshape(2, 4, 5, 2, 6)
+    mean, variance = (f(groups, axis=(1, 2, 4), keepdims=True) for f in (np.mean, np.var))
+    expected = ((groups - mean) / np.sqrt(variance + 1e-3)).reshape(x.shape) * np.arange(12) + 1
+    np.testing.assert_allclose(layer(x), expected, atol=2e-4)
+
+
+def test_teacher_forcing():
+    """The fusion of t_t has the same weights as that of o_t, and sends no gradient into text conversion."""
+    generator, _, forced = build_training_generators(16, 32, 2, "group")
+    i_t, i_s = (tf.random.stateless_uniform([1, 16, 32, 3], [seed, 0], -1, 1) for seed in (1, 2))
+    _, o_t, _, o_f = generator([i_t, i_s], training=True)
+    with tf.GradientTape() as tape:
+        same = forced([i_t, i_s, o_t], training=True)[3]
+    np.testing.assert_allclose(same, o_f, atol=1e-6)
+    text, fused = (generator.get_layer(name).weights[0] for name in ("styled_1a", "fused_1a"))
+    gradients = tape.gradient(same, [text, fused])
+    assert gradients[0] is None and gradients[1] is not None
+
+
+def test_what_is_loaded(tmp_path):
+    """The weights by their options; a file that says senseless things is refused in one line."""
+    run = write_run(tmp_path / "run", cnum=3, norm="group")
+    loaded = weights.load(run.folder, "SRNet", tmp_path)
+    generator = load_generator(loaded)
+    layer = generator.get_layer("fused_1a")
+    np.testing.assert_array_equal(layer.weights[0], loaded.tensors["generator/fused_1a.0"])
+    for name, value, reason in (("data_shape", [64], "do not say which network"), ("cnum", 4, "another size")):
+        with pytest.raises(UserError, match=reason):
+            setattr(loaded.options, name, value)
+            load_generator(loaded)
+        setattr(loaded.options, name, getattr(run.options, name))

@@ -1,17 +1,21 @@
 """predict.py: words changed in photographs of every kind, and nothing else; crops as the original takes them."""
 
+import subprocess
+import sys
+import zlib
+
 import fonts
 import numpy as np
+import ocr
 import predict
 import pytest
 import quads
 import tensorflow as tf
-import trained
-from conftest import write_run
+from conftest import MODEL, call, write_run
 from data import resized
 from PIL import Image
 
-from common.testing import call_main
+from common.cli import UserError
 
 QUAD = "12.5,9,88,20.25,80,61,5,40.5"
 BOX = "20,10,80,40"
@@ -23,23 +27,24 @@ def run(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def model(run):
-    return trained.load(str(run.folder))
+def editor(run):
+    return predict.load_editor(run.folder)
 
 
-@pytest.fixture(autouse=True)
-def loaded_once(run, model, monkeypatch):
-    load = trained.load
-    monkeypatch.setattr(trained, "load", lambda path: model if path == str(run.folder) else load(path))
+@pytest.fixture
+def edit(run, editor, monkeypatch, tmp_path, capsys):
+    """Calls predict.py with the run, which is loaded once, and results in tmp_path/new."""
+    load = predict.load_editor
+    monkeypatch.setattr(predict, "load_editor", lambda path, *a: editor if path == str(run.folder) else load(path, *a))
+
+    def edited(*argv):
+        return call(capsys, predict.main, "--ckpt_path", run.folder, "--save_dir", tmp_path / "new", *argv)
+
+    return edited
 
 
-def call(capsys, *argv):
-    """predict.py's exit status, and what it said on stdout and stderr."""
-    return call_main(capsys, predict.main, *argv)
-
-
-def noise(height, width, channels=3):
-    small = np.random.default_rng(0).integers(0, 256, (-(-height // 4), -(-width // 4), channels)).astype(np.uint8)
+def noise(height, width, channels=3, seed=0):
+    small = np.random.default_rng(seed).integers(0, 256, (-(-height // 4), -(-width // 4), channels)).astype(np.uint8)
     return small.repeat(4, 0).repeat(4, 1)[:height, :width]
 
 
@@ -59,123 +64,181 @@ def within(flag, text, height, width):
     return quads.paste(np.zeros((height, width, 1), np.uint8), white, corners)[..., 0] > 0
 
 
-def expected_in_a_box(model, pixels, text):
-    """What the four pictures are for the box 20,10,80,40 of an RGB photograph, from trained.py."""
-    i_t = fonts.standard_picture(text, fonts.standard_font(text), (32, 64))
-    return trained.edit(model, i_t, pixels[10:40, 20:80])
+def test_a_crop_by_hand(editor):
+    """Resized, scaled, through the network, scaled back; the skeleton from 0 to 1, the others from -1 to 1."""
+    i_t, i_s = noise(20, 100), noise(50, 70, seed=1)
+    x = [resized(image, (32, 64))[None] / np.float32(127.5) - 1 for image in (i_t, i_s)]
+    o_sk, *others = (y[0].numpy() for y in editor._run(*map(tf.constant, x)))
+    generated = editor.generate(*(resized(image, (32, 64))[None] for image in (i_t, i_s)))
+    assert list(generated) == ["o_sk", "o_t", "o_b", "o_f"] and generated["o_sk"].shape == (1, 32, 64, 1)
+    for result, expected in zip(generated.values(), [o_sk * 255, *((y + 1) * 127.5 for y in others)]):
+        assert result.dtype == np.uint8 and np.abs(result[0] - expected).max() <= 0.51 and result.std() > 1
+    edited = editor.edit(i_t, i_s)["o_f"]
+    np.testing.assert_array_equal(edited, resized(generated["o_f"][0], (50, 70)))
+
+
+def test_the_size_that_the_network_sees(editor):
+    """Trained squeezed: 32 x 64, and of long crops half of their width; trained in buckets: the nearest one."""
+    sizes = {(10, 10): 64, (50, 100): 64, (50, 202): 64, (10, 44): 72, (100, 2000): 320, (1, 32): 512}
+    for (height, width), wide in sizes.items():
+        assert editor.size_of(height, width) == (32, wide)
+    buckets = predict.Editor()
+    buckets.options = predict.argparse.Namespace(data_shape=[64, 128], widths=[64, 96, 128, 256])
+    for (height, width), wide in {(10, 5): 64, (10, 13): 96, (50, 140): 128, (50, 150): 256, (50, 400): 512}.items():
+        assert buckets.size_of(height, width) == (64, wide)
+
+
+def test_bad_crops(editor):
+    good = noise(20, 40)
+    for i_t, i_s, reason in (
+        (good[..., :1], good, "i_t: must be uint8"),
+        (good, good / 255, "i_s: must be uint8 .* is float64"),
+        (good, good[:0], r"i_s: .* \[0, 40, 3\]"),
+        (good, noise(2, 65), "65 x 2 is more than 32 times as wide as high"),
+    ):
+        with pytest.raises(UserError, match=reason):
+            editor.edit(i_t, i_s)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("place", [("--box", BOX), ("--quad", QUAD)], ids=["box", "quad"])
-def test_nothing_but_the_word_changes(capsys, tmp_path, run, channels, place):
+def test_nothing_but_the_word_changes(edit, tmp_path, channels, place):
     """Grey stays grey, alpha stays, and beside the place every pixel does."""
-    photo = save(tmp_path / "a.png", noise(70, 100, channels))
-    argv = ["--ckpt_path", run.folder, "--image", photo, *place, "--text", "Hi", "--save_dir", tmp_path / "new"]
-    status, said, _ = call(capsys, *argv)
+    status, said, _ = edit(save(tmp_path / "a.png", noise(70, 100, channels)), *place, "--text", "Hi")
     assert status == 0 and ("transparent in places" in said) == (channels == 4)
-    result, before = np.atleast_3d(read(tmp_path / "new" / "a.png")), noise(70, 100, channels)
-    inside = within(*place, 70, 100)
+    result, before = np.atleast_3d(read(tmp_path / "new" / "a_edited.png")), noise(70, 100, channels)
+    inside, colours = within(*place, 70, 100), slice(3 if channels > 1 else 1)
     assert result.shape == before.shape and 1000 < inside.sum() < 5000
     np.testing.assert_array_equal(result[~inside], before[~inside])
-    assert (result[inside][:, : 3 if channels > 1 else 1] != before[inside][:, : 3 if channels > 1 else 1]).mean() > 0.5
+    assert (result[inside][:, colours] != before[inside][:, colours]).mean() > 0.5
     if channels == 4:
         np.testing.assert_array_equal(result[..., 3], before[..., 3])
 
 
-def test_a_box_by_hand(capsys, tmp_path, run, model):
+def test_a_box_by_hand(edit, tmp_path, editor):
     """Within the soft edge the photograph is o_f at the crop's size; with --save_mode 1 all four are written."""
-    pixels = noise(70, 100)
-    argv = ["--checkpoint", run.folder, "--image", save(tmp_path / "a.jpg", pixels, quality=95), "--text", "Hi"]
-    pixels = read(tmp_path / "a.jpg")
-    status, said, _ = call(capsys, *argv, "--box", BOX, "--output_path", tmp_path, "--save_mode", 1)
-    assert status == 0 and f"1 words changed by {model.prefix}" in said
-    drawn = expected_in_a_box(model, pixels, "Hi")
-    np.testing.assert_array_equal(read(tmp_path / "a.png")[13:37, 23:77], resized(drawn["o_f"], (30, 60))[3:-3, 3:-3])
-    for kind, picture in drawn.items():
-        written = read(tmp_path / f"a_1_{kind}.png")
-        np.testing.assert_array_equal(written, resized(picture, (30, 60)).squeeze())
-        assert f"{tmp_path / 'a.jpg'}  {tmp_path / f'a_1_{kind}.png'}" in said.splitlines()
-    before = (tmp_path / "a.png").read_bytes()
-    assert call(capsys, *argv, "--box", BOX, "--save_dir", tmp_path)[0] == 0
-    assert (tmp_path / "a.png").read_bytes() == before == (tmp_path / "a-2.png").read_bytes()
+    photo = save(tmp_path / "a.jpg", noise(70, 100), quality=95)
+    status, said, _ = edit("--image", photo, "--box", BOX, "--text", "Hi", "--save_mode", 1)
+    assert status == 0 and f"1 words changed by {editor.path}" in said
+    i_t = fonts.standard_image("Hi", fonts.standard_font("Hi"), (32, 64))
+    edited, folder = editor.edit(i_t, read(photo)[10:40, 20:80]), tmp_path / "new"
+    np.testing.assert_array_equal(read(folder / "a_edited.png")[13:37, 23:77], edited["o_f"][3:-3, 3:-3])
+    for kind, image in edited.items():
+        np.testing.assert_array_equal(read(folder / f"a_1_{kind}.png"), image.squeeze())
+        assert f"{photo}  {folder / f'a_1_{kind}.png'}" in said.splitlines()
+    before = (folder / "a_edited.png").read_bytes()
+    assert edit(photo, "--box", BOX, "--text", "Hi")[0] == 0
+    assert (folder / "a_edited.png").read_bytes() == before == (folder / "a_edited-2.png").read_bytes()
 
 
-def test_several_words(capsys, tmp_path, run):
+def test_several_words(edit, tmp_path):
     """In the order given, each text in its place, each with its font; a profile is kept."""
     photo = save(tmp_path / "a.png", noise(70, 200), icc_profile=b"x" * 16 + b"RGB " + b"x" * 108)
     bold = next(path for path in fonts.font_files() if path.name == "DejaVuSans-Bold.ttf")
-    argv = ["--ckpt_path", run.folder, "--save_dir", tmp_path, "--image"]
     both = ["--box", BOX, "--quad", "120,10,190,5,190,50,120,60", "--text", "Ναί", "--text", "No"]
-    assert call(capsys, *argv, photo, *both, "--font", fonts.standard_font("N"), "--font", bold)[0] == 0
-    assert call(capsys, *argv, photo, *both[:2], *both[4:6])[0] == 0
-    assert call(capsys, *argv, tmp_path / "a-3.png", *both[2:4], *both[6:], "--font", bold)[0] == 0
-    np.testing.assert_array_equal(read(tmp_path / "a-2.png"), read(tmp_path / "a-3-2.png"))
-    assert len(Image.open(tmp_path / "a-2.png").info["icc_profile"]) == 128
+    new = tmp_path / "new"
+    assert edit(photo, *both, "--font", fonts.standard_font("N"), "--font", bold)[0] == 0
+    assert edit(photo, *both[:2], *both[4:6])[0] == 0
+    assert edit(new / "a_edited-2.png", *both[2:4], *both[6:], "--font", bold)[0] == 0
+    np.testing.assert_array_equal(read(new / "a_edited.png"), read(new / "a_edited-2_edited.png"))
+    assert len(Image.open(new / "a_edited.png").info["icc_profile"]) == 128
 
 
-def test_crops_as_the_original_takes_them(capsys, tmp_path, run, model):
-    """Of any size and kind; results at the crop's size."""
-    i_s, i_t = noise(50, 90), noise(30, 70)
-    pairs = tmp_path / "pairs"
-    pairs.mkdir()
-    for name in ("a", "b_1"):
-        save(pairs / f"{name}_i_s.png", i_s), save(pairs / f"{name}_i_t.png", i_t)
-    (
-        save(pairs / "grey_i_s.png", i_s[..., :1]),
-        save(pairs / "grey_i_t.png", np.dstack([i_t, i_t[..., :1] // 255 + 255])),
-    )
-    drawn = trained.edit(model, i_t, i_s)
-    argv = ["--checkpoint", run.folder, "--save_dir", tmp_path / "one", "--save_mode"]
-    files = ["--i_s", pairs / "a_i_s.png", "--i_t", pairs / "a_i_t.png"]
-    assert call(capsys, *argv, 0, *files)[0] == 0
-    assert [path.name for path in (tmp_path / "one").iterdir()] == ["result.png"]
-    assert call(capsys, *argv, 1, *files)[0] == 0
-    for kind, name in (("o_sk", "result_sk"), ("o_t", "result_t"), ("o_b", "result_b"), ("o_f", "result-2")):
-        expected = resized(drawn[kind], (50, 90)).squeeze()
-        np.testing.assert_array_equal(read(tmp_path / "one" / f"{name}.png"), expected)
-    status, said, _ = call(capsys, *argv[:2], "--input_dir", pairs, "--save_dir", tmp_path / "all")
-    assert status == 0 and f"3 crops edited by {model.prefix}" in said
-    assert sorted(path.name for path in (tmp_path / "all").iterdir()) == ["a_o_f.png", "b_1_o_f.png", "grey_o_f.png"]
-    np.testing.assert_array_equal(read(tmp_path / "all" / "b_1_o_f.png"), resized(drawn["o_f"], (50, 90)))
-
-
-def test_bad_photographs_places_and_texts(capsys, tmp_path, run):
-    photo = save(tmp_path / "a.png", noise(70, 100))
-    (tmp_path / "broken.png").write_bytes(photo.read_bytes()[:60])
-    deep = noise(70, 100).astype(np.uint16) * 257
+def test_photographs_of_every_kind(edit, tmp_path):
+    """CMYK, a moving GIF, Exif's rotation and a single pixel give a result; 16 bits and a forged size give a line."""
+    pixels = noise(70, 100)
+    Image.fromarray(pixels).convert("CMYK").save(tmp_path / "cmyk.jpg")
+    frames = [Image.fromarray(noise(70, 100, seed=seed)) for seed in (1, 2)]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    save(tmp_path / "turned.jpg", noise(100, 70), exif=turned)
+    for name in ("cmyk.jpg", "moving.gif", "turned.jpg"):
+        assert edit(tmp_path / name, "--box", BOX, "--text", "Hi")[0] == 0
+        assert Image.open(tmp_path / "new" / f"{name[:-4]}_edited.png").size == (100, 70)
+    assert edit(save(tmp_path / "dot.png", pixels[:1, :1]), "--box=0,0,1,1", "--text=Hi")[0] == 0
+    deep = pixels.astype(np.uint16) * 257
     (tmp_path / "deep.png").write_bytes(tf.io.encode_png(deep).numpy())
-    (tmp_path / "deep_grey.png").write_bytes(tf.io.encode_png(deep[..., :1]).numpy())
+    huge = bytearray(save(tmp_path / "huge.png", pixels).read_bytes())
+    huge[16:24] = (30000).to_bytes(4, "big") + (20000).to_bytes(4, "big")
+    huge[29:33] = zlib.crc32(huge[12:29]).to_bytes(4, "big")
+    (tmp_path / "huge.png").write_bytes(huge)
+    (tmp_path / "broken.png").write_bytes(bytes(huge[:12]))
+    for name, reason in (("deep", "more than 8 bits"), ("huge", "make it smaller"), ("broken", "can be decoded")):
+        status, _, error = edit(tmp_path / f"{name}.png", "--box", BOX, "--text", "Hi")
+        assert status == 2 and reason in error and error.count("\n") == 1
+
+
+def test_bad_places_and_texts(edit, tmp_path):
+    photo = save(tmp_path / "a.png", noise(70, 100))
     (tmp_path / "no.ttf").write_text("no font")
 
     def refused(reason, image=photo, place=("--box", BOX), text="Hi", more=()):
-        argv = ["--ckpt_path", run.folder, "--image", image, *place, "--text", text, *more]
-        status, _, error = call(capsys, *argv, "--save_dir", tmp_path / "new")
+        status, _, error = edit(image, *place, "--text", text, *more)
         assert status == 2 and reason in error and error.count("\n") <= 2 and not (tmp_path / "new").exists()
 
     refused("no.png", tmp_path / "no.png")
-    refused("broken.png: is no picture that can be decoded", tmp_path / "broken.png")
-    refused("deep.png: has more than 8 bits a channel", tmp_path / "deep.png")
-    refused("deep_grey.png: has more than 8 bits a channel", tmp_path / "deep_grey.png")
     outside = "reaches outside the photograph, which is 100 x 70"
     refused(f"--box 20,10,80,71: {outside}", place=("--box", "20,10,80,71"))
     refused(f"--quad 0,0,9,0,9,9,-1,9: {outside}", place=("--quad", "0,0,9,0,9,9,-1,9"))
     refused("crosses itself", place=("--quad", "0,0,90,60,90,0,0,60"))
     refused("is more than 32 times as wide as high", place=("--box", "0,0,99,3"))
     refused("the text is empty", text=" \n")
+    refused("U+1F984", text="a🦄")
     refused("U+4F60", text="a你")
     refused("no.ttf: is no font", more=("--font", tmp_path / "no.ttf"))
-    refused("no checkpoint in", more=("--ckpt_path", tmp_path))
-    status, _, error = call(
-        capsys, "--ckpt_path", run.folder, "--image", photo, "--box", BOX, "--text", "Hi", "--save_dir", photo
-    )
+    refused("no weights in", more=("--ckpt_path", tmp_path))
+    refused("neither .onnx, .pb nor .om", more=("--model", tmp_path / "no.ttf"))
+    (tmp_path / "new").write_text("a file")
+    status, _, error = edit(photo, "--box", BOX, "--text", "Hi")
     assert status == 2 and "cannot be written" in error
 
 
-def test_bad_crops(capsys, tmp_path, run):
-    argv = ["--ckpt_path", run.folder, "--save_dir", tmp_path / "new", "--input_dir", tmp_path / "pairs"]
+def test_words_that_are_found(edit, tmp_path, monkeypatch):
+    """One is edited, several are listed with the flag for each; without what finds them, a line how to get it."""
+    photo = save(tmp_path / "a.png", noise(70, 100))
+    upright, turned = quads.of_box(20, 10, 80, 40), np.array([(10, 9), (88, 20), (80, 61), (5, 40)], float)
+    words = [ocr.Word(upright, "OPEN")]
+    monkeypatch.setattr(ocr, "installed", lambda: True)
+    monkeypatch.setattr(ocr, "Reader", type("Reader", (), {"find": lambda self, photo: words}))
+    status, said, _ = edit(photo, "--text", "Hi")
+    assert status == 0 and "found 'OPEN' at --box=20,10,80,40" in said
+    assert edit(photo, "--box", BOX, "--text", "Hi")[0] == 0
+    np.testing.assert_array_equal(read(tmp_path / "new" / "a_edited.png"), read(tmp_path / "new" / "a_edited-2.png"))
+    words.append(ocr.Word(turned, "SHUT"))
+    status, said, error = edit(photo, "--text", "Hi")
+    listed = ["--box=20,10,80,40  OPEN", "--quad=10,9,88,20,80,61,5,40  SHUT"]
+    assert status == 2 and said.splitlines() == listed and "2 words found: give one of these flags" in error
+    words.clear()
+    assert "no word found; say where it is" in edit(photo, "--text", "Hi")[2]
+    monkeypatch.setattr(ocr, "installed", lambda: False)
+    status, _, error = edit(photo, "--text", "Hi")
+    assert status == 2 and "pip install --no-deps rapidocr-onnxruntime" in error and error.count("\n") == 1
 
+
+def test_crops_as_the_original_takes_them(edit, tmp_path, editor):
+    """Of any size and kind; results at the crop's size."""
+    i_s, i_t, pairs, new = noise(50, 90), noise(30, 70), tmp_path / "pairs", tmp_path / "new"
+    pairs.mkdir()
+    for name in ("a", "b_1"):
+        save(pairs / f"{name}_i_s.png", i_s), save(pairs / f"{name}_i_t.png", i_t)
+    save(pairs / "grey_i_s.png", i_s[..., :1])
+    save(pairs / "grey_i_t.png", np.dstack([i_t, i_t[..., :1] // 255 + 255]))
+    files = ["--i_s", pairs / "a_i_s.png", "--i_t", pairs / "a_i_t.png"]
+    assert edit("--save_mode", 0, *files)[0] == 0 and [path.name for path in new.iterdir()] == ["result.png"]
+    assert edit("--save_mode", 1, *files)[0] == 0
+    edited = editor.edit(i_t, i_s)
+    for kind, name in (("o_sk", "result_sk"), ("o_t", "result_t"), ("o_b", "result_b"), ("o_f", "result-2")):
+        np.testing.assert_array_equal(read(new / f"{name}.png"), edited[kind].squeeze())
+    status, said, _ = edit("--input_dir", pairs)
+    assert status == 0 and f"3 crops edited by {editor.path}" in said
+    assert {"a_o_f.png", "b_1_o_f.png", "grey_o_f.png"} < {path.name for path in new.iterdir()}
+    np.testing.assert_array_equal(read(new / "b_1_o_f.png"), edited["o_f"])
+
+
+def test_bad_pairs(edit, tmp_path):
     def refused(reason):
-        status, _, error = call(capsys, *argv)
+        status, _, error = edit("--input_dir", tmp_path / "pairs")
         assert status == 2 and reason in error and error.count("\n") <= 2 and not (tmp_path / "new").exists()
 
     refused("there is no such folder")
@@ -183,28 +246,36 @@ def test_bad_crops(capsys, tmp_path, run):
     refused("holds no pairs")
     save(tmp_path / "pairs" / "a_i_t.png", noise(20, 40))
     refused("a_i_t.png has no a_i_s.png beside it")
-    (tmp_path / "pairs" / "a_i_s.png").write_text("no picture")
-    refused("a_i_s.png: is no picture that can be decoded")
+    (tmp_path / "pairs" / "a_i_s.png").write_text("no image")
+    refused("a_i_s.png: is no image that can be decoded")
 
 
-def test_flags(capsys):
-    def refused(reason, *argv):
-        with pytest.raises(SystemExit) as exit_:
-            predict.main(list(argv))
-        assert exit_.value.code == 2 and reason in capsys.readouterr().err
+@pytest.mark.parametrize(
+    "told, argv",
+    [
+        ("give one of a photograph", []),
+        ("give one of a photograph", ["a.png", "--input_dir=pairs"]),
+        ("two photographs, a.png and b.png", ["a.png", "--image=b.png"]),
+        ("--i_s and --i_t go together", ["--i_s=a.png"]),
+        ("go with a photograph", ["--input_dir=pairs", "--text=Hi"]),
+        ("1 of --box and --quad, and 0 of --text", ["a.png", f"--box={BOX}"]),
+        ("2 of --box and --quad, and 1 of --text", ["a.png", "--text=Hi", f"--box={BOX}", f"--quad={QUAD}"]),
+        ("2 of --text: say by --box or --quad where", ["a.png", "--text=Hi", "--text=Ho"]),
+        ("3 fonts for 1 texts", ["a.png", f"--box={BOX}", "--text=Hi", *["--font=a.ttf"] * 3]),
+        ("is not 4 numbers with commas", ["a.png", "--box=1,2,3", "--text=Hi"]),
+        ("is not 8 numbers with commas", ["a.png", "--quad=1,2,3,4,5,6,7,nan", "--text=Hi"]),
+        ("9,9,9,20 is empty", ["a.png", "--box=9,9,9,20", "--text=Hi"]),
+        ("--save_mode", ["a.png", "--save_mode=2"]),
+        ("the nearest known one is --image", ["--imag=a.png"]),
+    ],
+)
+def test_flags(capsys, told, argv):
+    status, _, error = call(capsys, predict.main, *argv)
+    assert status == 2 and told in error
 
-    refused("--ckpt_path")
-    given = ["--ckpt_path=run", "--save_dir=new"]
-    photo = [*given, "--image=a.png"]
-    refused("give one of --image", *given)
-    refused("give one of --image", *photo, "--input_dir=pairs")
-    refused("--i_s and --i_t go together", *given, "--i_s=a.png")
-    refused("go with --image", *given, "--input_dir=pairs", "--text=Hi")
-    refused("0 of --box and --quad, and 1 of --text", *photo, "--text=Hi")
-    refused("2 of --box and --quad, and 1 of --text", *photo, f"--box={BOX}", f"--quad={QUAD}", "--text=Hi")
-    refused("3 fonts for 2 texts", *photo, *[f"--box={BOX}", "--text=Hi"] * 2, *["--font=a.ttf"] * 3)
-    refused("is not 4 numbers with commas", *photo, "--box=1,2,3", "--text=Hi")
-    refused("is not 8 numbers with commas", *photo, "--quad=1,2,3,4,5,6,7,nan", "--text=Hi")
-    refused("9,9,9,20 is empty", *photo, "--box=9,9,9,20", "--text=Hi")
-    refused("--save_mode", *photo, "--save_mode=2")
-    refused("the nearest known one is --image", *given, "--imag=a.png")
+
+def test_an_onnx_file_runs_without_tensorflow(tmp_path):
+    save(tmp_path / "a.png", noise(70, 100))
+    argv = [str(tmp_path / "a.png"), f"--box={BOX}", "--text=Hi", f"--model={tmp_path / 'none.onnx'}"]
+    code = f"import sys, predict; status = predict.main({argv}); sys.exit(10 * ('tensorflow' in sys.modules) + status)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=str(MODEL), check=False).returncode == 2

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import sample_data
 
-from common.testing import call_main
+from common.test.testing import call_main
 
 
 def write(capsys, *flags):
@@ -21,8 +21,8 @@ def test_a_set_to_train_on(tmp_path, capsys):
         assert len(names) == count
         for name in names:
             sample = data.read_sample(folder / split, name)
-            assert {picture.shape[:2] for picture in sample.values()} == {(64, 128)}
-            assert all(np.ptp(picture) > 0 for picture in sample.values())
+            assert {image.shape[:2] for image in sample.values()} == {(64, 128)}
+            assert all(np.ptp(image) > 0 for image in sample.values())
 
 
 def test_a_seed_draws_the_same_and_another_seed_another_set(tmp_path, capsys):

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Draws sentences on birds with the model in models/birds (models/README.md): birds_demo.sh [demo.py's flags]
+# Images of sentences on birds by the model in models/birds: birds_demo.sh [demo.py's flags]
 #   demo/birds_demo.sh --caption "a small red bird with a white belly"
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 [ $# -gt 0 ] || set -- --caption "this small bird has a red body and black wings" --caption "a yellow bird with a white belly"

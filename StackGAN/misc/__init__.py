@@ -1,1 +1,1 @@
-"""What stands around the networks: the settings' files, the pickles and what makes them."""
+"""What stands around the networks: the settings' files, and what converts the originals' archives."""

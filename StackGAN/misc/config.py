@@ -1,7 +1,6 @@
 """The settings' files: YAML with the keys of the original -> options, checked (no TensorFlow needed).
 
-`KEYS` has every key with the option that it sets, its default, whose type is its type, and its limits. train.py has a
-flag for each key of TRAIN and GAN and for those outside a group; what is under TEST is read by demo/demo.py.
+train.py has a flag for each key of TRAIN and GAN and for those outside a group; what is under TEST is demo/demo.py's.
 """
 
 import difflib
@@ -11,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional, Union
 
-import _path  # noqa: F401  (finds ../common)
 import yaml
 
 from common.cli import UserError
@@ -28,9 +26,7 @@ class Key:
     Attributes:
         option: what it is called among train.py's flags.
         default: its type is the value's.
-        help: in a few words.
         least: of a number.
-        choices: of a text or a number.
     """
 
     option: str
@@ -64,37 +60,40 @@ class Key:
 
 
 KEYS = {
-    "CONFIG_NAME": Key("config_name", "", "of the run, for the default folder"),
+    "CONFIG_NAME": Key("config_name", "", "of the run"),
     "DATASET_NAME": Key("dataset_name", "birds", "of the data, for the default folders"),
     "EMBEDDING_TYPE": Key("embedding_type", "cnn-rnn", "of the sentences", choices=("cnn-rnn", "skip-thought")),
     "GPU_ID": Key("gpu_id", 0, "which GPU or NPU", 0),
-    "Z_DIM": Key("z_dim", 100, "numbers of the noise z", 1),
-    "TRAIN.FLAG": Key("flag", True, "False: do not train, draw the test set's captions with --pretrained_model"),
-    "TRAIN.PRETRAINED_MODEL": Key("pretrained_model", "", "the checkpoint to start from; stage II: stage I's"),
+    "Z_DIM": Key("z_dim", 100, "size of the noise z", 1),
+    "TRAIN.FLAG": Key("flag", True, "False: do not train, generate the test set's images with --pretrained_model"),
+    "TRAIN.PRETRAINED_MODEL": Key("pretrained_model", "", "the weights to start from; stage II: stage I's"),
     "TRAIN.PRETRAINED_EPOCH": Key("pretrained_epoch", 600, "stage II: the epoch to count from", 0),
-    "TRAIN.BATCH_SIZE": Key("batch_size", 64, "pictures a step", 1),
-    "TRAIN.NUM_COPY": Key("num_copy", 4, "pictures of each caption on a sheet", 1),
+    "TRAIN.BATCH_SIZE": Key("batch_size", 64, "images a step", 1),
+    "TRAIN.NUM_COPY": Key("num_copy", 4, "images of each caption on a sheet", 1),
     "TRAIN.MAX_EPOCH": Key("max_epoch", 600, "the epoch to train to", 1),
     "TRAIN.SNAPSHOT_INTERVAL": Key("snapshot_interval", 2000, "steps: a checkpoint; the newest three stay", 1),
-    "TRAIN.DISCRIMINATOR_LR": Key("discriminator_lr", 2e-4, "rate of the discriminator", 0),
-    "TRAIN.GENERATOR_LR": Key("generator_lr", 2e-4, "rate of the generator", 0),
+    "TRAIN.DISCRIMINATOR_LR": Key("discriminator_lr", 2e-4, "learning rate of the discriminator", 0),
+    "TRAIN.GENERATOR_LR": Key("generator_lr", 2e-4, "learning rate of the generator", 0),
     "TRAIN.LR_DECAY_EPOCH": Key("lr_decay_epoch", 50, "both are halved every so many epochs", 1),
-    "TRAIN.NUM_EMBEDDING": Key("num_embedding", 4, "caption embeddings of a picture whose mean a step sees", 1),
-    "TRAIN.COND_AUGMENTATION": Key("cond_augmentation", True, "draw the condition, not take its mean"),
-    "TRAIN.B_WRONG": Key("b_wrong", True, "the discriminator also refuses real pictures with other captions"),
+    "TRAIN.NUM_EMBEDDING": Key("num_embedding", 4, "caption embeddings of an image whose mean a step sees", 1),
+    "TRAIN.COND_AUGMENTATION": Key("cond_augmentation", True, "sample the condition, do not take its mean"),
+    "TRAIN.B_WRONG": Key("b_wrong", True, "the discriminator also refuses real images with other captions"),
+    "TRAIN.DIFFAUGMENT": Key("diffaugment", False, "change what the discriminator sees (augment.py)"),
+    "TRAIN.UNCONDITIONAL": Key("unconditional", 0.0, "weight of the discriminator's judgement without the text", 0),
+    "TRAIN.EMA": Key("ema", 0.0, "decay of an exponential average of the generator, which is then used; 0: none", 0),
     "TRAIN.COEFF.KL": Key("coeff_kl", 2.0, "weight of the condition's KL divergence", 0),
     "TRAIN.FINETUNE_LR": Key("finetune_lr", False, "stage II: train stage I on"),
-    "TRAIN.FT_LR_RETIO": Key("ft_lr_retio", 0.1, "... at this share of the rates", 0),
-    "GAN.EMBEDDING_DIM": Key("embedding_dim", 128, "numbers of the condition", 1),
+    "TRAIN.FT_LR_RETIO": Key("ft_lr_retio", 0.1, "... at this share of the learning rates", 0),
+    "GAN.EMBEDDING_DIM": Key("embedding_dim", 128, "size of the condition", 1),
     "GAN.DF_DIM": Key("df_dim", 64, "channels of the discriminator's first layer", 1),
     "GAN.GF_DIM": Key("gf_dim", 128, "channels of the generator's last wide layer, stage I", 4),
     "GAN.NETWORK_TYPE": Key("network_type", "default", "of stage I", choices=("default", "simple")),
-    "TEST.LR_IMSIZE": Key("test_lr_imsize", 64, "side of stage I's pictures", choices=(64,)),
-    "TEST.HR_IMSIZE": Key("test_hr_imsize", 256, "side of stage II's pictures", choices=(256,)),
-    "TEST.NUM_COPY": Key("test_num_copy", 16, "pictures of each caption", 1),
+    "TEST.LR_IMSIZE": Key("test_lr_imsize", 64, "size of stage I's images", choices=(64,)),
+    "TEST.HR_IMSIZE": Key("test_hr_imsize", 256, "size of stage II's images", choices=(256,)),
+    "TEST.NUM_COPY": Key("test_num_copy", 16, "images of each caption", 1),
     "TEST.BATCH_SIZE": Key("test_batch_size", 64, "captions at a time", 1),
-    "TEST.PRETRAINED_MODEL": Key("test_pretrained_model", "", "the checkpoint"),
-    "TEST.CAPTION_PATH": Key("test_caption_path", "", "the file of captions, or of their embeddings"),
+    "TEST.PRETRAINED_MODEL": Key("test_pretrained_model", "", "the weights"),
+    "TEST.CAPTION_PATH": Key("test_caption_path", "", "the file of sentences"),
 }
 GROUPS = {path.rpartition(".")[0] for path in KEYS} - {""}
 

@@ -1,120 +1,116 @@
-"""Pickles of strangers: NumPy's arrays, lists, tuples, dictionaries, strings and numbers, and nothing that runs.
+"""The original's pickles: lists of names, numbers and NumPy arrays, and nothing that runs.
 
-A pickle is a program, which may call whatever Python has. Here it may name five things of NumPy, each replaced by one
-of our own that checks what it is given; all else is refused. Files written by Python 2 are read as Latin-1.
+A pickle is a program, which may call whatever Python has. Here it may name the few things that such lists are made of,
+each replaced by one of our own that checks what it is given; all else is refused. Files of Python 2 are in Latin-1.
 """
 
+import math
 import os
 import pickle
-import struct
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from common.cli import UserError
 
-KINDS = "biufSU"  # of arrays: truth values, numbers, text
-
-# The instructions of a pickle's language that plain data needs. Left out are those that make objects of classes
-# (INST, OBJ, NEWOBJ, EXT), that call back (PERSID) and sets.
-_NAMES = """PROTO FRAME STOP MARK POP POP_MARK DUP NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 LONG4
-FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES
-BINBYTES8 BYTEARRAY8 EMPTY_LIST LIST APPEND APPENDS EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_DICT DICT SETITEM
-SETITEMS PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE BUILD"""
-_INSTRUCTIONS = [getattr(pickle, name)[0] for name in _NAMES.split()]
+MAX_BYTES = 8 * 2**30  # of a file
+KINDS = "biuf"  # of arrays: truth values, numbers
+# Everything but what makes objects of classes (INST, OBJ, NEWOBJ, EXT) or calls back (PERSID), and sets.
+REFUSED = "INST OBJ NEWOBJ NEWOBJ_EX EXT1 EXT2 EXT4 PERSID BINPERSID EMPTY_SET ADDITEMS FROZENSET NEXT_BUFFER"
 
 
 class _Refused(Exception):
     """What a pickle must not hold."""
 
 
-class _Dtype:
+class _Type:
     """Stands for numpy.dtype: a kind, a size and an order of bytes."""
 
-    def __init__(self, name: Any, align: Any = False, copy: Any = True) -> None:
-        self.dtype = np.dtype(name) if isinstance(name, str) and len(name) < 20 else None
+    def __init__(self, name: Any, *_: Any) -> None:
+        self.dtype = np.dtype(name) if isinstance(name, str) and len(name) < 9 else None
         if self.dtype is None or self.dtype.kind not in KINDS or self.dtype.names or self.dtype.subdtype:
             raise _Refused(f"an array of {str(name)[:40]!r}")
 
-    def set_state(self, state: Any) -> None:
-        _, order, subdtype, names, fields = state[:5]
-        if order not in ("<", ">", "|", "=") or not (subdtype is names is fields is None):
+    def __setstate__(self, state: Any) -> None:
+        if state[1] not in ("<", ">", "|", "=") or any(part is not None for part in state[2:5]):
             raise _Refused("an array of records")
-        self.dtype = self.dtype.newbyteorder(order)
+        self.dtype = self.dtype.newbyteorder(state[1])
 
 
-def _raw(data: Any) -> bytes:
-    """An array's bytes, which Python 2 wrote as a string."""
-    data = data.encode("latin-1") if isinstance(data, str) else data
-    if not isinstance(data, (bytes, bytearray)):
-        raise _Refused("an array without its numbers")
-    return bytes(data)
+class _Array:
+    """Stands for numpy.ndarray: its bytes, which are all that it may be as large as."""
 
-
-def _check_size(shape: Any, dtype: np.dtype, data: bytes) -> None:
-    """An array must be exactly as large as the bytes that it is made of."""
-    if not isinstance(shape, tuple) or len(shape) > 8 or not all(type(n) is int and n >= 0 for n in shape):
-        raise _Refused("an array of a size that is none")
-    size = dtype.itemsize
-    for n in shape:
-        size *= n
-    if size != len(data):
-        raise _Refused(f"an array of {size} bytes with {len(data)}")
-
-
-def _reconstruct(subtype: Any, shape: Any, kind: Any) -> np.ndarray:
-    """numpy.core.multiarray._reconstruct: an empty array, which BUILD fills."""
-    if subtype is not _NDARRAY:
-        raise _Refused("an array of a class of its own")
-    return np.zeros(0, np.uint8)
-
-
-def _scalar(dtype: Any, data: Any) -> Any:
-    """numpy.core.multiarray.scalar."""
-    data = _raw(data)
-    _check_size((), dtype.dtype, data)
-    return np.frombuffer(data, dtype.dtype)[0]
-
-
-def _frombuffer(data: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
-    """numpy.core.numeric._frombuffer, of protocol 5."""
-    data = _raw(data)
-    _check_size(shape, dtype.dtype, data)
-    return np.ndarray(shape, dtype.dtype, bytearray(data), order="F" if order == "F" else "C")
+    def __setstate__(self, state: Any) -> None:
+        _, shape, kind, fortran, data = state
+        data = data.encode("latin-1") if isinstance(data, str) else data  # as Python 2 wrote it
+        if not isinstance(data, bytes) or not isinstance(kind, _Type) or not isinstance(shape, tuple):
+            raise _Refused("an array without its numbers")
+        if not all(type(n) is int and n >= 0 for n in shape) or math.prod(shape) * kind.dtype.itemsize != len(data):
+            raise _Refused("an array of another size than its numbers")
+        self.array = np.frombuffer(data, kind.dtype).reshape(shape, order="F" if fortran else "C")
 
 
 def _encode(text: Any, encoding: Any = "latin1") -> bytes:
     """_codecs.encode: how Python 3 writes bytes for Python 2."""
-    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise _Refused(f"a text in {str(encoding)[:40]!r}")
+    if not isinstance(text, str) or encoding != "latin1":
+        raise _Refused("a text in another encoding")
     return text.encode("latin-1")
 
 
-def _no_bytes() -> bytes:
-    """bytes(): how Python 3 writes none for Python 2."""
-    return b""
+def _new_array(*_: Any) -> _Array:
+    return _Array()
 
 
-_NDARRAY = object()  # stands for numpy.ndarray, which is only ever named
-_ADMITTED = {("numpy", "ndarray"): _NDARRAY, ("numpy", "dtype"): _Dtype, ("_codecs", "encode"): _encode}
-_ADMITTED["builtins", "bytes"] = _ADMITTED["__builtin__", "bytes"] = _no_bytes
+_KNOWN = {("numpy", "ndarray"): _Array, ("numpy", "dtype"): _Type, ("_codecs", "encode"): _encode}
 for _core in ("numpy.core", "numpy._core"):  # the second since NumPy 2
-    _ADMITTED[f"{_core}.multiarray", "_reconstruct"] = _reconstruct
-    _ADMITTED[f"{_core}.multiarray", "scalar"] = _scalar
-    _ADMITTED[f"{_core}.numeric", "_frombuffer"] = _frombuffer
+    _KNOWN[f"{_core}.multiarray", "_reconstruct"] = _new_array
+
+
+class _Unpickler(pickle._Unpickler):  # the one in Python: the one in C makes room for whatever a pickle claims
+    dispatch = dict(pickle._Unpickler.dispatch)
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _KNOWN:
+            raise _Refused(f"{str(module)[:40]}.{str(name)[:40]}")
+        return _KNOWN[module, name]
+
+    def _refuse(self) -> None:
+        raise _Refused("objects of other kinds")
+
+    def _reduce(self) -> None:
+        if not any(self.stack[-2] is known for known in _KNOWN.values()):
+            raise _Refused("a call of what is no function")
+        pickle._Unpickler.load_reduce(self)
+
+    def _build(self) -> None:
+        state = self.stack.pop()
+        if not isinstance(self.stack[-1], (_Type, _Array)):
+            raise _Refused("a state of what has none")
+        self.stack[-1].__setstate__(state)
+
+    def _number(self) -> None:
+        line = self.readline().strip().rstrip(b"L")
+        if len(line) > 100:  # which takes minutes to read
+            raise _Refused("a number of too many digits")
+        self.append(line == b"01" if line in (b"00", b"01") else int(line))
+
+    dispatch.update(
+        dict.fromkeys((getattr(pickle, name)[0] for name in REFUSED.split() if hasattr(pickle, name)), _refuse)
+    )
+    dispatch.update(
+        {pickle.REDUCE[0]: _reduce, pickle.BUILD[0]: _build, pickle.INT[0]: _number, pickle.LONG[0]: _number}
+    )
 
 
 class _File:
     """A file from which no more can be asked for than is in it."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file, self.readline = file, file.readline
-        self._left = os.fstat(file.fileno()).st_size
+    def __init__(self, file: Any) -> None:
+        self.readline, self._file, self._size = file.readline, file, os.fstat(file.fileno()).st_size
 
     def read(self, count: int) -> bytes:
-        if count < 0 or count > self._left:
+        if not 0 <= count <= self._size:
             raise EOFError("it is cut short")
         return self._file.read(count)
 
@@ -122,38 +118,21 @@ class _File:
         return self._file.readinto(buffer)
 
 
-class _Unpickler(pickle._Unpickler):  # the one in Python: the one in C makes room for whatever a pickle claims
-    def _refuse(self) -> None:
-        raise _Refused("objects of other kinds")
-
-    dispatch = dict.fromkeys(range(256), _refuse)
-    dispatch.update({code: pickle._Unpickler.dispatch[code] for code in _INSTRUCTIONS})
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ADMITTED:
-            raise _Refused(f"{str(module)[:40]}.{str(name)[:40]}")
-        return _ADMITTED[module, name]
-
-    def load_reduce(self) -> None:
-        arguments, function = self.stack.pop(), self.stack[-1]
-        if not any(function is admitted for admitted in _ADMITTED.values()) or function is _NDARRAY:
-            raise _Refused("a call of what is no function")
-        self.stack[-1] = function(*arguments)
-
-    def load_build(self) -> None:
-        state, built = self.stack.pop(), self.stack[-1]
-        if isinstance(built, _Dtype):
-            built.set_state(state)
-        elif isinstance(built, np.ndarray):
-            _, shape, dtype, fortran, data = state
-            data = _raw(data)
-            _check_size(shape, dtype.dtype, data)
-            built.__setstate__((1, shape, dtype.dtype, bool(fortran), data))
-        else:
-            raise _Refused("a state of what has none")
-
-    dispatch[pickle.REDUCE[0]] = load_reduce
-    dispatch[pickle.BUILD[0]] = load_build
+def _plain(value: Any, room: list[int]) -> Any:
+    """Lists, dictionaries and tuples with arrays in the place of what stood for them; at most as much as `room`, since
+    a pickle of a few bytes may refer to one list a billion times."""
+    room[0] -= 1
+    if room[0] < 0:
+        raise _Refused("more than its file has room for")
+    if isinstance(value, _Array):
+        return value.array
+    if isinstance(value, (list, tuple)):
+        return type(value)(_plain(part, room) for part in value)
+    if isinstance(value, dict):
+        return {_plain(key, room): _plain(part, room) for key, part in value.items()}
+    if value is None or isinstance(value, (bool, int, float, str, bytes)):
+        return value
+    raise _Refused("objects of other kinds")
 
 
 def load(path: Any) -> Any:
@@ -163,39 +142,16 @@ def load(path: Any) -> Any:
         UserError: it cannot be read, is no pickle, or holds anything else, none of which is run.
     """
     try:
+        size = Path(path).stat().st_size
+        if not Path(path).is_file() or size > MAX_BYTES:
+            raise UserError(f"{path}: is no file, or larger than {MAX_BYTES >> 30} GiB")
         with open(path, "rb") as file:
-            found = _Unpickler(_File(file), encoding="latin-1").load()
+            return _plain(_Unpickler(_File(file), encoding="latin-1").load(), [size + 1])
     except _Refused as error:
         raise UserError(f"{path}: holds {error}, which may do harm, and is not read; arrays and lists are") from None
+    except UserError:
+        raise
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except Exception as error:  # what a broken pickle raises is of nearly every kind
         raise UserError(f"{path}: is no pickle that can be read ({str(error)[:80] or 'it is broken'})") from error
-    if isinstance(found, _Dtype) or any(found is admitted for admitted in _ADMITTED.values()):
-        raise UserError(f"{path}: holds no data")
-    return found
-
-
-def save_pictures(path: Path, pictures: Iterable[np.ndarray]) -> None:
-    """Writes uint8 pictures [h, w, 3] as the list that the original reads, in Python 2 and with any NumPy.
-
-    (Python's own pickler names modules that old versions of NumPy lack, and holds all of the pictures meanwhile.)
-    """
-    temporary = Path(path).with_name(f".unfinished-{os.getpid()}-{Path(path).name}")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(b"\x80\x02](")  # protocol 2, a list
-            for picture in pictures:
-                height, width, channels = picture.shape
-                raw = np.ascontiguousarray(picture, np.uint8).tobytes()
-                file.write(b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85U\x01btR")
-                file.write(b"(K\x01(" + b"".join(b"J" + struct.pack("<i", n) for n in (height, width, channels)) + b"t")
-                file.write(
-                    b"cnumpy\ndtype\n(U\x02u1K\x00K\x01tR(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
-                )
-                file.write(b"\x89T" + struct.pack("<i", len(raw)) + raw + b"tb")
-            file.write(b"e.")
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink()
-        raise

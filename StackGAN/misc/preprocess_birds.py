@@ -1,11 +1,11 @@
-"""Cuts the birds of CUB-200-2011 out of their pictures: {76,304}images.npy in train/ and test/, which data.py reads.
+"""Cuts the birds of CUB-200-2011 out of their images and makes the set that data.py reads: train/ and test/.
 
 python misc/preprocess_birds.py                                        of Data/birds
 python misc/preprocess_birds.py --data_path birds --output_path cut
 
-It takes <data_path>/CUB_200_2011/{images/, images.txt, bounding_boxes.txt}, and the split of {train,test}/
-filenames.pickle, which come with the text embeddings. Without those it draws a split with other classes in test/ than
-in train/ (--split).
+It takes <data_path>/CUB_200_2011/{images/, images.txt, bounding_boxes.txt}, text_c10/ with the captions, and the split
+and embeddings of {train,test}/filenames.pickle and char-CNN-RNN-embeddings.pickle. Without those it draws a split with
+other classes in test/ than in train/ (--split), and train_text_encoder.py makes embeddings.
 """
 
 import sys
@@ -20,11 +20,12 @@ import _path  # noqa: E402, F401  (finds ../common)
 import data  # noqa: E402
 import numpy as np  # noqa: E402
 
-from common import cli, pictures  # noqa: E402
+from common import cli  # noqa: E402
 from common.cli import UserError  # noqa: E402
+from common.images import decode  # noqa: E402
 from misc import preprocess  # noqa: E402
 
-MARGIN = 0.75  # of a box's larger side: half the side of the square that is cut out
+MARGIN = 0.75  # of a box's larger side: half the size of the square that is cut out
 
 
 def read_table(path: Path, columns: int) -> dict[str, list[str]]:
@@ -56,23 +57,23 @@ def read_boxes(folder: Path) -> dict[str, tuple[float, ...]]:
         try:
             box = tuple(float(word) for word in table[key])
         except KeyError:
-            raise UserError(f"{boxes}: there is no box of picture {key}, which {images.name} calls {name}") from None
+            raise UserError(f"{boxes}: there is no box of image {key}, which {images.name} calls {name}") from None
         except ValueError:
             raise UserError(
-                f"{boxes}: the box of picture {key} is no four numbers: {' '.join(table[key])[:60]}"
+                f"{boxes}: the box of image {key} is no four numbers: {' '.join(table[key])[:60]}"
             ) from None
         stem, dot, _ = name.rpartition(".")
-        found[data.clean_name(stem if dot else name, images)] = box
+        found[preprocess.clean_name(stem if dot else name, images)] = box
     return found
 
 
 def square(box: Sequence[float], width: int, height: int) -> preprocess.Box:
-    """The square around a bird, of half-side 0.75 x the larger side of its box, as far as the picture goes.
+    """The square around a bird, of half-size 0.75 x the larger side of its box, as far as the image goes.
 
     Args:
-        box: left, top, width and height of the bird; those of the picture follow.
+        box: left, top, width and height of the bird; those of the image follow.
     Raises:
-        ValueError: nothing of it is in the picture.
+        ValueError: nothing of it is in the image.
     """
     if not np.isfinite(box).all() or max(map(abs, box)) > 1e6:
         raise ValueError
@@ -85,10 +86,10 @@ def square(box: Sequence[float], width: int, height: int) -> preprocess.Box:
 
 
 def read_bird(folder: Path, boxes: dict[str, tuple[float, ...]], name: str) -> np.ndarray:
-    """A bird cut out of its picture, uint8 [304, 304, 3].
+    """A bird cut out of its image, uint8 [304, 304, 3].
 
     Raises:
-        UserError: the picture is missing or broken, or its box lies beside it.
+        UserError: the image is missing or broken, or its box lies beside it.
     """
     path = folder / "images" / f"{name}.jpg"
     if name not in boxes:
@@ -97,24 +98,26 @@ def read_bird(folder: Path, boxes: dict[str, tuple[float, ...]], name: str) -> n
         )
     if not path.is_file():
         raise UserError(f"{path}: is missing; unpack CUB_200_2011.tgz again")
-    picture = pictures.decode(path)
+    image = decode(path)
     try:
-        return preprocess.scaled(picture, square(boxes[name], *picture.size))
+        return preprocess.scaled(image, square(boxes[name], *image.size))
     except ValueError:
         raise UserError(
-            f"{path}: its box {boxes[name]} is not in the picture ({folder / 'bounding_boxes.txt'})"
+            f"{path}: its box {boxes[name]} is not in the image ({folder / 'bounding_boxes.txt'})"
         ) from None
 
 
 def run(args) -> None:
     folder = args.data_path / "CUB_200_2011"
     boxes = read_boxes(folder)
-    preprocess.write(args, preprocess.split_names(args, lambda: list(boxes)), partial(read_bird, folder, boxes))
+    names = preprocess.split_names(args, lambda: list(boxes))
+    captions = preprocess.caption_reader(args.data_path / "text_c10")
+    preprocess.convert(args, names, partial(read_bird, folder, boxes), captions)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    return cli.call(run, preprocess.parse_args(argv, __doc__, "birds", "classes"))
+    return cli.run_main(run, preprocess.parse_args(argv, __doc__, "birds"))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave(main())

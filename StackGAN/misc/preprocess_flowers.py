@@ -1,11 +1,11 @@
-"""Scales the pictures of Oxford-102 flowers: {76,304}images.npy in train/ and test/, which data.py reads.
+"""Scales the images of Oxford-102 flowers and makes the set that data.py reads: train/ and test/.
 
 python misc/preprocess_flowers.py                                      of Data/flowers
 python misc/preprocess_flowers.py --data_path flowers --output_path scaled
 
-It takes <data_path>/jpg/, and the split of {train,test}/filenames.pickle, which come with the text embeddings. Without
-those it draws one (--split) of the pictures that have captions in text_c10/class_00001/image_00001.txt, or, where there
-are no captions, of all.
+It takes <data_path>/jpg/, the captions in text_c10/class_00001/image_00001.txt, whose folders are the classes, and the
+split and embeddings of {train,test}/filenames.pickle and char-CNN-RNN-embeddings.pickle. Without those it draws a split
+(--split) of the images that have captions.
 """
 
 import sys
@@ -19,26 +19,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import _path  # noqa: E402, F401  (finds ../common)
 import numpy as np  # noqa: E402
 
-from common import cli, pictures  # noqa: E402
+from common import cli  # noqa: E402
 from common.cli import UserError  # noqa: E402
+from common.images import decode  # noqa: E402
 from misc import preprocess  # noqa: E402
 
 
-def find_names(folder: Path) -> list[str]:
-    """The names of all pictures: "class_00001/image_00001" by the captions' folders, or "jpg/image_00001".
-
-    Raises:
-        UserError: there are none.
-    """
-    names = [f"{path.parent.name}/{path.stem}" for path in folder.glob("text_c10/class_*/image_*.txt")]
-    names = names or [f"jpg/{path.stem}" for path in pictures.find_pictures(folder / "jpg")]
-    if not names:
-        raise UserError(f"--data_path {folder}: there are no pictures in jpg/; unpack 102flowers.tgz there")
-    return names
-
-
 def read_flower(folder: Path, name: str) -> np.ndarray:
-    """A picture, squeezed to a square, uint8 [304, 304, 3].
+    """An image, squeezed to a square, uint8 [304, 304, 3].
 
     Raises:
         UserError: it is missing or broken.
@@ -46,17 +34,30 @@ def read_flower(folder: Path, name: str) -> np.ndarray:
     path = folder / "jpg" / f"{Path(name).name}.jpg"
     if not path.is_file():
         raise UserError(f"{path}: is missing; unpack 102flowers.tgz again")
-    return preprocess.scaled(pictures.decode(path))
+    return preprocess.scaled(decode(path))
 
 
 def run(args) -> None:
-    names = preprocess.split_names(args, partial(find_names, args.data_path))
-    preprocess.write(args, names, partial(read_flower, args.data_path))
+    texts = args.data_path / "text_c10"
+    classes = {path.stem: path.parent.name for path in sorted(texts.glob("class_*/image_*.txt"))}
+    if not classes:
+        raise UserError(f"{texts}: there are no captions, whose folders tell the classes; unpack them there")
+
+    def new_name(name: str) -> str:  # jpg/image_00001 -> class_00077/image_00001
+        stem = Path(name).name
+        if stem not in classes:
+            raise UserError(f"{texts}: the captions of the image {name} are missing")
+        return f"{classes[stem]}/{stem}"
+
+    names = preprocess.split_names(args, lambda: [f"{kind}/{stem}" for stem, kind in classes.items()])
+    captions = preprocess.caption_reader(texts)
+    read = partial(read_flower, args.data_path)
+    preprocess.convert(args, names, read, lambda name: captions(new_name(name)), new_name)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    return cli.call(run, preprocess.parse_args(argv, __doc__, "flowers", "classes"))
+    return cli.run_main(run, preprocess.parse_args(argv, __doc__, "flowers"))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave(main())

@@ -1,1 +1,1 @@
-"""Stage I: a sentence's embedding and noise -> a picture of 64x64."""
+"""Stage I: a sentence's embedding and noise -> an image of 64x64."""

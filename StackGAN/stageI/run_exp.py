@@ -10,7 +10,10 @@ from typing import Optional
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import _path  # noqa: E402, F401  (finds ../common)
 import train  # noqa: E402
+
+from common import cli  # noqa: E402
 
 CKPT = "ckpt"  # in the working directory, as in the original
 
@@ -20,4 +23,4 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave(main())

@@ -1,1 +1,1 @@
-"""Stage II: a picture of stage I and the sentence again -> a picture of 256x256."""
+"""Stage II: an image of stage I and the sentence again -> an image of 256x256."""

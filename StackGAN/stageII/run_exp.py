@@ -1,8 +1,9 @@
-"""Trains stage II by the original's command, or, with TRAIN.FLAG: False in its settings, draws the test set's captions.
+"""Trains stage II by the original's command, or, with TRAIN.FLAG: False in its settings, generates images of the test
+set's captions.
 
-python stageII/run_exp.py --cfg stageII/cfg/birds.yml --gpu 0           into ckpt/birds/stageII
+python stageII/run_exp.py --cfg stageII/cfg/birds.yml --gpu 0             into ckpt/birds/stageII
 
-In the settings, PRETRAINED_MODEL is the folder of the trained stage I; to draw, that of the trained stage II.
+In the settings, PRETRAINED_MODEL is the folder of the trained stage I; to generate, that of the trained stage II.
 """
 
 import sys
@@ -12,7 +13,10 @@ from typing import Optional
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import _path  # noqa: E402, F401  (finds ../common)
 import train  # noqa: E402
+
+from common import cli  # noqa: E402
 
 CKPT = "ckpt"  # in the working directory, as in the original
 
@@ -22,4 +26,4 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave(main())

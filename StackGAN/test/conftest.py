@@ -1,6 +1,5 @@
 """The tests import the model's modules flat, as the modules import each other, and `common` from the repository."""
 
-import os
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -10,7 +9,8 @@ import pytest
 
 MODEL = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(MODEL), str(MODEL.parent)]
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # warnings and errors of TensorFlow only
+
+import common  # noqa: E402, F401  (before TensorFlow, whose start-up lines it leaves out)
 
 # Of train.py: small networks and batches.
 SIZES = {"gf_dim": 4, "df_dim": 2, "z_dim": 3, "embedding_dim": 4}
@@ -19,8 +19,8 @@ COLOURS = {"red": (220, 30, 30), "green": (30, 180, 40), "blue": (40, 60, 220)}
 
 
 def write_set(folder: Path, count: int = 6, captions: int = 3, size: int = 1024) -> Path:
-    """A data set of our own format: in train/ `count` plain pictures of three colours, each a class, in test/ half as
-    many. Embeddings say the colour. Returns the folder."""
+    """A data set: in train/ `count` plain images of three colours, each a class, in test/ half as many. Embeddings say
+    the colour. Returns the folder."""
     import data
     import numpy as np
     from PIL import Image
@@ -31,53 +31,66 @@ def write_set(folder: Path, count: int = 6, captions: int = 3, size: int = 1024)
         embeddings = {}
         for index in range(number):
             name, colour = list(COLOURS.items())[index % 3]
-            picture, text = (folder / part / kind / name / f"{index:02d}" for kind in ("images", "captions"))
-            for path in (picture, text):
+            image, text = (folder / part / kind / name / f"{index:02d}" for kind in ("images", "captions"))
+            for path in (image, text):
                 path.parent.mkdir(parents=True, exist_ok=True)
             shade = np.clip(np.array(colour) + rng.integers(-20, 20, 3), 0, 255).astype(np.uint8)
-            Image.fromarray(np.full((32, 32, 3), shade)).save(picture.with_suffix(".png"))
+            Image.fromarray(np.full((32, 32, 3), shade)).save(image.with_suffix(".png"))
             text.with_suffix(".txt").write_text("".join(f"a {name} bird, number {i}\n" for i in range(captions)))
             embeddings[f"{name}/{index:02d}"] = words[name] + 0.1 * rng.normal(size=(captions, size))
-        names = data.read_filenames(folder / part)
+        names = data.load(folder / part, False).filenames
         data.save_embeddings(folder / part, names, np.stack([embeddings[name] for name in names]), "conftest.py")
     return folder
 
 
 @pytest.fixture(scope="session")
 def sample_set(tmp_path_factory):
-    """Six pictures to train on, three steps an epoch, and three to measure on."""
+    """Six images to train on, three steps an epoch, and three to measure on."""
     return write_set(tmp_path_factory.mktemp("sample") / "set")
 
 
+def call_main(capsys, main, *argv):
+    """A command's exit status, and what it said on stdout and stderr."""
+    try:
+        status = main([str(word) for word in argv])
+    except SystemExit as end:
+        status = end.code
+    told = capsys.readouterr()
+    return status, told.out, told.err
+
+
 def write_run(folder: Path, stage: int = 1, **options) -> SimpleNamespace:
-    """A run's folder with the checkpoint of small networks with random weights: `.folder`, `.options`, `.stage`."""
+    """A run's folder with the weights of small networks that show something: `.folder`, `.options`, `.stage`."""
     import tensorflow as tf
     from misc import config
     from stageI import model as one
     from stageII import model as two
 
-    from common.checkpoint import Record
-    from common.optimizer import named_variables
+    from common import weights
+    from common.layers import named_variables
 
     given = {**config.defaults(), **SIZES, "data_path": "nowhere", "seed": 0, "stage": str(stage), **options}
     o = Namespace(**given)
     tf.random.set_seed(1)
-    networks = {
-        "generator": one.build_generator(1024, o.embedding_dim, o.z_dim, o.gf_dim, o.network_type, o.cond_augmentation),
-        "discriminator": one.build_discriminator(1024, o.embedding_dim, o.df_dim, o.network_type),
-    }
+    generator = one.build_generator(1024, o.embedding_dim, o.z_dim, o.gf_dim, o.network_type, o.cond_augmentation)
+    discriminator = one.build_discriminator(1024, o.embedding_dim, o.df_dim, o.network_type)
+    state = {"generator": named_variables(generator), "discriminator": discriminator.variables}
     if stage == 2:
-        networks = {f"stage1_{name}": network for name, network in networks.items()}
-        networks["generator"] = two.build_generator(1024, o.embedding_dim, o.gf_dim, o.cond_augmentation)
-        networks["discriminator"] = two.build_discriminator(1024, o.embedding_dim, o.df_dim)
-    state = {name: named_variables(network) for name, network in networks.items()}
-    for variables in state.values():
+        state = {"stage1_generator": state["generator"]}
+        state["generator"] = named_variables(two.build_generator(1024, o.embedding_dim, o.gf_dim, o.cond_augmentation))
+        state["discriminator"] = two.build_discriminator(1024, o.embedding_dim, o.df_dim).variables
+    tensors = {}
+    for part, variables in state.items():
         for name, variable in variables.items():
+            value = variable.numpy()
             if "_norm" in name:  # as if trained
-                variable.assign(tf.random.uniform(variable.shape, 0.5, 1.5))
-    about = {"network": "StackGAN", "stage": stage, "embedding_size": 1024}
-    record = Record(about=about, options=given, step=7, seconds=1.0)
-    tf.train.Checkpoint(record=record, **state).write(str(folder / "checkpoints" / "ckpt-7"))
+                value = tf.random.uniform(value.shape, 0.5, 1.5).numpy()
+            elif value.ndim > 1:  # of unit gain, or all would be grey
+                inputs = value.shape[0] if value.ndim == 2 else value.shape[0] * value.shape[1] * value.shape[2]
+                value = value / value.std() * (2 / inputs) ** 0.5
+            tensors[f"{part}/{name}"] = value.astype("float32")
+    about = {"stage": stage, "embedding_size": 1024}
+    weights.save(folder / "checkpoints" / "ckpt-7.safetensors", "StackGAN", tensors, given, about, 7)
     return SimpleNamespace(folder=folder, options=o, stage=stage)
 
 
@@ -89,5 +102,15 @@ def stage1_run(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def stage2_run(tmp_path_factory):
-    """A run of a small stage II."""
-    return write_run(tmp_path_factory.mktemp("stage2") / "run", stage=2)
+    """A run of a small stage II, with a text encoder beside it."""
+    import text_encoder
+    from model import build_text_encoder
+
+    from common import weights
+    from common.layers import named_variables
+
+    run = write_run(tmp_path_factory.mktemp("stage2") / "run", stage=2)
+    arrays = {f"text/{name}": value.numpy() for name, value in named_variables(build_text_encoder((6, 5, 4))).items()}
+    words = ["a", "red", "bird", "small", "with", "white", "belly"]
+    weights.save(run.folder / text_encoder.FILE, text_encoder.NETWORK, arrays, {}, {"words": words})
+    return run

@@ -20,7 +20,7 @@ def test_inception_score_of_certain_and_of_clueless_classifiers():
     assert metrics.inception_score(sure_of_one) == (pytest.approx(1), pytest.approx(0))
 
 
-def test_inception_score_of_pictures_that_stand_class_by_class():
+def test_inception_score_of_images_that_stand_class_by_class():
     """Cut up in their order, each tenth would hold one class alone, and the score would be 1."""
     mean, std = metrics.inception_score(np.eye(10)[np.repeat(np.arange(10), 200)])
     assert 9.5 < mean < 10 and 0 < std < 0.2
@@ -41,55 +41,74 @@ def test_inception_score_by_plain_loops():
 
 def test_r_precision_by_hand():
     captions = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
-    pictures = np.array([[9.0, 1.0], [0.1, 0.3], [5.0, 0.0]])  # the third is nearest to the first caption
-    assert metrics.r_precision(pictures, captions) == pytest.approx(2 / 3)
-    assert metrics.r_precision(pictures, captions, candidates=1) == 1
-    assert metrics.r_precision(pictures, captions, classes=np.array([7, 8, 7])) == 1  # that caption may fit too
+    images = np.array([[9.0, 1.0], [0.1, 0.3], [5.0, 0.0]])  # the third is nearest to the first caption
+    assert metrics.r_precision(images, captions) == pytest.approx(2 / 3)
+    assert metrics.r_precision(images, captions, candidates=1) == 1
+    assert metrics.r_precision(images, captions, classes=np.array([7, 8, 7])) == 1  # that caption may fit too
 
 
 def test_r_precision_of_chance():
     rng = np.random.default_rng(0)
-    pictures, captions = rng.normal(size=(2000, 8)), rng.normal(size=(2000, 8))
-    assert metrics.r_precision(pictures, captions, candidates=10) == pytest.approx(0.1, abs=0.03)
+    images, captions = rng.normal(size=(2000, 8)), rng.normal(size=(2000, 8))
+    assert metrics.r_precision(images, captions, candidates=10) == pytest.approx(0.1, abs=0.03)
     assert metrics.r_precision(np.ones((50, 8)), np.ones((50, 8))) == 0  # all alike: nothing is told apart
 
 
 def test_pooled_colours():
-    picture = np.zeros((1, 8, 8, 3), np.uint8)
-    picture[0, 2:4, 6:8] = [255, 51, 0]  # the second row's last cell
-    picture[0, 7, 0, 2] = 204  # a quarter of the last row's first cell
+    image = np.zeros((1, 8, 8, 3), np.uint8)
+    image[0, 2:4, 6:8] = [255, 51, 0]  # the second row's last cell
+    image[0, 7, 0, 2] = 204  # a quarter of the last row's first cell
     expected = np.zeros((4, 4, 3))
     expected[1, 3], expected[3, 0] = [1, 0.2, 0], [0, 0, 0.2]
-    np.testing.assert_allclose(metrics.pooled_colours(picture), [expected.ravel()])
+    np.testing.assert_allclose(metrics.pooled_colours(image), [expected.ravel()])
 
 
 @pytest.fixture(scope="module")
 def birds():
     """Birds of the sample set's test classes as stage I sees them, uint8 [n, 64, 64, 3], and their bodies' colours."""
     classes = sample_data.choose_classes(np.random.default_rng(0), 64, held_out=True)
-    pictures, bodies = [], []
+    images, bodies = [], []
     for number, colours in enumerate(classes):
         rng = np.random.default_rng([5, number])
         bird = sample_data.make_bird(rng, colours)
-        picture = data.smaller(np.asarray(sample_data.draw(bird, rng)), 76)
-        pictures.append(picture[6:70, 6:70])
+        image = data.resized(np.asarray(sample_data.draw(bird, rng)), 76)
+        images.append(image[6:70, 6:70])
         bodies.append(list(sample_data.COLOURS).index(bird.body))
-    return np.stack(pictures), np.array(bodies)
+    return np.stack(images), np.array(bodies)
 
 
 def test_body_colours_of_real_birds(birds):
-    pictures, bodies = birds
-    assert (metrics.body_colours(pictures) == bodies).mean() > 0.98
-    pale = np.uint8(np.round(128 + 0.8 * (pictures - 128.0)))
+    images, bodies = birds
+    assert (metrics.body_colours(images) == bodies).mean() > 0.98
+    pale = np.uint8(np.round(128 + 0.8 * (images - 128.0)))
     assert (metrics.body_colours(pale) == bodies).mean() > 0.95
-    noisy = np.uint8(np.clip(pictures + np.random.default_rng(0).normal(0, 6, pictures.shape), 0, 255))
+    noisy = np.uint8(np.clip(images + np.random.default_rng(0).normal(0, 6, images.shape), 0, 255))
     assert (metrics.body_colours(noisy) == bodies).mean() > 0.9
 
 
-def test_body_colours_of_plain_pictures():
+def test_body_colours_of_plain_images():
     """One colour beside a smaller patch of another; nothing but sky is no bird, and counts as the first colour."""
     colours = np.array(list(sample_data.COLOURS.values()), np.uint8)
-    pictures = np.broadcast_to(colours[:, None, None], (len(colours), 96, 96, 3)).copy()
-    pictures[:, :40] = np.roll(colours, 1, 0)[:, None, None]
-    assert metrics.body_colours(pictures).tolist() == list(range(len(colours)))
+    images = np.broadcast_to(colours[:, None, None], (len(colours), 96, 96, 3)).copy()
+    images[:, :40] = np.roll(colours, 1, 0)[:, None, None]
+    assert metrics.body_colours(images).tolist() == list(range(len(colours)))
     assert metrics.body_colours(np.full((1, 64, 64, 3), sample_data.BEHIND[0], np.uint8)).tolist() == [0]
+
+
+def test_frechet_distance():
+    """Of two normal distributions by their formula; of a set from itself 0; with fewer rows than columns too."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(4000, 3)), rng.normal([1, 0, 0], [1, 2, 1], (4000, 3))
+    assert metrics.frechet_distance(x, y) == pytest.approx(1 + (2 - 1) ** 2, abs=0.1)
+    few = rng.normal(size=(5, 20))
+    assert metrics.frechet_distance(few, few) == pytest.approx(0, abs=1e-9)
+    assert metrics.frechet_distance(few, few + 2) == pytest.approx(80)
+
+
+def test_trivial_baselines(sample_set):
+    split = data.load(sample_set / "train", False)
+    drawn = metrics.shuffled(split, 15, 64)
+    crops = [crop.tobytes() for crop in split.crops(64)]
+    counts = [sum(image.tobytes() == crop for image in drawn) for crop in crops]
+    assert min(counts) == 2 and max(counts) == 3  # all equally often
+    assert np.abs(metrics.mean_image(split, 64) - split.crops(64).astype(float).mean(0)).max() <= 0.5

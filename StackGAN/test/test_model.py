@@ -1,34 +1,28 @@
-"""The networks' sizes, shapes and what each output depends on."""
+"""The networks' sizes, shapes and what each output depends on; trained ones read from files."""
 
+import shutil
+
+import model
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import SIZES
+from blocks import Augment, UpConv
+from conftest import SIZES, write_run
 from stageI import model as one
 from stageII import model as two
+
+from common import weights
+from common.cli import UserError
 
 N = 2
 
 
-def trainable(model):
-    return sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+def trainable(networks):
+    return sum(int(np.prod(weight.shape)) for network in networks for weight in network.trainable_weights)
 
 
-def numbers(seed, *shape):
+def uniform(seed, *shape):
     return tf.random.stateless_uniform(shape, [seed, 0], -1, 1)
-
-
-@pytest.fixture(scope="module")
-def inputs():
-    """Embedding, eps of stage I and of stage II, z, and a picture of stage I."""
-    c = SIZES["embedding_dim"]
-    return [
-        numbers(0, N, 1024),
-        numbers(1, N, c),
-        numbers(2, N, c),
-        numbers(3, N, SIZES["z_dim"]),
-        numbers(4, N, 64, 64, 3),
-    ]
 
 
 def small(build, *left_out, **more):
@@ -38,66 +32,96 @@ def small(build, *left_out, **more):
 
 def test_parameters():
     """As many as the original's."""
-    assert trainable(one.build_generator()) == 14_264_192
+    assert trainable([one.build_generator()]) == 14_264_192
     assert trainable(one.build_discriminator()) == 4_029_824
-    assert trainable(two.build_generator()) == 26_290_080
+    assert trainable([two.build_generator()]) == 26_290_080
     assert trainable(two.build_discriminator()) == 48_603_520
 
 
 def test_up_conv_is_nearest_and_a_convolution():
-    layer, x = one.UpConv(4), numbers(0, N, 5, 6, 3)
-    y = layer(x)
-    enlarged = tf.repeat(tf.repeat(x, 2, 1), 2, 2)
-    kernel = tf.transpose(tf.reverse(tf.convert_to_tensor(layer.kernel), [0, 1]), [0, 1, 3, 2])
-    np.testing.assert_allclose(y, tf.nn.conv2d(enlarged, kernel, 1, "SAME"), atol=1e-6)
+    layer, x = UpConv(4), tf.Variable(uniform(0, N, 5, 6, 3))
+    weight = uniform(1, N, 10, 12, 4)
+    with tf.GradientTape(persistent=True) as tape:
+        y = layer(x)
+        kernel = tf.convert_to_tensor(layer.kernel)
+        tape.watch(kernel)
+        enlarged = tf.repeat(tf.repeat(x, 2, 1), 2, 2)
+        turned = tf.transpose(tf.reverse(kernel, [0, 1]), [0, 1, 3, 2])
+        expected = tf.nn.conv2d(enlarged, turned, 1, "SAME")
+        losses = [tf.reduce_sum(found * weight) for found in (y, expected)]
+    np.testing.assert_allclose(y, expected, atol=1e-6)
+    np.testing.assert_allclose(tape.gradient(losses[0], x), tape.gradient(losses[1], x), atol=1e-5)
+    np.testing.assert_allclose(
+        tape.gradient(losses[0], layer.trainable_weights[0]), tape.gradient(losses[1], kernel), atol=1e-4
+    )
 
 
 def test_augment():
     both, eps = tf.constant([[3.0, -1.0, np.log(2.0), 0.0]]), tf.constant([[1.0, 0.5]])
-    c, mean, log_sigma = one.Augment()([both, eps])
+    c, mean, log_sigma = Augment()([both, eps])
     np.testing.assert_allclose(c, [[3 + 2 * 1, -1 + 0.5]], rtol=1e-6)
     np.testing.assert_allclose(mean, [[3, -1]])
     np.testing.assert_allclose(log_sigma, [[np.log(2), 0]], rtol=1e-6)
-    np.testing.assert_allclose(one.Augment(False)([both, eps])[0], [[3, -1]])
+    np.testing.assert_allclose(Augment(False)([both, eps])[0], [[3, -1]])
 
 
-@pytest.mark.parametrize("network_type", ["default", "simple"])
-def test_stage1(inputs, network_type):
-    embedding, eps, _, z, picture = inputs
-    generator = small(one.build_generator, "df_dim", network_type=network_type)
-    drawn, mean, log_sigma = generator([embedding, eps, z], training=False)
-    assert drawn.shape == (N, 64, 64, 3) and mean.shape == log_sigma.shape == (N, SIZES["embedding_dim"])
-    assert all(x.dtype == tf.float32 for x in (drawn, mean, log_sigma)) and float(tf.reduce_max(tf.abs(drawn))) <= 1
-    # At test a picture does not depend on its neighbour in the batch.
-    np.testing.assert_allclose(generator([embedding[:1], eps[:1], z[:1]], training=False)[0], drawn[:1], atol=1e-6)
-    discriminator = small(one.build_discriminator, "gf_dim", "z_dim", network_type=network_type)
-    logits = discriminator([picture, embedding], training=True)
-    assert logits.shape == (N, 1) and logits.dtype == tf.float32
-
-
-def test_stage2(inputs):
-    embedding, _, eps, _, picture = inputs
-    generator = small(two.build_generator, "df_dim", "z_dim")
-    drawn, mean, log_sigma = generator([picture, embedding, eps], training=True)
-    assert drawn.shape == (N, 256, 256, 3) and mean.shape == log_sigma.shape == (N, SIZES["embedding_dim"])
-    logits = small(two.build_discriminator, "gf_dim", "z_dim")([drawn, embedding], training=True)
-    assert logits.shape == (N, 1) and logits.dtype == tf.float32
-
-
-def test_what_each_output_sees(inputs):
-    """A picture: the sentence, eps and z or, in stage II, stage I's picture. The logits: picture and sentence."""
-    embedding, eps, eps_2, z, picture = (tf.Variable(x) for x in inputs)
+@pytest.mark.parametrize("stage, network_type", [(1, "default"), (1, "simple"), (2, "default")])
+def test_shapes_and_what_each_output_sees(stage, network_type):
+    """An image: the sentence, eps and z or, in stage II, stage I's image. The logits: image and sentence; those without
+    a text: the image alone."""
+    c = SIZES["embedding_dim"]
+    embedding, eps, z, image = (
+        tf.Variable(uniform(i, N, *shape)) for i, shape in enumerate([(1024,), (c,), (3,), (64, 64, 3)])
+    )
+    if stage == 1:
+        generator = small(one.build_generator, "df_dim", network_type=network_type)
+        inputs = [embedding, eps, z]
+        discriminator = small(one.build_discriminator, "gf_dim", "z_dim", network_type=network_type, unconditional=True)
+    else:
+        generator, inputs = small(two.build_generator, "df_dim", "z_dim"), [image, embedding, eps]
+        discriminator = small(two.build_discriminator, "gf_dim", "z_dim", unconditional=True)
+    size = {1: 64, 2: 256}[stage]
     with tf.GradientTape(persistent=True) as tape:
-        first = small(one.build_generator, "df_dim")([embedding, eps, z], training=True)[0]
-        second = small(two.build_generator, "df_dim", "z_dim")([picture, embedding, eps_2], training=True)[0]
-        logits = small(one.build_discriminator, "gf_dim", "z_dim")([picture, embedding], training=True)
+        made, mean, log_sigma = generator(inputs, training=True)
+        features = discriminator.image(made, training=True)
+        logits, alone = discriminator.text([features, embedding], training=True), discriminator.alone(features)
         # The sum of a batch's normalised logits would not move.
-        logits = tf.tensordot(logits[:, 0], tf.constant([1.0, -2.0]), 1)
-    for output, seen in (
-        (first, (embedding, eps, z)),
-        (second, (picture, embedding, eps_2)),
-        (logits, (picture, embedding)),
-    ):
+        sums = [tf.tensordot(x[:, 0], tf.constant([1.0, -2.0]), 1) for x in (logits, alone)]
+    assert made.shape == (N, size, size, 3) and mean.shape == log_sigma.shape == (N, c)
+    assert logits.shape == alone.shape == (N, 1) and float(tf.reduce_max(tf.abs(made))) <= 1
+    assert all(x.dtype == tf.float32 for x in (made, mean, log_sigma, logits, alone))
+    for output, seen in ((made, inputs), (sums[0], [made, embedding]), (sums[1], [made])):
         for x in seen:
             assert float(tf.reduce_max(tf.abs(tape.gradient(output, x)))) > 0
-    assert tape.gradient(second, z) is None
+    # At test an image does not depend on its neighbour in the batch.
+    alone, both = generator([x[:1] for x in inputs], training=False)[0], generator(inputs, training=False)[0]
+    np.testing.assert_allclose(alone, both[:1], atol=1e-5)
+
+
+def test_trained_networks(stage1_run, stage2_run, tmp_path):
+    """Of a run, of one file, of a folder with both stages' runs; with an exponential average that one is taken."""
+    first = model.load_generator(model.find_weights(stage1_run.folder))
+    assert (first.stage2, first.folder, first.sizes) == (None, stage1_run.folder, (1024, 4, 3))
+    for stage, run in (("stageI", stage1_run), ("stageII", stage2_run)):
+        shutil.copytree(run.folder, tmp_path / stage)
+    both = model.load_generator(model.find_weights(tmp_path))
+    assert both.image_sizes == (64, 256) and both.folder == tmp_path / "stageII"
+    assert model.find_weights(tmp_path, ("stageI", "stage1")).about["stage"] == 1
+    found = model.find_weights(stage1_run.folder)
+    average = {f"ema_{name}": 0 * array for name, array in found.tensors.items() if name.startswith("generator/")}
+    file = tmp_path / "ema.safetensors"
+    weights.save(file, "StackGAN", {**found.tensors, **average}, vars(found.options), found.about)
+    assert not np.any(model.load_generator(model.find_weights(file)).stage1.get_layer("start").get_weights()[0])
+
+
+@pytest.mark.parametrize("broken", [{"gf_dim": -4}, {"gf_dim": "wide"}, {"gf_dim": 10**6}, {"z_dim": None}])
+def test_options_that_do_not_fit_the_weights(broken, tmp_path):
+    """No network is built of them."""
+    found = model.find_weights(write_run(tmp_path / "run").folder)
+    file = weights.save(
+        tmp_path / "x.safetensors", "StackGAN", found.tensors, {**vars(found.options), **broken}, found.about
+    )
+    with pytest.raises(UserError, match="not those that its options tell of"):
+        model.load_generator(model.find_weights(file))
+    with pytest.raises(UserError, match="tells no stage"):
+        model.find_weights(weights.save(tmp_path / "y.safetensors", "StackGAN", found.tensors, {}, {"stage": 3}))

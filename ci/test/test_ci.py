@@ -5,23 +5,22 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
+import demo
 import pytest
-
-REPOSITORY = Path(__file__).resolve().parents[2]
+from conftest import REPOSITORY
 
 RESULT = {
-    "device": "cpu",
-    "precision": "float32",
-    "train_steps": 20,
-    "sec_per_step": 0.05,
-    "images_per_sec": 640.0,
     "metrics": {"accuracy": 0.91, "loss": 1.0},
-    "baseline": {"accuracy": 0.1, "accuracy_without_the_generator": 0.8},
+    "baseline": {
+        "accuracy": 0.1,
+        "accuracy_without_the_generator": 0.8,
+        "real_accuracy": 1.0,
+        "chance": {"accuracy": 0.5, "loss": 2.0},
+    },
+    "accuracy": 0.91,
     "examples": "examples/20.png",
 }
-SAMPLE_DATA = "import pathlib, sys; pathlib.Path(sys.argv[2]).mkdir(parents=True)"
 TRAIN = """
 import json, pathlib, sys
 flags = dict(word.split("=", 1) for word in sys.argv[1:])
@@ -37,7 +36,7 @@ sys.exit(%d)
 def root(tmp_path):
     """A repository with the real ci/ and launch.sh, whose environments are this Python."""
     root = tmp_path / "a house"
-    shutil.copytree(str(REPOSITORY / "ci"), str(root / "ci"), ignore=shutil.ignore_patterns("test", "__pycache__"))
+    shutil.copytree(str(REPOSITORY / "ci"), str(root / "ci"), ignore=shutil.ignore_patterns("test*", "__pycache__"))
     (root / "common").mkdir()
     shutil.copy(str(REPOSITORY / "common" / "launch.sh"), str(root / "common"))
     return root
@@ -52,10 +51,11 @@ def add_environment(root, name, ruff_status=0):
     python.chmod(0o755)
 
 
-def add_model(root, name, train):
+def add_model(root, name, train, flags=""):
     (root / name / "test").mkdir(parents=True)
     (root / name / "train.py").write_text(train)
-    (root / name / "sample_data.py").write_text(SAMPLE_DATA)
+    (root / name / "sample_data.py").write_text("import os, sys\nos.makedirs(sys.argv[2])")
+    (root / name / "test" / "smoke.flags").write_text(flags)
     (root / name / "test" / "train_performance_1p.sh").write_text(
         'source "$(dirname -- "${BASH_SOURCE[0]}")/../../common/launch.sh"\n'
         'launch "" "" --train_steps=500 --evaluate=False -- "$@"\n'
@@ -63,86 +63,59 @@ def add_model(root, name, train):
 
 
 def run(*command, **environment):
-    environment = {**os.environ, "CI": "", **environment}
-    return subprocess.run(
-        [str(word) for word in command],
-        env=environment,
-        cwd="/",
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    words = [str(word) for word in command]
+    return subprocess.run(words, env={**os.environ, "CI": "", **environment}, cwd="/", **streams)
 
 
-def test_smoke_runs_every_model_and_ends_with_a_table(root):
+def test_smoke_ends_with_a_table_and_where_to_look(root):
     add_model(root, "Broken", TRAIN % (RESULT, 3))
-    add_model(root, "Good", TRAIN % (RESULT, 0))
-    (root / "Good" / "test" / "smoke.flags").write_text("# twenty are enough\n\n--train_steps=20\n--prefix=a b\n")
-    add_model(root, "Silent", "")
+    add_model(root, "Good", TRAIN % (RESULT, 0), "# twenty are enough\n\n--train_steps=20\n--prefix=a b\n")
+    add_model(root, "Less", TRAIN % (RESULT, 0), "# metric: -loss\n")
     for _ in range(2):  # the second run takes the place of the first
-        result = run("bash", root / "ci" / "smoke.sh", PYTHON=sys.executable)
-        assert result.returncode == 1
-        table = [line.split(maxsplit=7) for line in result.stdout.splitlines()[-4:]]
-        assert table[0][:6] == ["model", "device", "precision", "steps", "s/step", "images/s"]
-        assert " ".join(table[1]) == "Broken FAILED with exit status 3"
-        good = "Good cpu float32 20 0.050 640.0 accuracy 0.91 (0.1) examples/20.png"
-        assert " ".join(" ".join(table[2]).split()) == good
-        assert " ".join(table[3]).startswith("Silent FAILED to leave a whole result.json")
+        done = run("bash", root / "ci" / "smoke.sh", PYTHON=sys.executable)
+        assert done.returncode == 1
+        *_, header, broken, good, less, look, _ = [" ".join(line.split()) for line in done.stdout.splitlines()]
+        assert header == "model seconds metric ours trivial baseline better"
+        assert broken.startswith("Broken ") and broken.endswith("FAILED: exit status 3")
+        assert good.startswith("Good ") and good.endswith("accuracy 0.91 0.8 (without the generator) yes")
+        assert less.endswith("loss 1 2 (chance) yes")
+        assert look == "Good: look at: examples/20.png"
+        assert max(map(len, done.stdout.splitlines())) <= 100
+    result = json.loads((root / "build" / "smoke" / "Good" / "output" / "result.json").read_text())
+    assert result["train_steps"] == 20
 
 
-def test_smoke_of_one_model(root):
-    add_model(root, "Broken", TRAIN % (RESULT, 3))
-    add_model(root, "Good", TRAIN % (RESULT, 0))
-    result = run("bash", root / "ci" / "smoke.sh", "Good", PYTHON=sys.executable)
-    assert result.returncode == 0
-    assert "Broken" not in result.stdout
-    assert json.loads((root / "build" / "smoke" / "Good" / "output" / "result.json").read_text())["train_steps"] == 500
+def test_smoke_fails_where_a_baseline_wins(root):
+    add_model(root, "Bad", TRAIN % ({**RESULT, "metrics": {"accuracy": 0.7}, "accuracy": 0.7}, 0))
+    done = run("bash", root / "ci" / "smoke.sh", "Bad", PYTHON=sys.executable)
+    assert done.returncode == 1 and " NO\n" in done.stdout
     assert run("bash", root / "ci" / "smoke.sh", "Nowhere", PYTHON=sys.executable).returncode == 1
 
 
-def add_tests(root):
-    """Two folders: one whose tests pass or are skipped, one with a failure, an error and a test that crashes."""
-    for name in ("Good", "Bad"):
-        (root / name / "test").mkdir(parents=True)
-    skipped = "import pytest\ndef test_a(): pass\ndef test_b(): pass\ndef test_c(): pytest.skip('no')\n"
-    (root / "Good" / "test" / "test_good.py").write_text(skipped)
-    error = "import pytest\ndef test_a(): assert 0\ndef test_b(missing): pass\ndef test_c(): pass\n"
-    (root / "Bad" / "test" / "test_bad.py").write_text(error)
-    (root / "Bad" / "test" / "test_crash.py").write_text("import os\ndef test_z(): os._exit(9)\n")
-
-
 def test_all_tests_run_and_the_last_line_counts_them(root):
-    add_environment(root, ".venv")
-    add_environment(root, ".venv-ascend")
-    add_tests(root)
-    (root / "Bad" / "test" / "test_crash.py").unlink()
-    result = run(sys.executable, root / "ci" / "run_tests.py")
-    assert result.returncode == 1
-    assert result.stdout.splitlines()[-1] == "6 passed, 4 failed, 2 skipped"  # twice: on two stacks
-    summary = [" ".join(line.split()) for line in result.stdout.splitlines()[-6:-1]]
-    assert summary[0] == "lint passed"
-    assert [line.rsplit(" in ", 1)[0] for line in summary[1:]] == [
-        "Bad current 1 passed, 2 failed, 0 skipped",
-        "Bad ascend 1 passed, 2 failed, 0 skipped",
-        "Good current 2 passed, 0 failed, 1 skipped",
-        "Good ascend 2 passed, 0 failed, 1 skipped",
-    ]
-    assert "assert 0" in (root / "build" / "test" / "Bad-ascend.log").read_text()
-
-
-def test_one_folder_is_run_without_the_linter(root):
-    add_environment(root, ".venv", ruff_status=1)
-    add_environment(root, ".venv-ascend")
-    add_tests(root)
-    result = run(sys.executable, root / "ci" / "run_tests.py", "Good")
-    assert (result.returncode, result.stdout.splitlines()[-1]) == (0, "4 passed, 0 failed, 2 skipped")
-
-
-def test_a_crash_of_the_tests_is_a_failure(root):
-    add_environment(root, ".venv")
-    add_tests(root)
-    result = run(sys.executable, root / "ci" / "run_tests.py", "Bad")
-    assert (result.returncode, result.stdout.splitlines()[-1]) == (1, "0 passed, 1 failed, 0 skipped")
+    for name in (".venv", ".venv-ascend"):
+        add_environment(root, name)
+    texts = {
+        "Good/test/test_good.py": "import pytest\ndef test_a(): 0\ndef test_b(): 0\ndef test_c(): pytest.skip()\n",
+        "Bad/test/test_bad.py": "def test_a(): assert 0, 'on purpose'\ndef test_b(missing): pass\ndef test_c(): pass\n",
+        "Crash/test/test_crash.py": "import os\ndef test_z(): os._exit(9)\n",
+        # What a shell leaves ignored for `make test &` is not ignored in the tests.
+        "Signal/test/test_signal.py": "import signal\ndef test_a():\n    assert signal.getsignal(2) != 1\n",
+    }
+    for file, text in texts.items():
+        (root / file).parent.mkdir(parents=True)
+        (root / file).write_text(text)
+    command = f'trap "" INT; exec "{sys.executable}" "{root}/ci/run_tests.py"'
+    done = run("bash", "-c", command)
+    *_, header, bad, crash, good, signals, _, last = done.stdout.splitlines()
+    assert done.returncode == 1 and last == "8 passed, 6 failed, 2 skipped"  # twice: on two stacks
+    assert header.split() == ["folder", "current", "ascend"]
+    assert bad.count("1 passed, 2 failed, 0 skipped") == 2 and crash.count("0 passed, 1 failed, 0 skipped") == 2
+    assert good.count("2 passed, 0 failed, 1 skipped") == 2 and signals.count("1 passed, 0 failed") == 2
+    assert "on purpose" in done.stdout and "on purpose" in (root / "build" / "test" / "Bad-ascend.log").read_text()
+    one = run(sys.executable, root / "ci" / "run_tests.py", "Good")
+    assert one.returncode == 0 and one.stdout.splitlines()[-1] == "4 passed, 0 failed, 2 skipped"
 
 
 def test_the_linter_and_a_missing_stack_count(root):
@@ -150,9 +123,9 @@ def test_the_linter_and_a_missing_stack_count(root):
     (root / "Good" / "test").mkdir(parents=True)
     (root / "Good" / "test" / "test_good.py").write_text("def test_a(): pass\n")
     script = root / "ci" / "run_tests.py"
-    result = run(sys.executable, script)
-    assert (result.returncode, result.stdout.splitlines()[-1]) == (0, "1 passed, 0 failed, 0 skipped")
-    assert "The ascend stack was skipped" in result.stdout
+    done = run(sys.executable, script)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "1 passed, 0 failed, 0 skipped")
+    assert "The ascend stack was skipped" in done.stdout
     assert run(sys.executable, script, CI="true").returncode == 1
     shutil.rmtree(str(root / ".venv"))
     add_environment(root, ".venv", ruff_status=1)
@@ -176,8 +149,8 @@ def test_setup_looks_past_a_shim_that_does_not_run(root, tmp_path):
             (folder / name).chmod(0o755)
     environment = {"PYENV_ROOT": str(tmp_path / "pyenv"), "PATH": f"{shims}:{os.environ['PATH']}", "ASKED": str(asked)}
     setup = ["bash", root / "ci" / "setup.sh", "the venv", "9.9"]
-    result = run(*setup, "requirements.txt", **environment)
-    assert result.returncode == 0, result.stdout
+    done = run(*setup, "requirements.txt", **environment)
+    assert done.returncode == 0, done.stdout
     assert (root / "the venv" / ".ready").exists()
     assert asked.read_text().splitlines()[-1].endswith("--requirement requirements.txt")
 
@@ -190,7 +163,22 @@ def test_setup_looks_past_a_shim_that_does_not_run(root, tmp_path):
 def test_setup_without_the_python_it_needs(root, tmp_path):
     setup = ["bash", root / "ci" / "setup.sh", ".venv-ascend", "9.8", "requirements.txt"]
     for words, ci, status in ((["optional"], "", 0), (["optional"], "true", 1), ([], "", 1)):
-        result = run(*setup, *words, CI=ci, PYENV_ROOT=str(tmp_path))
-        assert (result.returncode, len(result.stdout.splitlines())) == (status, 1)
-        assert "Python 9.8" in result.stdout or "python 9.8" in result.stdout
+        done = run(*setup, *words, CI=ci, PYENV_ROOT=str(tmp_path))
+        assert (done.returncode, len(done.stdout.splitlines())) == (status, 1) and "ython 9.8" in done.stdout
         assert not (root / ".venv-ascend").exists()
+
+
+def test_apps_of_two_folders_are_loaded_apart(tmp_path):
+    """Both have a model.py, and a function of the first one that runs after the second is loaded has its own."""
+    for name in ("One", "Two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.py").write_text(f"NAME = {name!r}")
+        app = (
+            "import model\ndef build(ckpt):\n    import model as late\n    ckpt.append(lambda: (model.NAME, late.NAME))"
+        )
+        (tmp_path / name / "app.py").write_text(app)
+    built: list = []
+    for name in ("One", "Two"):
+        demo.add_app(tmp_path / name, built)
+    assert [call() for call in built] == [("One", "One"), ("Two", "Two")]
+    assert "model" not in sys.modules and "app" not in sys.modules and str(tmp_path / "One") not in sys.path

@@ -1,13 +1,16 @@
-"""Flags and exit statuses: what a user reads after a mistake. Nothing here needs TensorFlow."""
+"""Flags, exit statuses and new files: what a user reads after a mistake. Nothing here needs TensorFlow."""
 
 import argparse
+import errno
+import os
+import signal
 import subprocess
 import sys
 
 import pytest
 
 from common import cli
-from common.testing import REPOSITORY
+from common.test.testing import REPOSITORY
 
 
 @pytest.fixture
@@ -19,136 +22,124 @@ def parser():
     return parser
 
 
-def refused(parser, capsys, *flags):
-    """The one line that a user gets, after exit status 2."""
-    with pytest.raises(SystemExit) as stop:
-        parser.parse_args(list(flags))
-    output, errors = capsys.readouterr()
-    assert (stop.value.code, output, errors.count("\n")) == (2, "", 1)
-    return errors[:-1]
+def test_words_for_true_and_false():
+    assert all(cli.boolean(text) is True for text in ("True", "YES", "on", "1", " true "))
+    assert all(cli.boolean(text) is False for text in ("False", "NO", "off", "0"))
+    for text in ("", "2", "tru", "None"):
+        with pytest.raises(argparse.ArgumentTypeError, match="is neither True nor False"):
+            cli.boolean(text)
 
 
-@pytest.mark.parametrize("text", ["True", "true", "YES", "on", "1", " true "])
-def test_words_for_true(text):
-    assert cli.boolean(text) is True
-
-
-@pytest.mark.parametrize("text", ["False", "false", "NO", "off", "0"])
-def test_words_for_false(text):
-    assert cli.boolean(text) is False
-
-
-@pytest.mark.parametrize("text", ["", "2", "tru", "None"])
-def test_other_words_are_neither(text):
-    with pytest.raises(argparse.ArgumentTypeError, match="is neither True nor False"):
-        cli.boolean(text)
-
-
-def test_a_boolean_flag_stands_alone_or_with_a_word(parser, capsys):
-    assert parser.parse_args([]).profiling is False
-    for flags in (["--profiling"], ["--profiling=True"], ["--profiling", "yes"], ["--profiling", "--rate=1"]):
-        assert parser.parse_args(flags).profiling is True
-    assert parser.parse_args(["--profiling=False"]).profiling is False
-    message = refused(parser, capsys, "--profiling=maybe")
-    assert message == "[Error] argument --profiling: 'maybe' is neither True nor False"
+def test_values_in_range_and_defaults(parser, capsys):
+    args = parser.parse_args(["--train_steps=1", "--rate", "1", "--profiling"])
+    assert (args.train_steps, args.rate, args.profiling) == (1, 1.0, True)
+    assert parser.parse_args(["--profiling=False"]).profiling is parser.parse_args([]).profiling is False
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--help"])
+    told = capsys.readouterr().out
+    assert "how long (default: 7)" in told and "a share\n" in told
 
 
 @pytest.mark.parametrize(
-    "flag, nearest", [("--trian_steps=3", "--train_steps"), ("--profile", "--profiling"), ("--train", "--train_steps")]
-)
-def test_an_unknown_flag_names_the_nearest(parser, capsys, flag, nearest):
-    expected = f"[Error] unknown flag {flag.split('=')[0]}; the nearest known one is {nearest} (--help lists all)"
-    assert refused(parser, capsys, flag) == expected
-
-
-def test_a_word_without_a_flag(parser, capsys):
-    message = refused(parser, capsys, "train_steps=3")
-    assert message == "[Error] unexpected argument 'train_steps': flags are written --name=value or --name value"
-
-
-@pytest.mark.parametrize(
-    "flag, value, wants",
+    "flag, told",
     [
-        ("--train_steps", "0", "a whole number, at least 1"),
-        ("--train_steps", "1.5", "a whole number, at least 1"),
-        ("--train_steps", "many", "a whole number, at least 1"),
-        ("--rate", "1.01", "a number, at least 0, at most 1"),
-        ("--rate", "nan", "a number, at least 0, at most 1"),
-        ("--rate", "", "a number, at least 0, at most 1"),
+        ("--trian_steps=3", "unknown flag --trian_steps; the nearest known one is --train_steps (--help lists all)"),
+        ("--profile", "unknown flag --profile; the nearest known one is --profiling (--help lists all)"),
+        ("train_steps=3", "unexpected argument 'train_steps': flags are written --name=value or --name value"),
+        ("--profiling=maybe", "argument --profiling: 'maybe' is neither True nor False"),
+        ("--train_steps=0", "argument --train_steps: '0' is not a whole number, at least 1"),
+        ("--train_steps=1.5", "argument --train_steps: '1.5' is not a whole number, at least 1"),
+        ("--rate=nan", "argument --rate: 'nan' is not a number, at least 0, at most 1"),
+        ("--rate=", "argument --rate: '' is not a number, at least 0, at most 1"),
     ],
 )
-def test_numbers_out_of_range(parser, capsys, flag, value, wants):
-    assert refused(parser, capsys, f"{flag}={value}") == f"[Error] argument {flag}: {value!r} is not {wants}"
-
-
-def test_numbers_in_range_ends_included(parser):
-    args = parser.parse_args(["--train_steps=1", "--rate", "1"])
-    assert (args.train_steps, args.rate) == (1, 1.0)
-    assert cli.in_range(int)("-5") == -5 and cli.in_range(float, high=0)("-1e9") == -1e9
-
-
-def test_help_shows_defaults(parser, capsys):
+def test_a_wrong_flag_is_one_line_and_status_2(parser, capsys, flag, told):
     with pytest.raises(SystemExit) as stop:
-        parser.parse_args(["--help"])
-    assert stop.value.code == 0 and "how long (default: 7)" in capsys.readouterr().out
+        parser.parse_args([flag])
+    assert stop.value.code == 2 and capsys.readouterr() == ("", f"[Error] {told}\n")
 
 
 @pytest.mark.parametrize(
     "error, status, told",
     [
-        (
-            cli.UserError("no data in x\nGive another --data_path."),
-            2,
-            "[Error] no data in x\nGive another --data_path.",
-        ),
+        (cli.UserError("no data in x\nGive --data_path."), 2, "[Error] no data in x\nGive --data_path."),
         (cli.TrainingError("the loss is not finite"), 1, "[Error] the loss is not finite"),
         (KeyboardInterrupt(), 130, "[Info] interrupted"),
+        (SystemExit(143), 143, ""),  # a run that a signal stopped has told so
+        (OSError(errno.ENOSPC, "No space left on device"), 2, "[Error] No space left on device: make room and repeat"),
+        (OSError(errno.EFBIG, "File too large"), 2, "[Error] File too large: make room and repeat the command"),
     ],
 )
-def test_call_tells_an_error_and_gives_its_status(capsys, error, status, told):
+def test_an_end_has_its_line_and_status(capsys, error, status, told):
     def command():
         raise error
 
-    assert cli.call(command) == status
-    assert capsys.readouterr() == ("", told + "\n")
+    assert cli.run_main(command) == status
+    output, errors = capsys.readouterr()
+    assert output == "" and errors.startswith(told) and errors.count("\n") == told.count("\n") + bool(told)
+
+
+def test_success_is_0_and_a_mistake_of_ours_a_traceback():
+    seen = []
+    assert cli.run_main(seen.append, 3) == 0 and seen == [3]
+    with pytest.raises(ZeroDivisionError):
+        cli.run_main(lambda: 1 / 0)
 
 
 @pytest.mark.parametrize(
-    ("does", "status"), [("None", 0), ("exec('raise cli.TrainingError(1)')", 1), ("exit(143)", 143)]
+    "number, ignored, status",
+    [
+        (signal.SIGTERM, False, 143),
+        (signal.SIGHUP, False, 129),
+        (signal.SIGINT, False, 130),
+        (signal.SIGHUP, True, 7),  # nohup
+        (signal.SIGINT, True, 7),  # make test &
+    ],
 )
-def test_call_leaves_at_once(does, status):
-    """All that was said is told, and nothing that a library left running has a say in how the process ends."""
+def test_a_signal_in_the_first_seconds(number, ignored, status):
+    """A line and its status, and what was said before is told; `leave` ends past what a library left running."""
     program = (
-        "import atexit, os; from common import cli; atexit.register(os._exit, 9); cli.leave_at_once = True\n"
-        f"print('said'); cli.call(lambda: {does}); print('not reached')"
+        "import atexit, os, sys; from common import cli; atexit.register(os._exit, 9)\n"
+        f"def work(): print('said'); os.kill(os.getpid(), {number:d}); sys.exit(7)\n"
+        "cli.leave(cli.run_main(work))"
     )
-    done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+
+    def before():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if ignored:
+            signal.signal(number, signal.SIG_IGN)
+
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, preexec_fn=before)
     assert (done.returncode, done.stdout) == (status, "said\n")
+    assert done.stderr.count("\n") == (not ignored) and done.stderr.startswith("" if ignored else "[Info] ")
 
 
-def test_call_passes_arguments_on_and_other_errors_through():
-    seen = []
-    assert cli.call(seen.append, 3) == 0 and seen == [3]
-    with pytest.raises(ZeroDivisionError):
-        cli.call(lambda: 1 / 0)
-    with pytest.raises(SystemExit):  # a run that a signal stopped has its status already
-        cli.call(exit, 143)
+def test_new_files_and_folders_are_new(tmp_path, monkeypatch):
+    files = [cli.new_file(tmp_path / "new" / "result.tar.gz") for _ in range(2)]
+    folders = [cli.new_folder(tmp_path / "new" / "of.mine") for _ in range(2)]
+    assert [path.name for path in files] == ["result.tar.gz", "result.tar-2.gz"]
+    assert [path.name for path in folders] == ["of.mine", "of-2.mine"]
+    (tmp_path / "new" / "dangling").symlink_to("nowhere")
+    assert cli.new_file(tmp_path / "new" / "dangling").name == "dangling-2"
+    monkeypatch.chdir(folders[0])
+    assert cli.new_folder(".") == tmp_path / "new" / "of-3.mine"
+    for make in (cli.new_file, cli.new_folder):
+        with pytest.raises(cli.UserError, match="^--output_path: .* cannot be written"):
+            make(files[0] / "below" / "it")
 
 
-def test_a_new_file_is_new(tmp_path):
-    made = [cli.new_file(tmp_path / "new" / "result.tar.gz") for _ in range(3)]
-    assert [path.name for path in made] == ["result.tar.gz", "result.tar-2.gz", "result.tar-3.gz"]
-    made[0].write_text("mine")
-    assert cli.new_file(str(made[0])).name == "result.tar-4.gz" and made[0].read_text() == "mine"
-    with pytest.raises(cli.UserError, match="--output_path: .* cannot be written"):
-        cli.new_file(made[0] / "below" / "file")
-
-
-def test_a_new_folder_is_new(tmp_path, monkeypatch):
-    made = [cli.new_folder(tmp_path / "new" / "of.mine") for _ in range(2)]
-    assert [path.name for path in made] == ["of.mine", "of.mine-2"] and all(path.is_dir() for path in made)
-    monkeypatch.chdir(made[0])
-    assert cli.new_folder(".") == tmp_path / "new" / "of.mine-3"
-    (tmp_path / "file").touch()
-    with pytest.raises(cli.UserError, match="--output_path: .* cannot be written"):
-        cli.new_folder(tmp_path / "file" / "below")
+def test_a_set_is_written_whole_or_not_at_all(tmp_path):
+    with cli.new_set(tmp_path / "set") as work:
+        (work / "a").write_text("1")
+        assert not (tmp_path / "set" / "a").exists()
+    assert os.listdir(tmp_path / "set") == ["a"]
+    with (
+        pytest.raises(cli.UserError, match="set is not an empty folder; name another one"),
+        cli.new_set(tmp_path / "set"),
+    ):
+        pytest.fail("entered")
+    with pytest.raises(ZeroDivisionError), cli.new_set(tmp_path / "failed") as work:
+        (work / "a").write_text("1")
+        raise ZeroDivisionError
+    assert os.listdir(tmp_path / "failed") == []

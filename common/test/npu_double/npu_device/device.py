@@ -1,20 +1,17 @@
 """Opening the device, and what `as_default` changes in TensorFlow."""
 
-import contextlib
 import gc
 import os
 import threading
 from typing import Any, Optional
 
 import tensorflow as tf
-from tensorflow.core.framework import attr_value_pb2
 from tensorflow.python.eager import context, def_function
-from tensorflow.python.ops import nn_ops
+from tensorflow.python.framework import op_callbacks
 
 from npu_device import double, options
 
 _function, _call = def_function.function, def_function.Function.__call__
-_dropout = nn_ops.dropout_v2
 _instances: dict[int, "NpuDeviceHandle"] = {}
 _default: Optional["NpuDeviceHandle"] = None
 _local = threading.local()
@@ -31,13 +28,6 @@ def is_inf_nan_enabled() -> bool:
     return os.environ.get("NPU_DOUBLE_INF_NAN") == "1"
 
 
-@contextlib.contextmanager
-def keep_dtype_scope():
-    double.record("keep_dtype_scope")
-    with tf.compat.v1.get_default_graph()._attr_scope({"_keep_dtype": attr_value_pb2.AttrValue(i=1)}):
-        yield
-
-
 def open(device_id: Optional[int] = None) -> "NpuDeviceHandle":
     if device_id is None:
         device_id = int(os.getenv("ASCEND_DEVICE_ID", "0"))
@@ -48,13 +38,13 @@ def open(device_id: Optional[int] = None) -> "NpuDeviceHandle":
         raise RuntimeError(f"device {device_id} cannot be opened beside device {[*_instances]}: one for each process")
     options.check()
     _refuse_what_is_made_early()
-    double.record("open", device_id=device_id, options=options.global_options().as_dict())
+    double.record("open", device_id=device_id)
     options.Options.opened = True
     fresh = context.Context()  # what was made in the context before is gone, as with the adapter
     fresh.ensure_initialized()
     context._set_context(fresh)
     rank = int(os.getenv("RANK_ID") or device_id) if size > 1 else 0  # without rank table: one server
-    _instances[device_id] = NpuDeviceHandle(device_id, size, rank)
+    _instances[device_id] = NpuDeviceHandle(size, rank)
     return _instances[device_id]
 
 
@@ -81,10 +71,8 @@ def _workers() -> int:
         raise ValueError("RANK_SIZE and CM_WORKER_SIZE are both configured")
     size = int(env.get("RANK_SIZE", env.get("CM_WORKER_SIZE", "1")))
     if size > 1:
-        if "CM_CHIEF_IP" in env and "RANK_TABLE_FILE" in env:
-            raise RuntimeError("CM_CHIEF_IP and RANK_TABLE_FILE are both configured")
-        if "CM_CHIEF_IP" not in env and "RANK_TABLE_FILE" not in env:
-            raise RuntimeError("neither CM_CHIEF_IP nor RANK_TABLE_FILE is configured")
+        if ("CM_CHIEF_IP" in env) == ("RANK_TABLE_FILE" in env):
+            raise RuntimeError("one of CM_CHIEF_IP and RANK_TABLE_FILE has to be configured, and not both")
         needed = ("CM_CHIEF_PORT", "CM_CHIEF_DEVICE", "CM_CHIEF_IP") if "CM_CHIEF_IP" in env else ("RANK_ID",)
         for name in needed:
             if not env.get(name):
@@ -95,15 +83,8 @@ def _workers() -> int:
 
 
 class NpuDeviceHandle:
-    def __init__(self, device_id: int, workers_num: int, worker_id: int) -> None:
+    def __init__(self, workers_num: int, worker_id: int) -> None:
         self.workers_num, self.worker_id = workers_num, worker_id
-        self._name = f"/job:localhost/replica:0/task:0/device:NPU:{device_id}"
-
-    def name(self) -> str:
-        return self._name
-
-    def scope(self):
-        return contextlib.nullcontext()
 
     def is_cluster_worker(self) -> bool:
         return self.workers_num > 1 and 0 <= self.worker_id < self.workers_num
@@ -116,8 +97,14 @@ class NpuDeviceHandle:
         def_function.function = tf.function = npu_compat_function
         tf.py_function = _refuse_in_function(tf.py_function)
         tf.numpy_function = _refuse_in_function(tf.numpy_function)
-        nn_ops.dropout_v2 = tf.nn.dropout = tf.compat.v2.nn.dropout = _npu_dropout
+        op_callbacks.add_op_callback(_count_graphs)
         return self
+
+
+def _count_graphs(op_type: str, inputs: Any, attrs: Any, outputs: Any, op_name: Any = None, graph: Any = None) -> None:
+    """Each operation outside of a tf.function is a graph of its own that the device is given, runs and drops."""
+    if graph is None and op_type in ("ReadVariableOp", "AssignVariableOp"):
+        double.eager_graphs += 1
 
 
 def npu_compat_function(func: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -161,13 +148,3 @@ def _refuse_in_function(python_op: Any) -> Any:
         return python_op(*args, **kwargs)
 
     return checked
-
-
-def _npu_dropout(x: Any, rate: Any, noise_shape: Any = None, seed: Any = None, name: Any = None) -> Any:
-    """In graphs the device draws the mask, from its own generator."""
-    if noise_shape is not None or tf.executing_eagerly():
-        return _dropout(x, rate, noise_shape=noise_shape, seed=seed, name=name)
-    double.record("dropout")
-    x = tf.convert_to_tensor(x)
-    kept = tf.random.uniform(tf.shape(x), seed=(seed or 0) + 1) >= rate
-    return x * tf.cast(kept, x.dtype) / tf.cast(1.0 - rate, x.dtype)

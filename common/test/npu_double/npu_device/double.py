@@ -1,7 +1,6 @@
 """What a test reads and sets. A training process under test is steered by its environment:
 
 NPU_DOUBLE_LOG       file that gets every call and every execution on the "device", a JSON object per line
-NPU_DOUBLE_OVERFLOW  such as "3,7": the third and the seventh reading of the status register find an overflow
 NPU_DOUBLE_INF_NAN   "1": the device is not in saturation mode
 NPU_DOUBLE_PEERS     a folder shared by the RANK_SIZE processes, through which the collectives exchange their values;
                      without it each process takes its peers to hold the same values
@@ -18,20 +17,14 @@ import tensorflow as tf
 calls: list[dict[str, Any]] = []  # calls of the adapter's functions, in order (in a tf.function: when it is traced)
 executed: list[str] = []  # what ran on the "device", in order
 register = np.zeros(8, np.int32)  # the overflow status register
-overflow_at = {int(n) for n in os.environ.get("NPU_DOUBLE_OVERFLOW", "").split(",") if n}
+overflow_next = False  # whether the next reading finds an overflow, as if an operation before it had set the register
+eager_graphs = 0  # variables read or assigned one by one, each a graph on a device
 lenient = False  # whether `open` overlooks what was made before it
-STAND_INS = ("NpuGetFloatStatusV2", "NpuClearFloatStatusV2", "HcomAllReduce")  # Python here, operations on a device
 
 numpy_function = tf.numpy_function  # as it was before `as_default`
 PATIENCE = 240  # seconds that a worker waits for the others, on a busy machine
-_readings = 0
 _read = False  # since the register was last cleared
 _rounds: dict[str, int] = {}
-
-
-def stands_in(operation: str) -> bool:
-    """Whether an operation of this name in a graph stands for one of the adapter's."""
-    return operation.rsplit("/")[-1].startswith(STAND_INS)
 
 
 def record(call: str, **details: Any) -> None:
@@ -45,12 +38,12 @@ def run(what: str) -> None:
 
 
 def read_register() -> np.ndarray:
-    global _readings, _read
+    global _read, overflow_next
     if _read:
         raise RuntimeError("the status register is read again, and was not cleared in between")
-    _readings, _read = _readings + 1, True
-    if _readings in overflow_at:
+    if overflow_next:
         register[0] = 1
+    _read, overflow_next = True, False
     run("get_float_status")
     return register.copy()
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from npu_device import double
 
-READ, CLEAR = double.STAND_INS[:2]
+READ, CLEAR = "NpuGetFloatStatusV2", "NpuClearFloatStatusV2"
 
 
 def npu_get_float_status_v2(name: Optional[str] = None) -> tf.Tensor:
@@ -21,9 +21,11 @@ def npu_get_float_status_v2(name: Optional[str] = None) -> tf.Tensor:
 def npu_clear_float_status_v2(name: Optional[str] = None) -> Any:
     """An operation without output in a graph; None in eager mode."""
     double.record("npu_clear_float_status_v2")
-    done = double.numpy_function(double.clear_register, [], [], name=name or CLEAR)
     if tf.executing_eagerly():
+        double.numpy_function(double.clear_register, [], [], name=name or CLEAR)
         return None
-    if not any(READ in op.name for op in done.control_inputs):
+    readings = [op for op in tf.compat.v1.get_default_graph().get_operations() if READ in op.name]
+    done = double.numpy_function(double.clear_register, [], [], name=name or CLEAR)
+    if readings and not any(READ in op.name for op in done.control_inputs):  # the first one of a step follows nothing
         raise RuntimeError("npu_clear_float_status_v2 does not wait for the register to be read")
     return done

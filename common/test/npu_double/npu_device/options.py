@@ -1,4 +1,4 @@
-"""The settings objects: the adapter's options (those that may matter here), their defaults and allowed values."""
+"""The settings objects: the adapter's options that are used here, their defaults and the values that they take."""
 
 import json
 import os
@@ -8,45 +8,25 @@ from npu_device import double
 
 FREE = None  # any text; the adapter would take anything and pass on its str()
 SWITCH = (True, False)
-_dump = {
-    "enable_dump": (False, SWITCH),
-    "dump_path": (None, FREE),
-    "dump_step": (None, FREE),
-    "dump_mode": ("output", ("input", "output", "all")),
-    "enable_dump_debug": (False, SWITCH),
-    "dump_debug_mode": ("all", ("aicore_overflow", "atomic_overflow", "all")),
-    "dump_data": ("tensor", ("tensor", "stats")),
-    "dump_layer": (None, FREE),
-}
-_aoe = {"aoe_mode": (None, ("1", "2", "4")), "work_path": ("./", FREE), "aoe_config_file": (None, FREE)}
-_profiling = {"enable_profiling": (False, SWITCH), "profiling_options": ("{}", FREE)}
-_global = {
-    "graph_run_mode": (1, (0, 1)),
+MODES = """force_fp32 allow_fp32_to_fp16 force_fp16 must_keep_origin_dtype allow_mix_precision cube_fp16in_fp32out
+    allow_mix_precision_fp16 allow_mix_precision_bf16 allow_fp32_to_bf16"""
+TABLE = {  # name -> default, allowed values; or a group of such
     "fusion_switch_file": (None, FREE),
-    "precision_mode": (
-        None,
-        (
-            "force_fp32",
-            "allow_fp32_to_fp16",
-            "force_fp16",
-            "must_keep_origin_dtype",
-            "allow_mix_precision",
-            "cube_fp16in_fp32out",
-            "allow_mix_precision_fp16",
-            "allow_mix_precision_bf16",
-            "allow_fp32_to_bf16",
-        ),
-    ),
+    "precision_mode": (None, tuple(MODES.split())),
     "modify_mixlist": (None, FREE),
     "customize_dtypes": (None, FREE),
     "deterministic": (0, (0, 1)),
     "jit_compile": ("auto", ("true", "false", "auto")),
-    "op_compiler_cache_mode": ("enable", ("enable", "disable", "force")),
-    "op_compiler_cache_dir": (None, FREE),
-    "overflow_flag": (1, (0, 1)),
-    "dump_config": _dump,
-    "aoe_config": _aoe,
-    "profiling_config": _profiling,
+    "dump_config": {
+        "enable_dump": (False, SWITCH),
+        "dump_path": (None, FREE),
+        "dump_step": (None, FREE),
+        "dump_mode": ("output", ("input", "output", "all")),
+        "enable_dump_debug": (False, SWITCH),
+        "dump_debug_mode": ("all", ("aicore_overflow", "atomic_overflow", "all")),
+    },
+    "aoe_config": {"aoe_mode": (None, ("1", "2", "4")), "work_path": ("./", FREE)},
+    "profiling_config": {"enable_profiling": (False, SWITCH), "profiling_options": ("{}", FREE)},
 }
 
 
@@ -82,18 +62,8 @@ class Options:
         self._values[name] = value
         double.record("option", name=self._prefix + name, value=value)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Dotted name -> value of every option that has one."""
-        chosen: dict[str, Any] = {}
-        for name, value in self._values.items():
-            if isinstance(value, Options):
-                chosen.update(value.as_dict())
-            elif value is not None:
-                chosen[self._prefix + name] = value
-        return chosen
 
-
-_options = Options(_global)
+_options = Options(TABLE)
 
 
 def global_options() -> Options:

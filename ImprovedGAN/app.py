@@ -1,0 +1,156 @@
+"""A page in the browser: draw a digit and see what it is taken for; a grid of generated digits.
+
+python ImprovedGAN/app.py [--ckpt_path=RUN]        needs Gradio 6; serves on 127.0.0.1 alone, asks no other host
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Optional
+
+import _path  # noqa: F401  (finds ../common)
+import numpy as np
+import preprocess
+from model import open_checkpoint
+from PIL import Image, ImageDraw
+from predictor import Predictor
+
+from common import cli
+from common.cli import UserError
+from common.images import on_white, save_grid
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+EXAMPLE = [(187, 72), (106, 72), (100, 133), (140, 122), (180, 138), (192, 175), (170, 212), (128, 220), (95, 200)]
+GENERATED = 64
+
+
+def example(size: int = 280) -> Image.Image:
+    """A five in thick black strokes, what the page shows when it opens."""
+    image = Image.new("RGB", (size, size), "white")
+    ImageDraw.Draw(image).line(EXAMPLE, fill="black", width=20, joint="curve")
+    return image
+
+
+def recognise(predictor: Predictor, image: Image.Image) -> tuple[dict[str, float], np.ndarray, str]:
+    """What an image shows: {class: probability}, the image as the network sees it, and how long it took, in words."""
+    started = time.perf_counter()
+    pixels = preprocess.to_input(image, predictor.image_shape, predictor.ink)
+    probabilities = predictor.classify(pixels[None], 1)[0]
+    seconds = f"{time.perf_counter() - started:.2f} seconds"
+    seen = np.repeat(np.repeat(pixels, 4, 0), 4, 1)
+    return (
+        dict(zip(predictor.class_names, map(float, probabilities))),
+        np.broadcast_to(seen, (*seen.shape[:2], 3)),
+        seconds,
+    )
+
+
+def generate(predictor: Predictor, seed: Any) -> tuple[str, str]:
+    """Generated images as one file, its path; and how long it took, in words."""
+    if seed is None or not 0 <= int(seed) < 2**31:
+        raise UserError("the seed is a whole number from 0 to 2147483647")
+    started = time.perf_counter()
+    images = predictor.generate(GENERATED, int(seed))
+    path = Path(tempfile.mkdtemp(prefix="improvedgan-")) / f"generated_{int(seed)}.png"
+    save_grid(np.repeat(np.repeat(images, 2, 1), 2, 2), str(path))
+    return str(path), f"{time.perf_counter() - started:.2f} seconds"
+
+
+def build(ckpt: Optional[str] = None) -> Any:
+    """This model's part of a page, as a `gr.Blocks`, which adds itself to the Blocks or Tab that is open.
+
+    Args:
+        ckpt: a run's folder or a file of weights; without it those in pretrained/.
+    """
+    import gradio as gr
+
+    def told(function, *given):
+        try:
+            return function(predictor, *given)
+        except UserError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+
+    def on_sketch(sketch):
+        image = sketch and sketch.get("composite")
+        if image is None or not np.ptp(np.asarray(on_white(image))):
+            raise gr.Error("Draw a digit first.", print_exception=False)
+        return told(recognise, on_white(image))
+
+    def on_file(path):
+        return told(lambda predictor, file: recognise(predictor, _opened(file)), path)
+
+    def on_seed(seed):
+        path, seconds = told(generate, seed)
+        return path, path, seconds
+
+    with gr.Blocks(title="ImprovedGAN", analytics_enabled=False) as page:
+        try:
+            predictor = open_checkpoint(ckpt, argparse.Namespace(device="auto", precision_mode="allow_fp32_to_fp16"))
+        except UserError as error:
+            gr.Markdown(f"ImprovedGAN cannot be shown: {error}", elem_classes="message")
+            return page
+        first, (grid, drawn_in) = recognise(predictor, example()), generate(predictor, 0)
+        gr.Markdown(f"Trained on {predictor.trained_on}. Draw one digit, or give a photograph of one on paper.")
+        with gr.Row():
+            with gr.Column():
+                brush = gr.Brush(default_size=20, colors=["#000000"], color_mode="fixed")
+                pad = gr.Sketchpad(
+                    example(), type="pil", canvas_size=(280, 280), brush=brush, layers=False, label="A digit"
+                )
+                ask = gr.Button("What is it?", variant="primary", elem_classes="run")
+                file = gr.File(type="filepath", label="or an image file", elem_classes="input")
+            with gr.Column():
+                answer = gr.Label(first[0], num_top_classes=10, label="Probabilities", elem_classes="result")
+                seen = gr.Image(first[1], label="as the network sees it", interactive=False, height=140)
+                seconds = gr.Markdown(first[2])
+        with gr.Row():
+            with gr.Column():
+                seed = gr.Number(0, precision=0, label="Seed")
+                draw = gr.Button(f"Generate {GENERATED} digits")
+                download = gr.DownloadButton("Download", value=grid)
+                drawn_seconds = gr.Markdown(drawn_in)
+            generated = gr.Image(grid, type="filepath", label="Generated", interactive=False)
+        ask.click(on_sketch, pad, [answer, seen, seconds])
+        file.upload(on_file, file, [answer, seen, seconds])
+        draw.click(on_seed, seed, [generated, download, drawn_seconds])
+    return page
+
+
+def _opened(path: str) -> Image.Image:
+    pixels = preprocess.read_image(path)
+    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+
+
+def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    parser = cli.ArgumentParser(description=__doc__)
+    parser.add_argument("--ckpt_path", metavar="PATH", help="a run's folder or a weights file (default: pretrained/)")
+    parser.add_argument("--port", type=cli.in_range(int, 1, 65535), default=7860, help="of the page")
+    return parser.parse_args(argv)
+
+
+def serve(args: argparse.Namespace) -> None:
+    """Shows this model's page alone until it is interrupted.
+
+    Raises:
+        UserError: Gradio is not here, or the port is taken.
+    """
+    try:
+        import gradio as gr
+    except ImportError:
+        raise UserError("the page needs Gradio 6: pip install gradio==6.31.0 (Python 3.10 or newer)") from None
+    theme = gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["monospace"])  # none from another host
+    try:
+        build(args.ckpt_path).launch(server_name="127.0.0.1", server_port=args.port, share=False, theme=theme)
+    except OSError as error:
+        raise UserError(f"--port {args.port}: {str(error).splitlines()[0]}") from None
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    return cli.run_main(serve, parse_args(argv))
+
+
+if __name__ == "__main__":
+    cli.leave(main())

@@ -1,0 +1,175 @@
+"""A user's image -> what a network was trained on: the same for a file that is predicted and one that is evaluated.
+
+A set of digits shows ink of one kind on an empty ground: `ink_of` measures it, and a drawing or a photograph of one
+digit is made to look like it, as MNIST was made of scans: thresholded, cropped, scaled to a box, centred by mass.
+"""
+
+from pathlib import Path
+from typing import Any, Callable, Optional, Union
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+from common.images import decode, on_white
+
+WORK = 256  # pixels of the longer side while ink is looked for
+CONTRAST = 24  # grey levels that ink differs from its ground by, at least
+Reader = Callable[[Path], np.ndarray]
+Ink = dict[str, Any]
+
+
+def read_image(
+    path: Union[str, Path],
+    image_shape: Optional[tuple[int, int, int]] = None,
+    ink: Optional[Ink] = None,
+    invert: Optional[bool] = None,
+) -> np.ndarray:
+    """An image file as uint8 [h, w, c]; without an `image_shape` of its own size, grey or RGB. See `to_input`.
+
+    Raises:
+        UserError: it is too large, or does not decode.
+    """
+    image = decode(path)
+    image = on_white(image) if image.mode == "RGBA" else image
+    return _pixels(image) if image_shape is None else to_input(image, image_shape, ink, invert)
+
+
+def to_input(
+    image: Image.Image, image_shape: tuple[int, int, int], ink: Optional[Ink] = None, invert: Optional[bool] = None
+) -> np.ndarray:
+    """An image (L or RGB) of any size as uint8 of `image_shape`: nothing is cropped away but empty paper.
+
+    Args:
+        ink: how the training data shows ink (`ink_of`); None where it is of another kind.
+        invert: whether light and dark change places; None finds it out, where there is ink.
+    """
+    height, width, channels = image_shape
+    if ink is None:
+        pixels = fit(image if channels == 3 else image.convert("L"), (height, width))
+        return np.array(np.broadcast_to(255 - pixels if invert else pixels, image_shape))
+    grey = image.convert("L")
+    if grey.size == (width, height):  # of the set's own size: taken as it is
+        pixels = _pixels(grey)
+        invert = (np.median(_border(pixels[..., 0])) > 127) != ink["dark"] if invert is None else invert
+        return 255 - pixels if invert else pixels
+    return draw_like(grey, (height, width), ink, invert)[..., None]
+
+
+def fit(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
+    """An image (L or RGB), all of it, scaled into (h, w); what is left over has its border's colour."""
+    height, width = size
+    if image.size == (width, height):
+        return _pixels(image)
+    scale = min(width / image.width, height / image.height)
+    inner = image.resize([max(1, round(length * scale)) for length in image.size], Image.BICUBIC)
+    ground = np.median(_border(_pixels(inner)), 0).astype(int).tolist()
+    whole = Image.new(image.mode, (width, height), tuple(ground) if len(ground) == 3 else ground[0])
+    whole.paste(inner, ((width - inner.width) // 2, (height - inner.height) // 2))
+    return _pixels(whole)
+
+
+def ink_of(rows: np.ndarray) -> Optional[Ink]:
+    """How a set of images uint8 [n, h, w, c] shows ink; None where it does not: colour, or no empty ground.
+
+    Returns: `dark`: on a light ground; `extent`: the larger side of a digit; `stroke`: how wide its lines are, both as
+        fractions of the image's smaller side.
+    """
+    rows = rows[:500, ..., 0] if rows.shape[3] == 1 else rows[:0, ..., 0]
+    ground = np.array([np.median(_border(row)) for row in rows])
+    dark = bool(len(rows) and np.median(ground) > 127)
+    if not len(rows) or np.mean(ground >= 224 if dark else ground <= 31) < 0.9:
+        return None
+    masks = [mask for mask in (rows < 128 if dark else rows > 127) if mask.any()]
+    if len(masks) < len(rows) / 2:
+        return None
+    length = min(rows.shape[1:])
+    extents, strokes = zip(*[(max(mask[_box(mask)].shape), _stroke(mask)) for mask in masks])
+    return {"dark": dark, "extent": float(np.median(extents)) / length, "stroke": float(np.median(strokes)) / length}
+
+
+def draw_like(
+    grey: Image.Image, size: tuple[int, int], ink: Ink, invert: Optional[bool] = None, nearer: bool = False
+) -> np.ndarray:
+    """A drawing or a photograph of one digit as uint8 of `size` (h, w) that shows ink as the training data does."""
+    height, width = size
+    scale = WORK / max(grey.size)
+    pixels = np.asarray(grey.resize([max(1, round(length * scale)) for length in grey.size], Image.BICUBIC), np.float32)
+    signal = pixels - _ground(pixels)
+    low, high = np.percentile(signal, (0.2, 99.8))
+    dark = -low > high if invert is None else ink["dark"] != invert
+    signal = np.maximum(0, -signal if dark else signal)
+    peak = np.percentile(signal, 99.8)
+    drawn = np.zeros(size, np.float32)
+    if peak >= CONTRAST:  # else nothing is drawn here
+        mask = _digit(signal > 0.45 * peak)
+        box = _box(mask)
+        mask = mask[box]
+        if max(mask.shape) < 0.4 * WORK and max(mask.shape) > 8 and not nearer:  # small in its frame: looked at again
+            margin = 0.4 * max(mask.shape)
+            starts = [max(0, round((part.start - margin) / scale)) for part in box[::-1]]
+            stops = [round((part.stop + margin) / scale) for part in box[::-1]]
+            place = (*starts, *(min(stop, length) for stop, length in zip(stops, grey.size)))
+            return draw_like(grey.crop(place), size, ink, dark != ink["dark"], nearer=True)
+        # A thin pen is made as thick as the training data's, or nothing would be left of it at this size.
+        grow = (ink["stroke"] / ink["extent"] * max(mask.shape) - _stroke(mask)) / 2
+        if grow >= 1:
+            mask = np.pad(mask, int(grow))
+            mask = ndimage.distance_transform_edt(~mask) <= grow
+        scale = ink["extent"] * min(size) / max(mask.shape)
+        inner = Image.fromarray(mask.astype(np.uint8) * 255)
+        inner = inner.resize([max(1, round(length * scale)) for length in inner.size], Image.BICUBIC)
+        inner = np.asarray(inner, np.float32)[:height, :width]
+        centre = ndimage.center_of_mass(inner)
+        y, x = (
+            min(max(0, round(length / 2 - 0.5 - middle)), length - own)
+            for length, middle, own in zip(size, centre, inner.shape)
+        )
+        drawn[y : y + inner.shape[0], x : x + inner.shape[1]] = inner
+    drawn = np.rint(drawn).astype(np.uint8)
+    return 255 - drawn if ink["dark"] else drawn
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
+    pixels = np.asarray(image, np.uint8)
+    return pixels if pixels.ndim == 3 else pixels[..., None]
+
+
+def _border(pixels: np.ndarray) -> np.ndarray:
+    """The outermost pixels [n] or [n, c] of an image [h, w] or [h, w, c]."""
+    return np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+
+
+def _box(mask: np.ndarray) -> tuple[slice, slice]:
+    return ndimage.find_objects(mask.astype(np.int32))[0]
+
+
+def _stroke(mask: np.ndarray) -> float:
+    """How wide the lines of a drawing are in pixels: of a line w wide, pixels lie w / 4 + 1 / 2 from its edge."""
+    return max(1.0, 4 * float(ndimage.distance_transform_edt(np.pad(mask, 1))[np.pad(mask, 1)].mean()) - 2)
+
+
+def _ground(pixels: np.ndarray) -> np.ndarray:
+    """The paper without ink: the smooth surface (of second degree) that the border and what is like it lie on."""
+    height, width = pixels.shape
+    y, x = (axis.reshape(-1) for axis in np.meshgrid(*(np.linspace(-1, 1, n) for n in pixels.shape), indexing="ij"))
+    terms, values = np.stack([np.ones_like(x), x, y, x * y, x * x, y * y], 1), pixels.reshape(-1).astype(np.float64)
+    ring = (np.maximum(abs(x), abs(y)) > 0.8) | (min(height, width) < 8)
+    surface, inside = np.full_like(values, np.median(values[ring])), ring
+    for _ in range(4):
+        error = abs(values - surface)
+        paper = error <= 3 * np.median(error[inside]) + 8
+        surface, inside = terms @ np.linalg.lstsq(terms[paper], values[paper], rcond=None)[0], paper
+    return surface.reshape(pixels.shape)
+
+
+def _digit(mask: np.ndarray) -> np.ndarray:
+    """The parts of a mask that are a digit: no specks, and no shadows or edges of paper that leave the image."""
+    labels, count = ndimage.label(mask, np.ones((3, 3)))
+    boxes = ndimage.find_objects(labels)
+    sizes = [max(part.stop - part.start for part in box) for box in boxes]
+    outside = set(np.unique(_border(labels)).tolist())
+    inside = [number for number in range(1, count + 1) if number not in outside]
+    whole = inside if inside and max(sizes[n - 1] for n in inside) >= 0.15 * max(mask.shape) else range(1, count + 1)
+    largest = max(sizes[number - 1] for number in whole)
+    return np.isin(labels, [number for number in whole if sizes[number - 1] >= 0.2 * largest])

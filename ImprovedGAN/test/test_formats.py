@@ -1,0 +1,412 @@
+"""Every form of a data set: what is read is what was written; and damaged and hostile files, each with its words."""
+
+import gzip
+import io
+import os
+import pickle
+import struct
+import tarfile
+import zipfile
+import zlib
+
+import data
+import formats
+import numpy as np
+import pytest
+import toy
+from PIL import Image
+
+from common.cli import UserError
+
+
+def same(one, other):
+    for field in ("train_images", "train_labels", "test_images", "test_labels"):
+        left, right = getattr(one, field), getattr(other, field)
+        assert left.dtype == right.dtype == (np.uint8 if "images" in field else np.int32)
+        np.testing.assert_array_equal(left, right)
+
+
+def fails(read, *words):
+    """It is refused in one or two short lines that hold the words."""
+    with pytest.raises(UserError) as caught:
+        read()
+    text = str(caught.value)
+    assert len(text.splitlines()) <= 2 and len(text) < 500, text
+    assert all(str(word) in text for word in words), text
+
+
+def test_npz(tmp_path):
+    made = toy.random_set(unlabelled=3)
+    data.save(made, tmp_path / "toy")
+    read = data.load(tmp_path / "toy")
+    same(made, read)
+    assert (read.class_names, read.name) == (["0", "1", "2"], "toy")
+    assert [path.name for path in (tmp_path / "toy").iterdir()] == ["data.npz"] == [path.name for path in read.files]
+    assert "12 images to train on (3 unlabelled), 6 to test on" in str(read)
+    fails(lambda: data.save(made, tmp_path / "toy"), "nothing is overwritten")
+
+
+FORMS = {"idx": toy.write_idx, "tfrecord": toy.write_tfrecords, "hdf5": toy.write_hdf5}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_other_containers(tmp_path, form):
+    made = FORMS[form](tmp_path)
+    read = data.load(tmp_path)
+    same(made, read)
+    assert read.class_names == ["0", "1", "2"] and read.files
+    (tmp_path / "classes.txt").write_text("a\nb\nc\n")
+    assert data.load(tmp_path).class_names == ["a", "b", "c"]
+    (tmp_path / "classes.txt").write_text("a\nb\n")
+    fails(lambda: data.load(tmp_path), "label 2", "out of range for 2 classes")
+
+
+@pytest.mark.parametrize("mark", "-.")
+def test_packed_idx(tmp_path, mark):
+    same(toy.write_idx(tmp_path, ".gz", mark), data.load(tmp_path))
+
+
+def test_tfrecord_of_bytes(tmp_path):
+    """uint8 images with their sizes, a class number as label."""
+    sizes = {"height": [4], "width": [2], "channels": [3]}
+    rows = [{"image": [bytes(range(24))], "label": [label], **sizes} for label in (1, 0)]
+    toy.write_examples(tmp_path / "train.tfrecord", rows)
+    (images, labels), names = formats.read_tfrecord(tmp_path / "train.tfrecord")
+    assert images.shape == (2, 4, 2, 3) and labels.tolist() == [1, 0] and names is None
+
+
+def test_hdf5_without_a_split(tmp_path, capsys):
+    """Ten ids, shuffled by RandomState(123) as the original does (worked out with it), 8 to train and 2 to test."""
+    import h5py
+
+    with h5py.File(str(tmp_path / "data.hdf5"), "w") as file:
+        for index in range(10):
+            file[f"{index}/image"], file[f"{index}/label"] = np.full((6, 6), index, np.uint8), np.eye(2)[index % 2]
+    (tmp_path / "id.txt").write_text("".join(f"{index}\n" for index in range(10)))
+    read = data.load(tmp_path)
+    assert read.train_images.shape == (8, 6, 6, 1)
+    assert read.train_images[:, 0, 0, 0].tolist() == [4, 0, 7, 5, 8, 3, 1, 6]
+    assert read.test_images[:, 0, 0, 0].tolist() == [9, 2] and read.test_labels.tolist() == [1, 0]
+    assert "8 train and 2 test" in capsys.readouterr().out
+
+
+# A folder a class
+
+
+def save_images(folder, count, size=(6, 5), colour=None, mode="L", suffix=".png"):
+    folder.mkdir(parents=True, exist_ok=True)
+    for index in range(count):
+        Image.new(mode, size, colour or index).save(folder / f"{index:02d}{suffix}")
+
+
+def test_class_folders_with_a_split(tmp_path):
+    for name, colour in (("10", 200), ("9", 100)):
+        save_images(tmp_path / "train" / name, 3, colour=colour)
+        save_images(tmp_path / "test" / name, 2, colour=colour + 1, suffix=".bmp")
+    save_images(tmp_path / "train" / "unlabelled", 4, colour=50)
+    (tmp_path / "train" / "9" / "notes.txt").write_text("not an image")
+    read = data.load(tmp_path)
+    assert read.class_names == ["9", "10"]  # as numbers
+    assert read.train_images.shape == (10, 5, 6, 1) and read.test_images.shape == (4, 5, 6, 1)
+    colours = {0: 100, 1: 200, -1: 50}
+    assert all((image == colours[label]).all() for image, label in zip(read.train_images, read.train_labels))
+    assert all((image == colours[label] + 1).all() for image, label in zip(read.test_images, read.test_labels))
+    save_images(tmp_path / "test" / "c", 1)
+    fails(lambda: data.load(tmp_path), "test/c has no fellow in train/")
+
+
+def test_class_folders_without_a_split(tmp_path, capsys):
+    save_images(tmp_path / "cat", 20)
+    save_images(tmp_path / "dog", 6, colour=(1, 2, 3), mode="RGB")
+    save_images(tmp_path / "unlabelled", 2)
+    first = data.load(tmp_path)
+    same(first, data.load(tmp_path))
+    assert first.train_images.shape[3] == 3  # grey becomes colour where one is
+    assert np.bincount(first.test_labels).tolist() == [2, 1]
+    assert np.bincount(first.train_labels + 1).tolist() == [2, 18, 5]
+    assert "a tenth of each class (3 of 26" in capsys.readouterr().out
+    cats = np.concatenate([first.train_images[first.train_labels == 0], first.test_images[first.test_labels == 0]])
+    assert sorted(cats[:, 0, 0, 0]) == list(range(20))  # each image once
+
+
+def test_image_size(tmp_path):
+    """Nothing is cropped away: a wide image gets ground above and below."""
+    wide = np.full((8, 24), 100, np.uint8)
+    wide[:, 8:16] = 200
+    for name in ("a", "b"):
+        save_images(tmp_path / name, 2, colour=100)
+        Image.fromarray(wide).save(tmp_path / name / "wide.png")
+    fails(lambda: data.load(tmp_path), "different sizes", "--image_size=N")
+    read = data.load(tmp_path, image_size=12)
+    assert read.train_images.shape == (4, 12, 12, 1)
+    striped = next(image[..., 0] for image in np.concatenate([read.train_images, read.test_images]) if np.ptp(image))
+    assert (striped[:4] == 100).all() and (striped[8:] == 100).all() and striped[6, 6] >= 200
+    assert data.load(tmp_path, image_size=(4, 8)).train_images.shape == (4, 4, 8, 1)
+
+
+def test_a_broken_image(tmp_path):
+    for name in ("a", "b"):
+        save_images(tmp_path / name, 3, size=(40, 40), suffix=".jpg")
+    path = tmp_path / "b" / "01.jpg"
+    path.write_bytes(path.read_bytes()[:200])
+    fails(lambda: data.load(tmp_path), path)
+
+
+# Damaged and hostile files
+
+
+def packed(zeros):
+    return gzip.compress(bytes([0, 0, 8, 3]) + struct.pack(">3I", 1000, 1000, 1000) + bytes(zeros))
+
+
+def test_damaged_idx(tmp_path):
+    toy.write_idx(tmp_path)
+    path = tmp_path / "train-images-idx3-ubyte"
+    whole = path.read_bytes()
+    promise = whole[:4] + struct.pack(">3I", 2**31, 2**31, 2**31) + whole[16:]
+    for content in (whole[:-5], whole + b"x", whole[:9], b"", b"\x89PNG" + whole[4:], promise):
+        path.write_bytes(content)
+        fails(lambda: data.load(tmp_path), path)
+    path.unlink()
+    fails(lambda: data.load(tmp_path), "train-images-idx3-ubyte", "missing")
+    path = tmp_path / "train-images-idx3-ubyte.gz"
+    whole = gzip.compress(whole)
+    for content in (whole[:-12], b"not gzip", whole[:-8] + bytes(4) + whole[-4:], b"", packed(1000)):
+        path.write_bytes(content)
+        fails(lambda: data.load(tmp_path), path)
+
+
+def test_a_file_that_unpacks_to_more_than_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(formats, "MAX_BYTES", 10**6)
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(packed(10**7))
+    fails(lambda: data.load(tmp_path), "more than 1000000 bytes")
+
+
+def npz(**changed):
+    """A data.npz with members changed: arrays, or the raw bytes of a member."""
+    made = toy.random_set()
+    arrays = {name: getattr(made, name) for name in formats.Parts._fields[:4]}
+    arrays["class_names"] = np.array(made.class_names)
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", changed.pop("packing", zipfile.ZIP_STORED)) as archive:
+        for name, value in {**arrays, **changed}.items():
+            member = io.BytesIO()
+            if isinstance(value, np.ndarray):
+                np.save(member, value)
+            archive.writestr(f"{name}.npy", value if isinstance(value, bytes) else member.getvalue())
+    return content.getvalue()
+
+
+def header(kind, shape):
+    text = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}}}".encode().ljust(117) + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text
+
+
+NPZ = {
+    "cut short": npz()[:-100],
+    "empty": b"",
+    "no archive": b"no npz" * 20,
+    "packed": npz(packing=zipfile.ZIP_DEFLATED),
+    "a promise": npz(train_images=header("|u1", (2**20, 2**20, 9, 1))),
+    "objects": npz(train_labels=header("|O", (12,)) + pickle.dumps([1] * 12)),
+    "no header": npz(train_labels=header("|u1", "__import__('os').abort()")),
+    "floats": npz(train_images=np.zeros((12, 6, 6, 1))),
+    "other labels": npz(train_labels=np.zeros(3, np.int32)),
+    "no label": npz(test_labels=np.full(6, -1, np.int32)),
+    "one class": npz(
+        class_names=np.array(["a"]), train_labels=np.zeros(12, np.int32), test_labels=np.zeros(6, np.int32)
+    ),
+    "a class twice": npz(class_names=np.array(["a", "a", "b"])),
+    "a class without images": npz(class_names=np.array(["a", "b", "c", "d"])),
+    "two channels": npz(train_images=np.zeros((12, 6, 6, 2), np.uint8), test_images=np.zeros((6, 6, 6, 2), np.uint8)),
+    "other sizes": npz(test_images=np.zeros((6, 5, 5, 1), np.uint8)),
+}
+
+
+@pytest.mark.parametrize("kind", NPZ)
+def test_damaged_npz(tmp_path, kind):
+    (tmp_path / "data.npz").write_bytes(NPZ[kind])
+    fails(lambda: data.load(tmp_path), tmp_path)
+
+
+def test_damaged_tfrecord(tmp_path):
+    toy.write_tfrecords(tmp_path)
+    path = tmp_path / "train.tfrecord"
+    whole = path.read_bytes()
+    flipped = whole[:100] + bytes([whole[100] ^ 255]) + whole[101:]
+    promise = struct.pack("<Q", 2**40) + whole[8:]  # a length that leads out of the file
+    for content in (whole[:-3], whole[:5], b"", b"not a TFRecord file at all", promise, flipped):
+        path.write_bytes(content)
+        fails(lambda: data.load(tmp_path), path)
+    path.unlink()
+    fails(lambda: data.load(tmp_path), "train.tfrecord is missing")
+
+
+GOOD = {"image": [bytes(16)], "label": [0], "height": [4], "width": [4], "channels": [1]}
+RECORDS = [
+    [{"label": [0]}],
+    [{"image": [bytes(16)]}],
+    [{"image": [bytes(16)], "label": [b"cat"]}],
+    [{"image": [bytes(15)], "label": [0]}],
+    [{**GOOD, "width": [2**40]}],
+    [{**GOOD, "width": [-4], "height": [-4], "channels": [0]}],
+    [GOOD, {**GOOD, "width": [2], "height": [8]}],
+    [{**GOOD, "label": [-2]}],
+    [{**GOOD, "label": [float("nan")]}],
+    [{**GOOD, "label": [0, 2]}],
+    [{"image": [0.5] * 8 + [float("nan")] * 8, "label": [0]}],
+]
+
+
+@pytest.mark.parametrize("rows", RECORDS, ids=str)
+def test_records_that_are_refused(tmp_path, rows):
+    toy.write_examples(tmp_path / "train.tfrecord", rows)
+    fails(lambda: formats.read_tfrecord(tmp_path / "train.tfrecord"), tmp_path / "train.tfrecord")
+
+
+def test_damaged_hdf5(tmp_path):
+    import h5py
+
+    toy.write_hdf5(tmp_path)
+    path = tmp_path / "data.hdf5"
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], b"", b"no HDF5 at all"):
+        path.write_bytes(content)
+        fails(lambda: data.load(tmp_path), path)
+    (tmp_path / "secret.hdf5").write_bytes(whole)
+
+    def changed(change):
+        path.write_bytes(whole)
+        with h5py.File(str(path), "r+") as file:
+            del file["train_1/image"]
+            change(file)
+        fails(lambda: data.load(tmp_path), path, "train_1")
+
+    changed(lambda file: None)
+    changed(lambda file: file.create_dataset("train_1/image", (10**6, 10**6, 1), np.uint8, chunks=(64, 64, 1)))
+    changed(lambda file: file.__setitem__("train_1/image", h5py.ExternalLink("secret.hdf5", "train_1/image")))
+    changed(lambda file: file.__setitem__("train_1/image", h5py.SoftLink("/train_2/image")))
+    outside = [(str(tmp_path / "secret.hdf5"), 0, 36)]
+    changed(lambda file: file.create_dataset("train_1/image", (6, 6, 1), np.uint8, external=outside))
+
+
+def test_damaged_mat(tmp_path):
+    toy.write_svhn(tmp_path)
+    path = tmp_path / "train_32x32.mat"
+    whole, x = path.read_bytes(), np.zeros((32, 32, 3, 2), np.uint8)
+
+    def y(*labels):
+        return toy.mat_matrix("y", np.array(labels, np.uint8)[:, None])
+
+    cell = toy.mat_element(14, toy.mat_element(6, struct.pack("<II", 1, 0)) * 1000)
+    promise = struct.pack("<II", 15, 2**31) + zlib.compress(bytes(100))
+    for content in (
+        *(whole[: len(whole) // 2], b"", b"not a mat file" * 20, toy.MAT_HEADER + promise, toy.MAT_HEADER + cell[:99]),
+        *(toy.MAT_HEADER + matrix for matrix in (y(1, 2), toy.mat_matrix("X", x), toy.mat_matrix("X", x) + y(1, 11))),
+        *(toy.MAT_HEADER + toy.mat_matrix("X", value) + y(1, 2) for value in (x[..., :1], x[0], x.astype("f8"))),
+    ):
+        path.write_bytes(content)
+        fails(lambda: formats.read_svhn(tmp_path), path)
+    path.write_bytes(toy.MAT_HEADER + cell + toy.mat_matrix("X", x, packed=False) + y(1, 10))  # a cell is passed over
+    assert formats.read_svhn(tmp_path).train_labels.tolist() == [1, 0]
+
+
+def test_cifar10_out_of_the_archive(tmp_path):
+    made, files = toy.cifar10_files()
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    parts = formats.read_cifar10(tmp_path)
+    same(made, parts)
+    assert parts.class_names[0] == "airplane"
+    # Python 3's pickles, too, as they come of reading and writing a batch again.
+    rows = made.test_images.transpose(0, 3, 1, 2).reshape(10, -1)
+    for protocol in (2, 3, 4):
+        batch = pickle.dumps({b"labels": made.test_labels.tolist(), b"data": rows}, protocol)
+        images, labels = formats.read_batch(batch, "a batch")
+        assert (images == made.test_images).all() and (labels == made.test_labels).all()
+
+
+class Trap:
+    def __init__(self, function, *args):
+        self.call = function, args
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_nothing_of_a_pickle_is_run(tmp_path, protocol):
+    trap = tmp_path / "trap"
+    batch = pickle.dumps({b"data": Trap(os.mkdir, str(trap)), b"labels": []}, protocol)
+    fails(lambda: formats.read_batch(batch, "a batch"), "a batch")
+    assert not trap.exists()
+
+
+def test_damaged_cifar10(tmp_path):
+    _, good = toy.cifar10_files()
+    batch = good["data_batch_1"]
+    bomb = b"\x80\x02}(" + b"r\xff\xff\xff\x7f" * 10 + b"u."  # a memo of 2**31 entries, if anyone built it
+    digits = b"\x80\x02}(U\x06labels](I" + b"9" * 10**6 + b"\neu."  # a number that takes hours to read
+    fewer = batch.replace(b"K\x05", b"N")
+    for content in (
+        batch[:-4000],
+        b"",
+        b"garbage",
+        fewer,
+        bomb,
+        digits,
+        b"T\xff\xff\xff\xff",
+    ):
+        with pytest.raises(UserError, match="a batch: not a CIFAR-10 batch"):
+            formats.read_batch(content, "a batch")
+    archive = tmp_path / "cifar-10-python.tar.gz"
+    toy.write_archive(archive, good)
+    whole = archive.read_bytes()
+    for content in (whole[: len(whole) // 2], whole[:-4], whole[:-8] + bytes(4) + whole[-4:], b"", b"no archive"):
+        archive.write_bytes(content)
+        fails(lambda: formats.read_cifar10(tmp_path), archive)
+    toy.write_archive(archive, {"test_batch": good["test_batch"]})
+    fails(lambda: formats.read_cifar10(tmp_path), "data_batch_1, ... and test_batch")
+
+
+def test_an_archive_that_promises_or_escapes(tmp_path):
+    made, files = toy.cifar10_files()
+    archive = tmp_path / "in" / "cifar-10-python.tar.gz"
+    archive.parent.mkdir()
+    toy.write_archive(archive, files, prefix="../../escaped/")
+    same(made, formats.read_cifar10(archive.parent))
+    assert [path.name for path in tmp_path.rglob("*")] == ["in", archive.name]
+    member = tarfile.TarInfo("data_batch_1")
+    for size in (2**40, 2**62):
+        member.size = size
+        archive.write_bytes(gzip.compress(member.tobuf(tarfile.GNU_FORMAT) + bytes(2048)))
+        fails(lambda: formats.read_cifar10(archive.parent), archive)
+
+
+READERS = {
+    "npz": (npz(), lambda folder: data.load(folder), "data.npz"),
+    "idx": (None, lambda folder: data.load(folder), "train-images-idx3-ubyte"),
+    "mat": (None, formats.read_svhn, "train_32x32.mat"),
+    "batch": (None, formats.read_cifar10, "data_batch_1"),
+}
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_any_damage_is_told(tmp_path, kind):
+    """A hundred random changes of a file: it is read, or refused by a `UserError`; nothing else."""
+    content, read, name = READERS[kind]
+    {"idx": toy.write_idx, "mat": toy.write_svhn}.get(kind, lambda folder: None)(tmp_path)
+    if kind == "batch":
+        for file, batch in toy.cifar10_files()[1].items():
+            (tmp_path / file).write_bytes(batch)
+    content = content or (tmp_path / name).read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        changed = bytearray(content[: rng.integers(1, len(content) + 1)] if rng.random() < 0.2 else content)
+        for place in rng.integers(0, min(len(changed), 400), rng.integers(1, 6)) * rng.choice([1, -1]):
+            changed[place] = rng.integers(0, 256)
+        (tmp_path / name).write_bytes(changed)
+        try:
+            read(tmp_path)
+        except UserError as error:
+            assert len(str(error).splitlines()) <= 2

@@ -1,0 +1,247 @@
+"""Pix2Pix in the browser: paint a facade with labelled colours and see its photograph.
+
+python Pix2Pix/app.py                              with the weights in Pix2Pix/pretrained/
+python Pix2Pix/app.py --ckpt_path=RUN --port=7861
+
+Needs gradio (current stack only). The page is served to this machine alone and takes nothing from any other.
+"""
+
+import argparse
+import os
+import re
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+import _path  # noqa: F401  (finds ../common)
+import numpy as np
+import predict
+from data import FACADE_LABELS, decode
+from model import NETWORK, load_generator
+from PIL import Image, ImageDraw
+
+from common import cli, images, weights
+from common.cli import UserError, notice
+from common.session import SessionConfig, open_session
+
+CANVAS = 512  # pixels of the painted map on the page
+COLOURS = np.array(list(FACADE_LABELS.values()))
+# Label maps to begin with: (label, left, top, right, bottom) in 256ths, each repeated (columns, rows) times at a
+# distance (right, down).
+TEMPLATES = {
+    "town house": [
+        ("facade", 20, 24, 236, 240),
+        ("molding", 20, 24, 236, 34),
+        ("window", 40, 52, 68, 94, (4, 2), (50, 60)),
+        ("cornice", 37, 46, 71, 51, (4, 2), (50, 60)),
+        ("sill", 37, 95, 71, 99, (4, 2), (50, 60)),
+        ("window", 40, 172, 68, 214, (2, 1), (50, 0)),
+        ("window", 190, 172, 218, 214),
+        ("door", 140, 176, 168, 240),
+    ],
+    "shops below": [
+        ("facade", 0, 16, 256, 236),
+        ("molding", 0, 16, 256, 26),
+        ("window", 18, 42, 42, 82, (6, 2), (40, 62)),
+        ("balcony", 15, 72, 45, 88, (6, 2), (40, 62)),
+        ("molding", 0, 158, 256, 164),
+        ("shop", 10, 174, 72, 236, (2, 1), (86, 0)),
+        ("door", 76, 178, 92, 236),
+        ("shop", 184, 174, 246, 236),
+    ],
+    "tall windows": [
+        ("facade", 36, 8, 220, 244),
+        ("pillar", 36, 8, 46, 244, (4, 1), (58, 0)),
+        ("window", 56, 24, 84, 100, (3, 2), (58, 104)),
+        ("blind", 56, 24, 84, 40, (3, 2), (58, 104)),
+        ("deco", 56, 106, 84, 120, (3, 1), (58, 0)),
+        ("door", 114, 190, 142, 244),
+    ],
+    "a bare wall": [("facade", 16, 24, 240, 240)],
+}
+
+
+def template(name: str) -> np.ndarray:
+    """A label map to begin with, uint8 [CANVAS, CANVAS, 3]."""
+    image = Image.new("RGB", (CANVAS, CANVAS), FACADE_LABELS["background"])
+    scale = CANVAS / 256
+    for label, left, top, right, bottom, *repeated in TEMPLATES[name]:
+        (columns, rows), (across, down) = repeated or ((1, 1), (0, 0))
+        for x in range(columns):
+            for y in range(rows):
+                box = left + x * across, top + y * down, right + x * across, bottom + y * down
+                box = [round(edge * scale) for edge in box]
+                ImageDraw.Draw(image).rectangle((box[0], box[1], box[2] - 1, box[3] - 1), FACADE_LABELS[label])
+    return np.asarray(image)
+
+
+def cleaned(painted: np.ndarray, size: int) -> np.ndarray:
+    """What was painted, uint8 [h, w, 3], as a label map of the twelve colours, uint8 [size, size, 3]: brushes blur."""
+    small = np.asarray(Image.fromarray(painted).resize((size, size), Image.NEAREST), np.int64)
+    nearest = np.square(small[:, :, None] - COLOURS).sum(3).argmin(2)
+    return COLOURS[nearest].astype(np.uint8)
+
+
+def read_labels(path: str) -> np.ndarray:
+    """A user's label map as uint8 [CANVAS, CANVAS, 3]; of a side-by-side pair the right half.
+
+    Raises:
+        UserError: it is no image.
+    """
+    image = images.on_white(decode(Path(path)))
+    if image.width == 2 * image.height:
+        image = image.crop((image.height, 0, image.width, image.height))
+    return np.asarray(image.resize((CANVAS, CANVAS), Image.NEAREST))
+
+
+def photograph(translator: predict.Translator, painted: Optional[np.ndarray], folder: str) -> tuple[Any, str, str]:
+    """The photograph of a painted label map, its file, and how long it took, in words.
+
+    Raises:
+        UserError: nothing was painted.
+    """
+    if painted is None:
+        raise UserError("paint something first, or take a template")
+    started = time.perf_counter()
+    generated = translator(cleaned(painted[..., :3], translator.options.fine_size))
+    seconds = time.perf_counter() - started
+    target = cli.new_file(Path(folder) / "facade.png")
+    predict.save_image(generated, target)
+    return generated, str(target), f"{seconds:.2f} s"
+
+
+def load(ckpt: Optional[str]) -> tuple[predict.Translator, str]:
+    """The generator, and one line on what it was trained on.
+
+    Raises:
+        UserError: there are no such weights, or they are not of label maps to photographs.
+    """
+    found = weights.load(ckpt, NETWORK, predict.HERE)
+    open_session(SessionConfig())
+    generator, options = load_generator(found), found.options
+    if options.input_nc != 3 or options.output_nc != 3:
+        raise UserError(f"{found.path}: takes no coloured label maps")
+    data = found.about.get("data", "pairs of your own")
+    told = f"Trained for {found.step} steps on {data}, {options.fine_size} x {options.fine_size} pixels."
+    return predict.network_translator(generator, options, found.path), told
+
+
+def legend() -> str:
+    """The labels' names beside their colours, as HTML."""
+    box = '<span style="display:inline-block;width:1em;height:1em;background:rgb{};vertical-align:middle"></span> {}'
+    return " &ensp; ".join(box.format(colour, name) for name, colour in FACADE_LABELS.items())
+
+
+def build(ckpt: Optional[str] = None) -> None:
+    """Adds this model's components to the `gr.Blocks` or `gr.Tab` that is open.
+
+    Args:
+        ckpt: weights or a run's folder; None: pretrained/.
+    """
+    import gradio as gr
+
+    folder = tempfile.mkdtemp(prefix="pix2pix-")
+    first = template(next(iter(TEMPLATES)))
+    try:
+        translator, trained_on = load(ckpt)
+        generated, file, seconds = photograph(translator, first, folder)
+    except UserError as error:
+        gr.Markdown(f"Pix2Pix cannot be shown: {error}", elem_classes="message")
+        return
+
+    def paint(value: Optional[dict]) -> Any:
+        return photograph(translator, value and value["composite"], folder)
+
+    def begin(labels: np.ndarray) -> Any:
+        return labels, *photograph(translator, labels, folder)
+
+    def guarded(function: Callable, outputs: int) -> Callable:
+        """`function` with a user's mistake as a message on the page, which then stays as it is."""
+
+        def call(given: Any) -> Any:
+            try:
+                return function(given)
+            except UserError as error:
+                gr.Warning(re.sub(r"/\S+/", "", str(error)))  # without the upload's folder
+                return [gr.skip()] * outputs
+
+        return call
+
+    gr.Markdown(f"Paint a facade, see its photograph. {trained_on}")
+    gr.HTML(legend())
+    with gr.Row():
+        with gr.Column():
+            editor = gr.ImageEditor(
+                first,
+                label="Labels",
+                type="numpy",
+                image_mode="RGB",
+                format="png",
+                sources=(),
+                transforms=(),
+                layers=False,
+                interactive=True,
+                height=600,
+                brush=gr.Brush(
+                    colors=[f"rgb{colour}" for colour in FACADE_LABELS.values()], color_mode="fixed", default_size=8
+                ),
+                canvas_size=(CANVAS, CANVAS),
+                fixed_canvas=True,
+            )
+            first_name = next(iter(TEMPLATES))
+            names = gr.Radio(list(TEMPLATES), value=first_name, label="Template", elem_classes="input")
+            own = gr.UploadButton("A label map of your own", file_types=["image"], type="filepath")
+        with gr.Column():
+            buttons = ["download", "fullscreen"]
+            result = gr.Image(
+                generated,
+                label="Photograph",
+                format="png",
+                interactive=False,
+                height=600,
+                buttons=buttons,
+                elem_classes="result",
+            )
+            button = gr.Button("Photograph", variant="primary", elem_classes="run")
+            download = gr.DownloadButton("Download", value=file)
+            told = gr.Markdown(seconds)
+    outputs = [result, download, told]
+    button.click(guarded(paint, 3), editor, outputs)
+    # While one paints, only the newest state is worth an image.
+    editor.input(guarded(paint, 3), editor, outputs, show_progress="hidden", trigger_mode="always_last")
+    names.change(guarded(lambda name: begin(template(name)), 4), names, [editor, *outputs], show_progress="hidden")
+    own.upload(guarded(lambda path: begin(read_labels(path)), 4), own, [editor, *outputs], show_progress="hidden")
+
+
+def serve(args: argparse.Namespace) -> None:
+    """Shows the page on 127.0.0.1 until Ctrl-C.
+
+    Raises:
+        UserError: gradio is not installed, or the port is taken.
+    """
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    try:
+        import gradio as gr
+    except ImportError:
+        raise UserError("the page needs gradio: pip install gradio==6.31.0 pillow==12.3.0") from None
+    with gr.Blocks(title="Pix2Pix", analytics_enabled=False) as page:
+        build(args.ckpt_path)
+    theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])  # no host is asked for a font
+    notice(f"http://127.0.0.1:{args.port} (Ctrl-C ends it)")
+    try:
+        page.launch(server_name="127.0.0.1", server_port=args.port, theme=theme, ssr_mode=False, quiet=True)
+    except OSError:
+        raise UserError(f"--port {args.port} is taken; give another one") from None
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    parser = cli.ArgumentParser(description=__doc__)
+    parser.add_argument("--ckpt_path", metavar="PATH", help="weights: a file, or a run's folder (default: pretrained/)")
+    parser.add_argument("--port", type=cli.in_range(int, 1, 65535), default=7860, help="of http://127.0.0.1")
+    return cli.run_main(serve, parser.parse_args(argv))
+
+
+if __name__ == "__main__":
+    cli.leave(main())

@@ -1,0 +1,145 @@
+"""A trained generator, whatever runs it, and images of any size through it, tile by tile (no TensorFlow)."""
+
+import argparse
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Optional, Union
+
+import _path  # noqa: F401  (finds ../common)
+import numpy as np
+from PIL import Image
+from tiles import MIN_TILE, Window, cut, window_shape
+
+from common.cli import UserError
+
+MEMORY = 2 * 2**30  # bytes for one tile
+ROWS = 64  # that are handed on at a time
+LANCZOS = 3  # pixels that its kernel reaches to each side
+
+
+@dataclass(frozen=True)
+class Enlarger:
+    """A generator as a function, and what has to be known of it to use it by tiles."""
+
+    path: Path  # where it comes from
+    run: Callable[[np.ndarray], np.ndarray]  # float32 [1, h, w, 3] in -1..1 -> [1, scale h, scale w, 3]
+    scale: int
+    receptive_field: int  # pixels of lr to each side
+    bytes_per_pixel: int  # of memory, for a pixel of lr
+    size: Optional[tuple[int, int]] = None  # the only height and width that it takes
+    options: Optional[argparse.Namespace] = None  # of its training
+
+    def tiling(
+        self, height: int, width: int, tile: Optional[int] = None, memory: int = MEMORY
+    ) -> tuple[list[Window], list[Window]]:
+        """The windows over an image's height and those over its width; each pair of them is a tile.
+
+        Args:
+            tile: a tile's size without its overlap, in pixels of lr; none: the largest within `memory`.
+            memory: bytes for one tile. The smallest tile may take more: `tile_bytes` tells.
+        Raises:
+            UserError: an export's one size is too small for an image that is larger.
+        """
+        field = self.receptive_field
+        high, wide = self.size or window_shape(height, width, field, memory // self.bytes_per_pixel, tile)
+        for length, window in ((height, high), (width, wide)):
+            if length > window <= 2 * field:
+                raise UserError(
+                    f"{self.path}: takes {high} x {wide} pixels alone, too few for overlaps of {field} to each side of "
+                    f"a tile;\nexport it with --height and --width of at least {MIN_TILE + 2 * field}"
+                )
+        return cut(height, high, field, bool(self.size)), cut(width, wide, field, bool(self.size))
+
+    def tile_bytes(self, rows: list[Window], columns: list[Window]) -> int:
+        """About what the network takes for a tile."""
+        return (rows[0].end - rows[0].start) * (columns[0].end - columns[0].start) * self.bytes_per_pixel
+
+    def rows(
+        self,
+        lr: np.ndarray,
+        tile: Optional[int] = None,
+        memory: int = MEMORY,
+        progress: Callable[[], Any] = lambda: None,
+    ) -> Iterator[np.ndarray]:
+        """An image enlarged from the top down, some rows at a time; no seam shows between tiles.
+
+        Args:
+            lr: uint8 or uint16 [height, width, 3].
+            tile, memory: as `tiling` has them.
+            progress: called after each tile.
+        Yields:
+            float32 [n, scale width, 3], black 0 and white 1.
+        """
+        scale, white = self.scale, np.iinfo(lr.dtype).max
+        rows, columns = self.tiling(*lr.shape[:2], tile, memory)
+        beyond = [max(0, windows[-1].end - length) for windows, length in zip((rows, columns), lr.shape)]
+        if any(beyond):
+            lr = np.pad(lr, [(0, beyond[0]), (0, beyond[1]), (0, 0)], "symmetric")
+        for high in rows:
+            band = np.empty([(high.last - high.first) * scale, columns[-1].last * scale, 3], np.float32)
+            for wide in columns:
+                x = lr[None, high.start : high.end, wide.start : wide.end].astype(np.float32) * (2 / white) - 1
+                y = self.run(x)[0, (high.first - high.start) * scale :, (wide.first - wide.start) * scale :]
+                kept = y[: len(band), : (wide.last - wide.first) * scale]
+                band[:, wide.first * scale : wide.last * scale] = (kept + 1) / 2
+                progress()
+            for start in range(0, len(band), ROWS):
+                yield band[start : start + ROWS]
+
+    def enlarge(self, lr: np.ndarray, tile: Optional[int] = None) -> np.ndarray:
+        """What `rows` gives in one array: float32 [scale height, scale width, 3] in 0..1."""
+        return np.concatenate(list(self.rows(lr, tile)))
+
+
+def resampled(rows: Iterator[np.ndarray], source: tuple[int, int], target: tuple[int, int]) -> Iterator[np.ndarray]:
+    """An image of the height and width `source`, given from the top down, in another size; by Lanczos' kernel.
+
+    Args:
+        rows: float32 [n, width, c].
+    Yields:
+        float32 [n, target width, c].
+    """
+    ratio = source[0] / target[0]
+    margin = LANCZOS * max(1.0, ratio) + 1
+    held, first, done = None, 0, 0  # the rows that are still needed, the number of the first one, the rows given out
+    for new in rows:
+        held = new if held is None else np.concatenate([held, new])
+        known = first + len(held)
+        ready = target[0] if known == source[0] else math.floor((known - margin) / ratio)
+        if ready <= done:
+            continue
+        box = (0, done * ratio - first, source[1], min(ready * ratio - first, len(held)))
+        size = (target[1], ready - done)
+        channels = [Image.fromarray(np.ascontiguousarray(held[..., i])) for i in range(held.shape[2])]
+        yield np.dstack([np.asarray(channel.resize(size, Image.LANCZOS, box)) for channel in channels])
+        done, start = ready, max(first, math.floor(ready * ratio - margin))
+        held, first = held[start - first :], start
+
+
+def from_export(path: Union[str, Path]) -> Enlarger:
+    """An .onnx, .pb, .om or SavedModel that freeze.py wrote, with the generator.json that it wrote beside it.
+
+    Raises:
+        UserError: it cannot be run, or what it takes to use it by tiles is not told.
+    """
+    from common.export import Exported
+
+    exported = Exported(path)
+    about = Path(path).with_name(f"{Path(path).stem.replace('_saved_model', '')}.json")
+    try:
+        told = json.loads(about.read_text())
+        numbers = [told[name] for name in ("scale", "receptive_field", "bytes_per_pixel")]
+        if not all(type(number) is int and number > 0 for number in numbers):
+            raise ValueError("numbers that mean nothing")
+        (lr, shape), (sr, _) = *exported.inputs.items(), *exported.outputs.items()
+        batch, height, width, _ = shape
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"--model {path}: {about} is not what freeze.py writes beside it ({error})") from None
+
+    def run(x):
+        return exported.run({lr: np.repeat(x, batch or 1, 0)})[sr][:1]
+
+    return Enlarger(Path(path), run, *numbers, size=(height, width) if height and width else None)

@@ -1,0 +1,47 @@
+"""app.py: what the page makes of a photograph and of what is none; served once where gradio is installed."""
+
+import app
+import numpy as np
+import pytest
+from conftest import noise
+from PIL import Image
+
+from common.cli import UserError
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "CMYK", "P"])
+def test_a_photograph(tmp_path, network, mode):
+    """The slider's images are of one size, on white where there is alpha; the file is what predict.py writes."""
+    image = Image.fromarray(noise(20, 30, 3)).convert(mode)
+    name = "a.jpg" if mode == "CMYK" else "a.png"
+    image.save(tmp_path / name)
+    (bicubic, ours), file, told = app.enlarge_file(network, str(tmp_path / name), str(tmp_path / "out"))
+    assert bicubic.size == ours.size == (120, 80) and bicubic.mode == ours.mode == "RGB"
+    assert file.endswith("a_x4.png") and told.startswith("30 x 20 became 120 x 80 in ")
+    with Image.open(file) as result:
+        assert result.mode == {"RGBA": "RGBA", "L": "L"}.get(mode, "RGB")
+        if mode in ("RGB", "P"):
+            np.testing.assert_array_equal(np.asarray(result), np.asarray(ours))
+
+
+def test_bad_files_get_a_line(tmp_path, network, monkeypatch):
+    (tmp_path / "a.png").write_text("no image")
+    with pytest.raises(UserError, match="a.png"):
+        app.enlarge_file(network, str(tmp_path / "a.png"), str(tmp_path))
+    Image.new("RGB", (40, 30)).save(tmp_path / "b.png")
+    monkeypatch.setattr(app, "MAX_PIXELS", 1000)
+    with pytest.raises(UserError, match="40 x 30 pixels are more than this page takes .*predict.py takes any"):
+        app.enlarge_file(network, str(tmp_path / "b.png"), str(tmp_path))
+
+
+def test_the_page(tiny_run, tmp_path):
+    """It opens with an example's result; a run's folder does as weights, and what is none is told on the page."""
+    gr = pytest.importorskip("gradio")
+    with gr.Blocks(analytics_enabled=False) as page:
+        app.build(str(tiny_run.folder))
+    values = {type(block).__name__: block.value for block in page.blocks.values() if hasattr(block, "value")}
+    assert values["ImageSlider"] is not None and values["DownloadButton"] is not None
+    with gr.Blocks(analytics_enabled=False) as page:
+        app.build(str(tmp_path))
+    [markdown] = [block.value for block in page.blocks.values() if type(block).__name__ == "Markdown"]
+    assert markdown.startswith("SRGAN cannot be shown: no weights in")

@@ -1,0 +1,80 @@
+"""degrade.py: each kind of damage by what it has to do, and the chain as a function of its key."""
+
+import baseline
+import degrade
+import metrics
+import numpy as np
+import pytest
+from conftest import noise
+from PIL import Image
+from skimage.data import coffee
+
+
+def flat(level, size=64):
+    return np.full((size, size, 3), level, np.uint8)
+
+
+def test_kernels():
+    """Sums of 1; as wide as sigma says along each axis; round where both are equal, whatever the angle."""
+    y, x = np.indices((degrade.KERNEL, degrade.KERNEL)) - degrade.KERNEL // 2
+    kernel = degrade.gaussian_kernel(2.0, 1.0)
+    assert kernel.sum() == pytest.approx(1)
+    assert np.sqrt((kernel * x**2).sum()) == pytest.approx(2, rel=0.02)
+    assert np.sqrt((kernel * y**2).sum()) == pytest.approx(1, rel=0.02)
+    np.testing.assert_allclose(degrade.gaussian_kernel(2.0, 1.0, np.pi / 2), kernel.T, atol=1e-6)
+    np.testing.assert_allclose(degrade.gaussian_kernel(1.5, 1.5, 0.7), degrade.gaussian_kernel(1.5, 1.5), atol=1e-6)
+
+
+def test_blur():
+    """A dot becomes the kernel, one colour stays as it is, at the border too."""
+    dot = np.zeros((31, 31, 1), np.uint8)
+    dot[15, 15] = 255
+    kernel = degrade.gaussian_kernel(2.0, 1.0, 0.5)
+    found = degrade.blur(dot, kernel)[8:23, 8:23, 0]
+    np.testing.assert_allclose(found, 255 * kernel, atol=0.51)
+    np.testing.assert_array_equal(degrade.blur(flat(77), kernel), flat(77))
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_noise(grey):
+    """Of the deviation asked for; photons' grows with the root of the light: 255 sqrt(level / 255 / photons)."""
+    rng = np.random.default_rng(0)
+    for image, level, sigma in (
+        (degrade.gaussian_noise(flat(128), 10.0, grey, rng), 128, 10.0),
+        (degrade.photon_noise(flat(200), 1000.0, grey, rng), 200, 255 * np.sqrt(200 / 255 / 1000)),
+        (degrade.photon_noise(flat(50), 1000.0, grey, rng), 50, 255 * np.sqrt(50 / 255 / 1000)),
+    ):
+        assert image.std() == pytest.approx(sigma, rel=0.05) and image.mean() == pytest.approx(level, abs=0.5)
+        assert (image == image[..., :1]).all() == grey
+
+
+def test_the_chain_is_a_function_of_its_key():
+    hr = coffee()[:96, :128]
+    results = [degrade.degrade(hr, 4, np.random.default_rng([seed, 5])) for seed in (1, 1, 2)]
+    assert results[0].shape == (24, 32, 3) and results[0].dtype == np.uint8
+    assert (results[0] == results[1]).all() and (results[0] != results[2]).any()
+
+
+def test_it_is_worse_than_shrinking_and_still_the_same_image():
+    hr, clean, lost = coffee()[:96, :96], 0, []
+    lr = baseline.shrink(hr, 4)
+    for number in range(60):
+        x = degrade.degrade(hr, 4, np.random.default_rng([0, number]))
+        clean += (x == lr).all()
+        lost.append(metrics.psnr(x.astype(float), lr.astype(float)))
+    assert 1 <= clean <= 15  # of 60, where a tenth is only shrunk
+    assert 18 < np.median(lost) < 35 and min(lost) > 12
+
+
+@pytest.mark.parametrize("size, scale", [((8, 8), 8), ((2, 6), 2), ((400, 4), 4)])
+def test_any_size(size, scale):
+    for number in range(10):
+        x = degrade.degrade(noise(*size, 3), scale, np.random.default_rng(number))
+        assert x.shape == (size[0] // scale, size[1] // scale, 3)
+
+
+def test_quality_of_jpeg():
+    hr = coffee()[:96, :96]
+    lost = [metrics.psnr(degrade.jpeg(hr, quality).astype(float), hr.astype(float)) for quality in (30, 60, 95)]
+    assert lost == sorted(lost) and lost[0] < lost[2] - 3
+    assert np.asarray(Image.fromarray(hr)).shape == degrade.jpeg(hr, 50).shape

@@ -1,0 +1,139 @@
+"""enlarger.py: an image through the network tile by tile, resampled, and through what was exported."""
+
+import json
+from argparse import Namespace
+
+import checkpoint
+import enlarger
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import noise, write_run
+from model import bytes_per_pixel, load_generator
+from PIL import Image
+
+from common.cli import UserError
+
+
+def test_an_image_by_hand(tiny_run, network):
+    """Scaled, through the network, scaled back, 16 bits as 8."""
+    lr = noise(20, 30, 3)
+    generator = load_generator(checkpoint.load_weights(str(tiny_run.folder)))
+    sr = generator(tf.constant(lr[None] / 127.5 - 1, tf.float32), training=False)[0].numpy()
+    result = network.enlarge(lr)
+    assert result.dtype == np.float32 and result.shape == (80, 120, 3) and result.std() > 0.1
+    np.testing.assert_allclose(result, (sr + 1) / 2, atol=1e-5)
+    np.testing.assert_allclose(network.enlarge(lr.astype(np.uint16) * 257), result, atol=1e-5)
+    assert network.enlarge(lr[:1, :1]).shape == (4, 4, 3)
+    assert str(network.path).endswith("ckpt-7.safetensors") and network.options.channels == 8
+
+
+@pytest.mark.parametrize("options", [{}, {"scale": 2, "upsampling": "resize"}, {"scale": 8}], ids=str)
+def test_no_seam_between_tiles(tmp_path, options):
+    """To well within 1/255, at the image's edges too; and the overlap is no larger than it has to be."""
+    network, lr = checkpoint.load(str(write_run(tmp_path / "run", **options).folder)), noise(50, 77, 3)
+    whole = network.enlarge(lr)
+    rows, columns = network.tiling(50, 77, tile=16)
+    assert len(rows) == 2 and len(columns) == 4  # of up to 16 and 2 x 13 of overlap
+    np.testing.assert_allclose(network.enlarge(lr, tile=16), whole, atol=1e-5)
+    less = enlarger.Enlarger(network.path, network.run, network.scale, network.receptive_field - 4, 1)
+    assert np.abs(less.enlarge(lr, tile=16) - whole).max() > 1e-4
+
+
+def test_tiles_stay_within_the_memory(network):
+    for height, width in ((3000, 4000), (100, 100000), (5000, 7)):
+        for memory in (2**24, 2**28):
+            rows, columns = network.tiling(height, width, memory=memory)
+            size = network.tile_bytes(rows, columns)
+            assert size <= memory and (size > 0.5 * memory or len(rows) * len(columns) == 1)
+    # By hand: 4 copies of the last layer's 64 channels of 4 bytes, 4 x 4 for a pixel; "resize" has 256 channels there.
+    options = Namespace(scale=4, upsampling="shuffle", channels=64)
+    assert bytes_per_pixel(options) == 4 * 64 * 4 * 16
+    assert bytes_per_pixel(Namespace(**{**vars(options), "upsampling": "resize"})) == 4 * 256 * 4 * 16
+
+
+@pytest.mark.parametrize("target", [(50, 100), (200, 96), (31, 63), (80, 240), (1, 1)])
+def test_resampled_rows_are_the_whole_images(target):
+    """As Pillow does it at once, however the rows come."""
+    image = noise(80, 120, 3).astype(np.float32)
+    cuts = [0, 1, 2, 30, 31, 64, 80]
+    rows = (image[start:end] for start, end in zip(cuts, cuts[1:]))
+    found = np.concatenate(list(enlarger.resampled(rows, (80, 120), target)))
+    channels = (Image.fromarray(image[..., i]).resize(target[::-1], Image.LANCZOS) for i in range(3))
+    assert found.shape == (*target, 3)
+    np.testing.assert_allclose(found, np.dstack([np.asarray(channel) for channel in channels]), atol=2e-3)
+
+
+def fixed(network, height, width):
+    """The same network as an export that takes one size alone."""
+
+    def run(x):
+        assert x.shape == (1, height, width, 3)
+        return network.run(x)
+
+    return enlarger.Enlarger(network.path, run, 4, network.receptive_field, 1, size=(height, width))
+
+
+def test_an_export_of_one_size_takes_any_image(network):
+    """By tiles of exactly that size; what is smaller is mirrored to it, and equal but near that border."""
+    export = fixed(network, 36, 40)
+    lr = noise(50, 77, 3)
+    np.testing.assert_allclose(export.enlarge(lr), network.enlarge(lr), atol=1e-5)
+    small = lr[:30, :20]
+    found, expected = export.enlarge(small), network.enlarge(small)
+    assert found.shape == expected.shape
+    inner = -4 * network.receptive_field
+    np.testing.assert_allclose(found[:inner, :inner], expected[:inner, :inner], atol=1e-5)
+    with pytest.raises(UserError, match="--height and --width of at least 42"):
+        fixed(network, 26, 26).enlarge(lr)
+
+
+def test_an_export_without_what_freeze_writes_beside_it(tmp_path, monkeypatch):
+    """generator.json tells how far tiles overlap: none, another's or nonsense is refused."""
+
+    class Exported:
+        inputs, outputs = {"lr": (1, None, None, 3)}, {"sr": (1, None, None, 3)}
+
+        def __init__(self, path):
+            pass
+
+    monkeypatch.setattr("common.export.Exported", Exported)
+    good = {"scale": 4, "receptive_field": 13, "bytes_per_pixel": 2048}
+    for content in (None, "{}", "[", json.dumps({**good, "scale": True}), json.dumps({**good, "receptive_field": -1})):
+        if content is not None:
+            (tmp_path / "generator.json").write_text(content)
+        with pytest.raises(UserError, match="generator.json is not what freeze.py writes beside it"):
+            enlarger.from_export(tmp_path / "generator.onnx")
+    (tmp_path / "generator.json").write_text(json.dumps(good))
+    for name in ("generator.onnx", "generator_saved_model"):
+        assert enlarger.from_export(tmp_path / name).receptive_field == 13
+
+
+def test_averaged_weights_are_used_where_the_training_kept_them(tmp_path, tiny_run):
+    from common import weights
+
+    _, tensors = weights.read(tiny_run.folder / "checkpoints" / "ckpt-7.safetensors")
+    tensors.update({f"ema_{name}": array * 0.5 for name, array in tensors.items()})
+    path = weights.save(tmp_path / "both.safetensors", "SRGAN", tensors, vars(tiny_run.options), {}, 7)
+    generator = load_generator(checkpoint.load_weights(path))
+    np.testing.assert_array_equal(generator.get_layer("first").get_weights()[0], tensors["ema_generator/first.0"])
+
+
+@pytest.mark.parametrize(
+    "options, reason",
+    [
+        ({"blocks": 10**6}, "of a larger network than is in it"),
+        ({"channels": True}, "its options are of no generator"),
+        ({"scale": 3}, "its options are of no generator"),
+        ({"upsampling": ["shuffle"]}, "its options are of no generator"),
+        ({"blocks": 1}, "of another size than its options say"),
+    ],
+)
+def test_options_that_lie(tmp_path, tiny_run, options, reason):
+    """A file's options are not believed: no network is built that it cannot hold."""
+    from common import weights
+
+    record, tensors = weights.read(tiny_run.folder / "checkpoints" / "ckpt-7.safetensors")
+    path = weights.save(tmp_path / "a.safetensors", "SRGAN", tensors, {**record["options"], **options})
+    with pytest.raises(UserError, match=reason):
+        load_generator(checkpoint.load_weights(path))

@@ -1,0 +1,107 @@
+"""h5.py: the ModelZoo README's models, written, read, and refused where they are not whole or not of this kind."""
+
+import json
+import shutil
+
+import checkpoint
+import h5
+import h5py
+import numpy as np
+import pytest
+from model import load_generator
+
+from common.cli import UserError
+from common.layers import named_variables
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory, tiny_run):
+    """A model's file and the generator in it."""
+    generator = load_generator(checkpoint.load_weights(str(tiny_run.folder)))
+    path = tmp_path_factory.mktemp("h5") / "gen_model7.h5"
+    h5.save(path, generator, tiny_run.options)
+    return path, generator
+
+
+def test_what_is_written_is_read(model):
+    path, generator = model
+    weights = checkpoint.load_weights(str(path))
+    for name, variable in named_variables(load_generator(weights)).items():
+        np.testing.assert_array_equal(variable.numpy(), named_variables(generator)[name].numpy())
+    assert vars(weights.options) == {"scale": 4, "upsampling": "shuffle", "blocks": 2, "channels": 8}
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def refused(path, reason):
+    with pytest.raises(UserError, match=reason) as error:
+        load_generator(h5.read(path))
+    assert str(path) in str(error.value) and str(error.value).count("\n") <= 1
+
+
+def test_files_of_another_kind(tmp_path, model):
+    refused(tmp_path / "no.h5", "there is no such file")
+    (tmp_path / "text.h5").write_text("weights")
+    refused(tmp_path / "text.h5", "no HDF5 file")
+    with h5py.File(tmp_path / "keras.h5", "w") as file:  # as Keras saves a model
+        file.attrs["model_config"] = "{}"
+        file.create_group("model_weights")
+    refused(tmp_path / "keras.h5", "not a generator that SRGAN's train.py saved")
+    whole = model[0].read_bytes()
+    for length in (0, 100, len(whole) // 2, len(whole) - 1):
+        (tmp_path / "short.h5").write_bytes(whole[:length])
+        refused(tmp_path / "short.h5", "no HDF5 file")
+
+
+def option(**values):
+    def change(file):
+        file.attrs["options"] = json.dumps({**json.loads(file.attrs["options"]), **values})
+
+    return change
+
+
+def values(array):
+    def change(file):
+        del file["first.0"]
+        file["first.0"] = array
+
+    return change
+
+
+def external(file):
+    del file["first.0"]
+    file["first.0"] = h5py.ExternalLink("/etc/passwd", "/x")
+
+
+def virtual(file):
+    del file["first.0"]
+    layout = h5py.VirtualLayout((9, 9, 3, 8), "f4")
+    layout[:] = h5py.VirtualSource("/etc/passwd", "x", (9, 9, 3, 8))
+    file.create_virtual_dataset("first.0", layout)
+
+
+def huge(file):
+    del file["first.0"]
+    file.create_dataset("first.0", (2**18, 2**18), "f4", chunks=(64, 64))
+
+
+CHANGES = {
+    "of a larger network than is in it": option(blocks=10**6),
+    "of no generator": option(upsampling="nearest"),
+    "of another size": values(np.zeros([9, 9, 3, 9])),
+    "not finite": values(np.full([9, 9, 3, 8], np.nan)),
+    "other things than numbers": values(np.full([9, 9, 3, 8], b"x")),
+    "lies outside the file": external,
+    "lie outside the file": virtual,
+    "promises more than it holds": huge,
+    "not a generator": lambda file: file.attrs.__setitem__("network", np.ones(3)),
+    "one of another model": lambda file: file.attrs.__setitem__("options", "[1]"),
+}
+
+
+@pytest.mark.parametrize("reason", list(CHANGES))
+def test_hostile_files(tmp_path, model, reason):
+    """What a stranger's file may say, none of it believed; no other file is opened for it."""
+    shutil.copy(model[0], tmp_path / "a.h5")
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        CHANGES[reason](file)
+    refused(tmp_path / "a.h5", reason)

@@ -1,0 +1,209 @@
+"""SRNet in the browser: a photograph, a word in it that is clicked or found, and another word in its place.
+
+python SRNet/app.py                              with the weights in SRNet/pretrained/
+python SRNet/app.py --ckpt_path=RUN --port=7861
+
+Needs gradio (current stack only). The page is served to this machine alone and takes nothing from any other.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Optional
+
+import _path  # noqa: F401  (finds ../common)
+import fonts
+import ocr
+import predict
+import skimage.data
+from model import load_generator
+from PIL import Image, ImageDraw
+
+from common import cli, weights
+from common.cli import UserError, notice
+from common.images import on_white
+from common.session import SessionConfig, open_session
+
+MAX_PIXELS = 2**24  # of a photograph: what a page shows after seconds
+EXAMPLE = ("OPEN", (200, 60, 380, 120), "SALE")  # a sign, its place in a photograph, and the new word
+
+
+def load(ckpt: Optional[str]) -> tuple[predict.Editor, str]:
+    """The network, and one line on what it was trained on."""
+    loaded = weights.load(ckpt, predict.NETWORK, predict.HERE)
+    session = open_session(SessionConfig())
+    editor = predict.TrainedEditor(load_generator(loaded), loaded.options, loaded.path, session.device == "npu")
+    data = loaded.about.get("data") or Path(str(getattr(loaded.options, "data_path", "?"))).name
+    return editor, f"Trained for {loaded.step} steps on synthetic pairs of words ({data})."
+
+
+def write_example(folder: str) -> str:
+    """A photograph that scikit-image installs, with a sign on it."""
+    word, (left, top, right, bottom), _ = EXAMPLE
+    path = Path(folder) / "sign.png"
+    with Image.open(Path(skimage.data.__file__).parent / "coffee.png") as photo:
+        photo = photo.convert("RGB")
+    board = Image.new("RGB", (right - left, bottom - top), (30, 70, 60))
+    font = fonts.load(fonts.standard_font(word), (bottom - top) * 3 // 5)
+    ImageDraw.Draw(board).text((board.width // 2, board.height // 2), word, (240, 225, 190), font, anchor="mm")
+    photo.paste(board, (left, top))
+    photo.save(path)
+    return str(path)
+
+
+def place_of(text: Optional[str]) -> predict.Place:
+    """A place as four or eight numbers.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if not (text or "").strip():
+        raise UserError("say where the word is: click two opposite corners of it")
+    try:
+        return (predict.quad if text.count(",") == 7 else predict.box)(text)
+    except argparse.ArgumentTypeError as error:
+        raise UserError(f"the place: {error}") from None
+
+
+def read(path: Optional[str]) -> Image.Image:
+    if not path:
+        raise UserError("choose a photograph first")
+    photo = predict.read_photo(path)
+    if photo.width * photo.height > MAX_PIXELS:
+        raise UserError(f"{photo.width} x {photo.height} pixels are more than this page takes; predict.py takes them")
+    return photo
+
+
+def preview(path: str, place: Optional[str] = None) -> Image.Image:
+    """The photograph as the page shows it, with a frame round the place."""
+    photo = on_white(read(path))
+    if place:
+        corners = [tuple(corner) for corner in place_of(place).corners]
+        ImageDraw.Draw(photo).line([*corners, corners[0]], (230, 30, 30), max(2, photo.width // 300))
+    return photo
+
+
+def edit(editor: predict.Editor, folder: str, path: str, place: str, word: str) -> tuple[Image.Image, str, str]:
+    """The photograph with another word in a place, its new file, and how long it took, in words.
+
+    Raises:
+        UserError: see `predict.find_edits`.
+    """
+    started = time.perf_counter()
+    photo = read(path)
+    edits = predict.find_edits(photo, [place_of(place)], [word or ""], [])
+    result, _ = predict.edit_photo(editor, photo, edits)
+    seconds = time.perf_counter() - started
+    file = cli.new_file(Path(folder) / f"{Path(path).stem}_edited.png")
+    result.save(file)
+    return on_white(result), str(file), f"{seconds:.1f} s"
+
+
+def build(ckpt: Optional[str] = None) -> Any:
+    """This model's part of a page, as a `gr.Blocks`, which adds itself to the Blocks or Tab that is open.
+
+    Args:
+        ckpt: weights or a run's folder; None: pretrained/.
+    """
+    import gradio as gr
+
+    folder = tempfile.mkdtemp(prefix="srnet-")
+    with gr.Blocks(title="SRNet", analytics_enabled=False) as page:
+        try:
+            editor, trained_on = load(ckpt)
+            example = write_example(folder)
+            place = ",".join(map(str, EXAMPLE[1]))
+            first = edit(editor, folder, example, place, EXAMPLE[2])
+        except UserError as error:
+            gr.Markdown(f"SRNet cannot be shown: {error}", elem_classes="message")
+            return page
+
+        def told(function: Any, outputs: int) -> Any:
+            """The function, whose mistakes of the user's become a message, with nothing changed."""
+
+            def call(*args: Any) -> Any:
+                try:
+                    return function(*args)
+                except UserError as error:
+                    gr.Warning(str(error))
+                    return tuple(gr.skip() for _ in range(outputs)) if outputs > 1 else gr.skip()
+
+            return call
+
+        def opened(path: Optional[str]) -> tuple:
+            found = predict.find_places(read(path)) if path and ocr.installed() else []
+            choices = [(text, place.flag.split("=")[1]) for place, text in found]
+            start = choices[0][1] if len(choices) == 1 else ""
+            shown = preview(path, start) if path else None
+            return shown, gr.update(choices=choices, value=start or None), start, None
+
+        def clicked(path: str, corner: Optional[list], event: Any) -> tuple:
+            if corner is None:
+                return gr.skip(), gr.skip(), event.index
+            (left, right), (top, bottom) = (sorted(int(side) for side in pair) for pair in zip(corner, event.index))
+            place = f"{left},{top},{right},{bottom}"
+            return preview(path, place), place, None
+
+        def click(path: str, corner: Optional[list], event: gr.SelectData) -> tuple:
+            return told(clicked, 3)(path, corner, event)
+
+        gr.Markdown(f"Another word in a photograph, in the style of the one that is there. {trained_on}")
+        with gr.Row():
+            with gr.Column():
+                file = gr.File(value=example, label="Photograph", type="filepath", elem_classes="input")
+                shown = gr.Image(
+                    preview(example, place), label="Click two opposite corners of the word", type="pil",
+                    interactive=False, buttons=[],
+                )  # fmt: skip
+                words = gr.Dropdown([], label="Or a word that was found", visible=ocr.installed())
+                where = gr.Textbox(place, label="Its place: left,top,right,bottom in pixels")
+                word = gr.Textbox(EXAMPLE[2], label="New word", max_length=40, elem_classes="input")
+                button = gr.Button("Replace the word", variant="primary", elem_classes="run")
+            with gr.Column():
+                result = gr.Image(first[0], label="Result", type="pil", format="png", elem_classes="result")
+                seconds = gr.Markdown(first[2])
+                download = gr.DownloadButton("Download the result", value=first[1])
+        corner = gr.State(None)
+        for event in (file.upload, file.clear):
+            event(told(opened, 4), file, [shown, words, where, corner])
+        shown.select(click, [file, corner], [shown, where, corner])
+        words.input(told(lambda path, box: (preview(path, box), box), 2), [file, words], [shown, where])
+        where.submit(told(preview, 1), [file, where], shown)
+        inputs = [file, where, word]
+        for event in (button.click, word.submit):
+            event(told(lambda *args: edit(editor, folder, *args), 3), inputs, [result, download, seconds])
+    return page
+
+
+def serve(args: argparse.Namespace) -> None:
+    """Serves the page on this machine until it is interrupted.
+
+    Raises:
+        UserError: gradio is not here, or the port is taken.
+    """
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    try:
+        import gradio as gr
+    except ImportError:
+        raise UserError("the page needs gradio: pip install gradio==6.31.0 pillow==12.3.0") from None
+    page = build(args.ckpt_path)
+    theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])  # no host is asked for a font
+    notice(f"http://127.0.0.1:{args.port} (Ctrl-C ends it)")
+    try:
+        page.launch(server_name="127.0.0.1", server_port=args.port, theme=theme, footer_links=[], quiet=True)
+    except OSError:
+        raise UserError(f"--port {args.port} is taken; give another one") from None
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    parser = cli.ArgumentParser(description=__doc__)
+    parser.add_argument("--ckpt_path", metavar="PATH", help="weights or a run's folder (without: pretrained/)")
+    parser.add_argument("--port", type=cli.in_range(int, 1, 65535), default=7860, help="of http://127.0.0.1")
+    return cli.run_main(serve, parser.parse_args(argv))
+
+
+if __name__ == "__main__":
+    cli.leave(main())

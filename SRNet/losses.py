@@ -1,0 +1,68 @@
+"""The objective of SRNet (Wu et al., 2019, section 3), each term a scalar in float32. Images are in -1..1."""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+TINY = 1e-8
+
+
+def dice(target: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
+    """Equation 1: 1 less the overlap of two skeletons [batch, h, w, 1] in 0..1; 0 where they are the same."""
+    axes = [1, 2, 3]
+    both = tf.reduce_sum(target * output, axes)
+    return 1.0 - tf.reduce_mean(2.0 * both / (tf.reduce_sum(target, axes) + tf.reduce_sum(output, axes) + TINY))
+
+
+def cross_entropy(target: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Of a skeleton's pixels. Dice has no gradient where the sigmoid is saturated, right or wrong; this has."""
+    logits = tf.cast(logits, tf.float32)
+    return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(target, logits))
+
+
+def l1(target: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
+    """E|x - y|."""
+    return tf.reduce_mean(tf.abs(target - output))
+
+
+def masked_l1(target: tf.Tensor, output: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    """The L1 of equation 2, in which a word and the rest of the image weigh alike, however small the word.
+
+    Args:
+        target, output: images [batch, h, w, 3].
+        mask: of the word, [batch, h, w, 1] in 0..1.
+    """
+    rest = 1.0 - tf.reduce_mean(mask)
+    difference = tf.abs(target - output)
+    return rest * tf.reduce_mean(difference * mask) + (1.0 - rest) * tf.reduce_mean(difference * (1.0 - mask))
+
+
+def discriminator(real_logits: tf.Tensor, fake_logits: tf.Tensor) -> tf.Tensor:
+    """-E[log D(x) + log(1 - D(G))] over all patches (equations 3 and 4); 2 log 2 = 1.386 where D cannot tell."""
+    return tf.reduce_mean(tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits))
+
+
+def adversarial(fake_logits: tf.Tensor) -> tf.Tensor:
+    """-E[log D(G)], which the generator minimises."""
+    return tf.reduce_mean(tf.nn.softplus(-fake_logits))
+
+
+def perceptual(target: Sequence[tf.Tensor], output: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Equation 6: the sum over the layers of the mean difference of two images' features."""
+    return tf.add_n([l1(tf.cast(x, tf.float32), tf.cast(y, tf.float32)) for x, y in zip(target, output)])
+
+
+def gram(features: tf.Tensor) -> tf.Tensor:
+    """How features [batch, h, w, c] go together: [batch, c, c], divided by h w c."""
+    n, h, w, c = features.shape
+    flat = tf.reshape(tf.cast(features, tf.float32), [n, h * w, c])
+    return tf.matmul(flat, flat, transpose_a=True) / (h * w * c)
+
+
+def style(target: Sequence[tf.Tensor], output: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Equation 7: the mean over the layers of the L1 of Gram matrices.
+
+    The original divides each layer's once more by its number of features (10^5 to 10^7), which belongs to equation 6
+    alone and leaves nothing of the term.
+    """
+    return tf.add_n([l1(gram(x), gram(y)) for x, y in zip(target, output)]) / len(target)

@@ -1,0 +1,69 @@
+"""Each term against numbers worked out by hand."""
+
+import math
+
+import losses
+import numpy as np
+import pytest
+import tensorflow as tf
+
+
+def grid(*rows):
+    """One image with one channel."""
+    return tf.constant(rows, tf.float32)[None, :, :, None]
+
+
+def close(value, expected):
+    assert value.shape == () and value.dtype == tf.float32
+    assert float(value) == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+
+def test_dice():
+    target = grid([1, 1, 0, 0])
+    close(losses.dice(target, target), 0.0)
+    close(losses.dice(target, grid([0, 0, 1, 1])), 1.0)
+    close(losses.dice(target, grid([0, 1, 1, 1])), 1 - 2 * 1 / (2 + 3))
+    both = tf.concat([target, target], 0), tf.concat([target, grid([0, 1, 1, 1])], 0)
+    close(losses.dice(*both), 1 - (1 + 0.4) / 2)
+    close(losses.dice(grid([0, 0]), grid([0, 0])), 1.0)  # nothing to find: no division by zero
+
+
+def test_cross_entropy():
+    three = math.log(3.0)  # the logit of 3/4
+    close(losses.cross_entropy(grid([1, 0]), grid([three, three])), (math.log(4 / 3) + math.log(4)) / 2)
+    logits = tf.Variable(grid([40.0]))  # quite sure, and wrong
+    with tf.GradientTape() as tape:
+        wrong = losses.cross_entropy(grid([0.0]), logits)
+    assert tape.gradient(wrong, logits).numpy().item() == pytest.approx(1.0)
+
+
+def test_masked_l1():
+    """A word on one of four pixels: its difference weighs three quarters, that of the rest one."""
+    target, mask = tf.zeros([1, 1, 4, 3]), grid([1, 0, 0, 0])
+    close(losses.masked_l1(target, target + mask * 2.0, mask), 0.75 * 2 / 4)
+    close(losses.masked_l1(target, target + (1 - mask) * 2.0, mask), 0.25 * 2 * 3 / 4)
+
+
+def test_adversarial_terms():
+    three = math.log(3.0)  # the logit of 3/4
+    close(losses.discriminator(grid([0.0]), grid([0.0])), 2 * math.log(2))
+    close(losses.discriminator(grid([three, 0.0]), grid([-three, 0.0])), math.log(4 / 3) + math.log(2))
+    close(losses.adversarial(grid([three, -three])), (math.log(4 / 3) + math.log(4)) / 2)
+    close(losses.adversarial(grid([-1e4])), 1e4)  # where log(1e-8) would stop at 18.4
+
+
+def test_gram():
+    features = np.random.default_rng(0).normal(size=(2, 3, 4, 5)).astype(np.float32)
+    expected = np.einsum("nhwi,nhwj->nij", features, features) / (3 * 4 * 5)
+    np.testing.assert_allclose(losses.gram(tf.constant(features)), expected, rtol=1e-4)
+
+
+def test_perceptual_and_style():
+    one, two = (
+        tf.constant(np.random.default_rng(seed).normal(size=(2, 3, 4, 5)).astype(np.float32)) for seed in (0, 1)
+    )
+    close(losses.perceptual([one, two], [one, one]), np.abs(two - one).mean())
+    grams = np.abs(losses.gram(one) - losses.gram(two)).mean()
+    close(losses.style([one, two], [two, two]), grams / 2)
+    flipped = tf.reverse(one, [1, 2])  # the same style elsewhere
+    close(losses.style([one], [flipped]), 0.0)
