@@ -6,7 +6,7 @@
 #
 # The shell checks that there is data and becomes the model's train.py, which does the rest: it reads the flags, logs and
 # writes the results. It runs in the foreground, so signals and the exit status are the training's own. With --rank_size
-# it becomes launch_workers.py instead, which starts a train.py for each device. RANK_SIZE in a default flag is how many.
+# it becomes launch_workers.py instead, which starts a train.py for each device.
 
 _usage() {  # _usage SCRIPT "what it does" DEFAULT_OUTPUT_PATH
     cat <<END
@@ -35,7 +35,7 @@ END
 
 launch() {
     local script=${BASH_SOURCE[1]} what=$1 sample_data=$2 model word previous='' data_path='' schedule=default
-    local rank_size='' size defaults=() flags=() command=()
+    local rank_size='' defaults=() flags=() command=()
     model=$(CDPATH='' cd -- "$(dirname -- "$script")/.." && pwd) || exit 1
     export ASCEND_DEVICE_ID=${ASCEND_DEVICE_ID:-0} PYTHONUNBUFFERED=1
     export GLIBC_TUNABLES=${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}  # huge pages for tensors
@@ -71,9 +71,8 @@ launch() {
     # Of a flag given twice the last one counts: the user's. Steps and epochs are two names of one schedule: the user's
     # one replaces the default one, whichever name that has.
     command=("${PYTHON:-python3}" "$model/train.py" "--output_path=$output_path")
-    size=${rank_size:-${CM_WORKER_SIZE:-$RANK_SIZE}}
     for word in "${defaults[@]}"; do
-        [[ $schedule == own && $word =~ ^--train_(steps|epochs)= ]] || command+=("${word//RANK_SIZE/$size}")
+        [[ $schedule == own && $word =~ ^--train_(steps|epochs)= ]] || command+=("$word")
     done
     # TF_CONFIG names this one process among workers that are started one by one.
     if [[ -n $rank_size && $rank_size != 1 && -z ${TF_CONFIG:-} ]]; then
