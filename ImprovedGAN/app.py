@@ -4,10 +4,8 @@ python ImprovedGAN/app.py [--ckpt_path=RUN]        needs Gradio 6; serves on 127
 """
 
 import argparse
-import os
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional
 
@@ -18,11 +16,10 @@ from model import open_checkpoint
 from PIL import Image, ImageDraw
 from predictor import Predictor
 
-from common import cli
+from common import cli, page
 from common.cli import UserError
 from common.images import on_white, save_grid
 
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 EXAMPLE = [(187, 72), (106, 72), (100, 133), (140, 122), (180, 138), (192, 175), (170, 212), (128, 220), (95, 200)]
 GENERATED = 64
 
@@ -59,8 +56,8 @@ def generate(predictor: Predictor, seed: Any) -> tuple[str, str]:
     return str(path), f"{time.perf_counter() - started:.2f} seconds"
 
 
-def build(ckpt: Optional[str] = None) -> Any:
-    """This model's part of a page, as a `gr.Blocks`, which adds itself to the Blocks or Tab that is open.
+def build(ckpt: Optional[str] = None) -> None:
+    """Adds this model's components to the `gr.Blocks` or `gr.Tab` that is open.
 
     Args:
         ckpt: a run's folder or a file of weights; without it those in pretrained/.
@@ -86,37 +83,35 @@ def build(ckpt: Optional[str] = None) -> Any:
         path, seconds = told(generate, seed)
         return path, path, seconds
 
-    with gr.Blocks(title="ImprovedGAN", analytics_enabled=False) as page:
-        try:
-            predictor = open_checkpoint(ckpt, argparse.Namespace(device="auto", precision_mode="allow_fp32_to_fp16"))
-        except UserError as error:
-            gr.Markdown(f"ImprovedGAN cannot be shown: {error}", elem_classes="message")
-            return page
-        first, (grid, drawn_in) = recognise(predictor, example()), generate(predictor, 0)
-        gr.Markdown(f"Trained on {predictor.trained_on}. Draw one digit, or give a photograph of one on paper.")
-        with gr.Row():
-            with gr.Column():
-                brush = gr.Brush(default_size=20, colors=["#000000"], color_mode="fixed")
-                pad = gr.Sketchpad(
-                    example(), type="pil", canvas_size=(280, 280), brush=brush, layers=False, label="A digit"
-                )
-                ask = gr.Button("What is it?", variant="primary", elem_classes="run")
-                file = gr.File(type="filepath", label="or an image file", elem_classes="input")
-            with gr.Column():
-                answer = gr.Label(first[0], num_top_classes=10, label="Probabilities", elem_classes="result")
-                seen = gr.Image(first[1], label="as the network sees it", interactive=False, height=140)
-                seconds = gr.Markdown(first[2])
-        with gr.Row():
-            with gr.Column():
-                seed = gr.Number(0, precision=0, label="Seed")
-                draw = gr.Button(f"Generate {GENERATED} digits")
-                download = gr.DownloadButton("Download", value=grid)
-                drawn_seconds = gr.Markdown(drawn_in)
-            generated = gr.Image(grid, type="filepath", label="Generated", interactive=False)
-        ask.click(on_sketch, pad, [answer, seen, seconds])
-        file.upload(on_file, file, [answer, seen, seconds])
-        draw.click(on_seed, seed, [generated, download, drawn_seconds])
-    return page
+    try:
+        predictor = open_checkpoint(ckpt, argparse.Namespace(device="auto", precision_mode="allow_fp32_to_fp16"))
+    except UserError as error:
+        gr.Markdown(f"ImprovedGAN cannot be shown: {error}", elem_classes="message")
+        return
+    first, (grid, drawn_in) = recognise(predictor, example()), generate(predictor, 0)
+    gr.Markdown(f"Trained on {predictor.trained_on}. Draw one digit, or give a photograph of one on paper.")
+    with gr.Row():
+        with gr.Column():
+            brush = gr.Brush(default_size=20, colors=["#000000"], color_mode="fixed")
+            pad = gr.Sketchpad(
+                example(), type="pil", canvas_size=(280, 280), brush=brush, layers=False, label="A digit"
+            )
+            ask = gr.Button("What is it?", variant="primary", elem_classes="run")
+            file = gr.File(type="filepath", label="or an image file", elem_classes="input")
+        with gr.Column():
+            answer = gr.Label(first[0], num_top_classes=10, label="Probabilities", elem_classes="result")
+            seen = gr.Image(first[1], label="as the network sees it", interactive=False, height=140)
+            seconds = gr.Markdown(first[2])
+    with gr.Row():
+        with gr.Column():
+            seed = gr.Number(0, precision=0, label="Seed")
+            draw = gr.Button(f"Generate {GENERATED} digits")
+            download = gr.DownloadButton("Download", value=grid)
+            drawn_seconds = gr.Markdown(drawn_in)
+        generated = gr.Image(grid, type="filepath", label="Generated", interactive=False)
+    ask.click(on_sketch, pad, [answer, seen, seconds])
+    file.upload(on_file, file, [answer, seen, seconds])
+    draw.click(on_seed, seed, [generated, download, drawn_seconds])
 
 
 def _opened(path: str) -> Image.Image:
@@ -124,33 +119,5 @@ def _opened(path: str) -> Image.Image:
     return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
 
 
-def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
-    parser = cli.ArgumentParser(description=__doc__)
-    parser.add_argument("--ckpt_path", metavar="PATH", help="a run's folder or a weights file (default: pretrained/)")
-    parser.add_argument("--port", type=cli.in_range(int, 1, 65535), default=7860, help="of the page")
-    return parser.parse_args(argv)
-
-
-def serve(args: argparse.Namespace) -> None:
-    """Shows this model's page alone until it is interrupted.
-
-    Raises:
-        UserError: Gradio is not here, or the port is taken.
-    """
-    try:
-        import gradio as gr
-    except ImportError:
-        raise UserError("the page needs Gradio 6: pip install gradio==6.31.0 (Python 3.10 or newer)") from None
-    theme = gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["monospace"])  # none from another host
-    try:
-        build(args.ckpt_path).launch(server_name="127.0.0.1", server_port=args.port, share=False, theme=theme)
-    except OSError as error:
-        raise UserError(f"--port {args.port}: {str(error).splitlines()[0]}") from None
-
-
-def main(argv: Optional[Sequence[str]] = None) -> int:
-    return cli.run_main(serve, parse_args(argv))
-
-
 if __name__ == "__main__":
-    cli.leave(main())
+    cli.leave(page.run(build, __doc__))

@@ -6,12 +6,9 @@ python Pix2Pix/app.py --ckpt_path=RUN --port=7861
 Needs gradio (current stack only). The page is served to this machine alone and takes nothing from any other.
 """
 
-import argparse
-import os
 import re
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -22,8 +19,8 @@ from data import FACADE_LABELS, decode
 from model import NETWORK, load_generator
 from PIL import Image, ImageDraw
 
-from common import cli, images, weights
-from common.cli import UserError, notice
+from common import cli, images, page, weights
+from common.cli import UserError
 from common.session import SessionConfig, open_session
 
 CANVAS = 512  # pixels of the painted map on the page
@@ -215,33 +212,5 @@ def build(ckpt: Optional[str] = None) -> None:
     own.upload(guarded(lambda path: begin(read_labels(path)), 4), own, [editor, *outputs], show_progress="hidden")
 
 
-def serve(args: argparse.Namespace) -> None:
-    """Shows the page on 127.0.0.1 until Ctrl-C.
-
-    Raises:
-        UserError: gradio is not installed, or the port is taken.
-    """
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    try:
-        import gradio as gr
-    except ImportError:
-        raise UserError("the page needs gradio: pip install gradio==6.31.0 pillow==12.3.0") from None
-    with gr.Blocks(title="Pix2Pix", analytics_enabled=False) as page:
-        build(args.ckpt_path)
-    theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])  # no host is asked for a font
-    notice(f"http://127.0.0.1:{args.port} (Ctrl-C ends it)")
-    try:
-        page.launch(server_name="127.0.0.1", server_port=args.port, theme=theme, ssr_mode=False, quiet=True)
-    except OSError:
-        raise UserError(f"--port {args.port} is taken; give another one") from None
-
-
-def main(argv: Optional[Sequence[str]] = None) -> int:
-    parser = cli.ArgumentParser(description=__doc__)
-    parser.add_argument("--ckpt_path", metavar="PATH", help="weights: a file, or a run's folder (default: pretrained/)")
-    parser.add_argument("--port", type=cli.in_range(int, 1, 65535), default=7860, help="of http://127.0.0.1")
-    return cli.run_main(serve, parser.parse_args(argv))
-
-
 if __name__ == "__main__":
-    cli.leave(main())
+    cli.leave(page.run(build, __doc__))

@@ -6,11 +6,8 @@ python SRGAN/app.py --ckpt_path=RUN --port=7861
 Needs gradio (current stack only). The page is served to this machine alone and takes nothing from any other.
 """
 
-import argparse
-import os
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional
 
@@ -23,8 +20,8 @@ from model import load_generator
 from PIL import Image
 from png import png_writer
 
-from common import cli
-from common.cli import UserError, notice
+from common import cli, page
+from common.cli import UserError
 from common.images import on_white
 from common.session import SessionConfig, open_session
 
@@ -88,8 +85,8 @@ def load(ckpt: Optional[str]) -> tuple[Enlarger, str]:
     return network, f"{kind}, x{options.scale}; {weights.step} steps on {data}, {made}."
 
 
-def build(ckpt: Optional[str] = None) -> Any:
-    """This model's part of a page, as a `gr.Blocks`, which adds itself to the Blocks or Tab that is open.
+def build(ckpt: Optional[str] = None) -> None:
+    """Adds this model's components to the `gr.Blocks` or `gr.Tab` that is open.
 
     Args:
         ckpt: weights or a run's folder; None: pretrained/.
@@ -97,71 +94,40 @@ def build(ckpt: Optional[str] = None) -> Any:
     import gradio as gr
 
     folder = tempfile.mkdtemp(prefix="srgan-")
-    with gr.Blocks(title="SRGAN", analytics_enabled=False) as page:
+    try:
+        network, trained_on = load(ckpt)
+        example = example_file(folder)
+        first = enlarge_file(network, example, folder)
+    except UserError as error:
+        gr.Markdown(f"SRGAN cannot be shown: {error}", elem_classes="message")
+        return
+
+    def enlarge(path: Optional[str], last: str) -> Any:
         try:
-            network, trained_on = load(ckpt)
-            example = example_file(folder)
-            first = enlarge_file(network, example, folder)
+            return *enlarge_file(network, path or last, folder), path or last, None
         except UserError as error:
-            gr.Markdown(f"SRGAN cannot be shown: {error}", elem_classes="message")
-            return page
+            gr.Warning(str(error))
+            return gr.skip(), gr.skip(), gr.skip(), gr.skip(), None
 
-        def enlarge(path: Optional[str], last: str) -> Any:
-            try:
-                return *enlarge_file(network, path or last, folder), path or last, None
-            except UserError as error:
-                gr.Warning(str(error))
-                return gr.skip(), gr.skip(), gr.skip(), gr.skip(), None
-
-        gr.Markdown(f"A photograph {network.scale} times as large. {trained_on}")
-        last = gr.State(example)
-        with gr.Row():
-            with gr.Column(scale=1):
-                photo = gr.File(label="Photograph", type="filepath", elem_classes="input")
-                button = gr.Button("Enlarge", variant="primary", elem_classes="run")
-                download = gr.DownloadButton("Download the result", value=first[1])
-                told = gr.Markdown(first[2])
-            slider = gr.ImageSlider(
-                value=first[0],
-                label="bicubic | ours",
-                format="jpeg",
-                interactive=False,
-                scale=3,
-                elem_classes="result",
-            )
-        for event in (button.click, photo.upload):
-            event(enlarge, [photo, last], [slider, download, told, last, photo])
-    return page
-
-
-def serve(args: argparse.Namespace) -> None:
-    """Serves the page on this machine until it is interrupted.
-
-    Raises:
-        UserError: gradio is not here, or the port is taken.
-    """
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    try:
-        import gradio as gr
-    except ImportError:
-        raise UserError("the page needs gradio: pip install gradio==6.31.0 pillow==12.3.0") from None
-    page = build(args.ckpt_path)
-    theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])  # no host is asked for a font
-    notice(f"http://127.0.0.1:{args.port} (Ctrl-C ends it)")
-    try:
-        page.launch(
-            server_name="127.0.0.1", server_port=args.port, theme=theme, ssr_mode=False, quiet=True, footer_links=[]
+    gr.Markdown(f"A photograph {network.scale} times as large. {trained_on}")
+    last = gr.State(example)
+    with gr.Row():
+        with gr.Column(scale=1):
+            photo = gr.File(label="Photograph", type="filepath", elem_classes="input")
+            button = gr.Button("Enlarge", variant="primary", elem_classes="run")
+            download = gr.DownloadButton("Download the result", value=first[1])
+            told = gr.Markdown(first[2])
+        slider = gr.ImageSlider(
+            value=first[0],
+            label="bicubic | ours",
+            format="jpeg",
+            interactive=False,
+            scale=3,
+            elem_classes="result",
         )
-    except OSError:
-        raise UserError(f"--port {args.port} is taken; give another one") from None
-
-
-def main(argv: Optional[Sequence[str]] = None) -> int:
-    parser = cli.ArgumentParser(description=__doc__)
-    parser.add_argument("--ckpt_path", metavar="PATH", help="weights or a run's folder (SRGAN/pretrained/)")
-    parser.add_argument("--port", type=cli.in_range(int, 1, 65535), default=7860, help="of http://127.0.0.1")
-    return cli.run_main(serve, parser.parse_args(argv))
+    for event in (button.click, photo.upload):
+        event(enlarge, [photo, last], [slider, download, told, last, photo])
 
 
 if __name__ == "__main__":
-    cli.leave(main())
+    cli.leave(page.run(build, __doc__))

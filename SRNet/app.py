@@ -7,10 +7,8 @@ Needs gradio (current stack only). The page is served to this machine alone and 
 """
 
 import argparse
-import os
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional
 
@@ -22,8 +20,8 @@ import skimage.data
 from model import load_generator
 from PIL import Image, ImageDraw
 
-from common import cli, weights
-from common.cli import UserError, notice
+from common import cli, page, weights
+from common.cli import UserError
 from common.images import on_white
 from common.session import SessionConfig, open_session
 
@@ -102,8 +100,8 @@ def edit(editor: predict.Editor, folder: str, path: str, place: str, word: str) 
     return on_white(result), str(file), f"{seconds:.1f} s"
 
 
-def build(ckpt: Optional[str] = None) -> Any:
-    """This model's part of a page, as a `gr.Blocks`, which adds itself to the Blocks or Tab that is open.
+def build(ckpt: Optional[str] = None) -> None:
+    """Adds this model's components to the `gr.Blocks` or `gr.Tab` that is open.
 
     Args:
         ckpt: weights or a run's folder; None: pretrained/.
@@ -111,99 +109,70 @@ def build(ckpt: Optional[str] = None) -> Any:
     import gradio as gr
 
     folder = tempfile.mkdtemp(prefix="srnet-")
-    with gr.Blocks(title="SRNet", analytics_enabled=False) as page:
-        try:
-            editor, trained_on = load(ckpt)
-            example = write_example(folder)
-            place = ",".join(map(str, EXAMPLE[1]))
-            first = edit(editor, folder, example, place, EXAMPLE[2])
-        except UserError as error:
-            gr.Markdown(f"SRNet cannot be shown: {error}", elem_classes="message")
-            return page
-
-        def told(function: Any, outputs: int) -> Any:
-            """The function, whose mistakes of the user's become a message, with nothing changed."""
-
-            def call(*args: Any) -> Any:
-                try:
-                    return function(*args)
-                except UserError as error:
-                    gr.Warning(str(error))
-                    return tuple(gr.skip() for _ in range(outputs)) if outputs > 1 else gr.skip()
-
-            return call
-
-        def opened(path: Optional[str]) -> tuple:
-            found = predict.find_places(read(path)) if path and ocr.installed() else []
-            choices = [(text, place.flag.split("=")[1]) for place, text in found]
-            start = choices[0][1] if len(choices) == 1 else ""
-            shown = preview(path, start) if path else None
-            return shown, gr.update(choices=choices, value=start or None), start, None
-
-        def clicked(path: str, corner: Optional[list], event: Any) -> tuple:
-            if corner is None:
-                return gr.skip(), gr.skip(), event.index
-            (left, right), (top, bottom) = (sorted(int(side) for side in pair) for pair in zip(corner, event.index))
-            place = f"{left},{top},{right},{bottom}"
-            return preview(path, place), place, None
-
-        def click(path: str, corner: Optional[list], event: gr.SelectData) -> tuple:
-            return told(clicked, 3)(path, corner, event)
-
-        gr.Markdown(f"Another word in a photograph, in the style of the one that is there. {trained_on}")
-        with gr.Row():
-            with gr.Column():
-                file = gr.File(value=example, label="Photograph", type="filepath", elem_classes="input")
-                shown = gr.Image(
-                    preview(example, place), label="Click two opposite corners of the word", type="pil",
-                    interactive=False, buttons=[],
-                )  # fmt: skip
-                words = gr.Dropdown([], label="Or a word that was found", visible=ocr.installed())
-                where = gr.Textbox(place, label="Its place: left,top,right,bottom in pixels")
-                word = gr.Textbox(EXAMPLE[2], label="New word", max_length=40, elem_classes="input")
-                button = gr.Button("Replace the word", variant="primary", elem_classes="run")
-            with gr.Column():
-                result = gr.Image(first[0], label="Result", type="pil", format="png", elem_classes="result")
-                seconds = gr.Markdown(first[2])
-                download = gr.DownloadButton("Download the result", value=first[1])
-        corner = gr.State(None)
-        for event in (file.upload, file.clear):
-            event(told(opened, 4), file, [shown, words, where, corner])
-        shown.select(click, [file, corner], [shown, where, corner])
-        words.input(told(lambda path, box: (preview(path, box), box), 2), [file, words], [shown, where])
-        where.submit(told(preview, 1), [file, where], shown)
-        inputs = [file, where, word]
-        for event in (button.click, word.submit):
-            event(told(lambda *args: edit(editor, folder, *args), 3), inputs, [result, download, seconds])
-    return page
-
-
-def serve(args: argparse.Namespace) -> None:
-    """Serves the page on this machine until it is interrupted.
-
-    Raises:
-        UserError: gradio is not here, or the port is taken.
-    """
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     try:
-        import gradio as gr
-    except ImportError:
-        raise UserError("the page needs gradio: pip install gradio==6.31.0 pillow==12.3.0") from None
-    page = build(args.ckpt_path)
-    theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])  # no host is asked for a font
-    notice(f"http://127.0.0.1:{args.port} (Ctrl-C ends it)")
-    try:
-        page.launch(server_name="127.0.0.1", server_port=args.port, theme=theme, footer_links=[], quiet=True)
-    except OSError:
-        raise UserError(f"--port {args.port} is taken; give another one") from None
+        editor, trained_on = load(ckpt)
+        example = write_example(folder)
+        place = ",".join(map(str, EXAMPLE[1]))
+        first = edit(editor, folder, example, place, EXAMPLE[2])
+    except UserError as error:
+        gr.Markdown(f"SRNet cannot be shown: {error}", elem_classes="message")
+        return
 
+    def told(function: Any, outputs: int) -> Any:
+        """The function, whose mistakes of the user's become a message, with nothing changed."""
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
-    parser = cli.ArgumentParser(description=__doc__)
-    parser.add_argument("--ckpt_path", metavar="PATH", help="weights or a run's folder (without: pretrained/)")
-    parser.add_argument("--port", type=cli.in_range(int, 1, 65535), default=7860, help="of http://127.0.0.1")
-    return cli.run_main(serve, parser.parse_args(argv))
+        def call(*args: Any) -> Any:
+            try:
+                return function(*args)
+            except UserError as error:
+                gr.Warning(str(error))
+                return tuple(gr.skip() for _ in range(outputs)) if outputs > 1 else gr.skip()
+
+        return call
+
+    def opened(path: Optional[str]) -> tuple:
+        found = predict.find_places(read(path)) if path and ocr.installed() else []
+        choices = [(text, place.flag.split("=")[1]) for place, text in found]
+        start = choices[0][1] if len(choices) == 1 else ""
+        shown = preview(path, start) if path else None
+        return shown, gr.update(choices=choices, value=start or None), start, None
+
+    def clicked(path: str, corner: Optional[list], event: Any) -> tuple:
+        if corner is None:
+            return gr.skip(), gr.skip(), event.index
+        (left, right), (top, bottom) = (sorted(int(side) for side in pair) for pair in zip(corner, event.index))
+        place = f"{left},{top},{right},{bottom}"
+        return preview(path, place), place, None
+
+    def click(path: str, corner: Optional[list], event: gr.SelectData) -> tuple:
+        return told(clicked, 3)(path, corner, event)
+
+    gr.Markdown(f"Another word in a photograph, in the style of the one that is there. {trained_on}")
+    with gr.Row():
+        with gr.Column():
+            file = gr.File(value=example, label="Photograph", type="filepath", elem_classes="input")
+            shown = gr.Image(
+                preview(example, place), label="Click two opposite corners of the word", type="pil",
+                interactive=False, buttons=[],
+            )  # fmt: skip
+            words = gr.Dropdown([], label="Or a word that was found", visible=ocr.installed())
+            where = gr.Textbox(place, label="Its place: left,top,right,bottom in pixels")
+            word = gr.Textbox(EXAMPLE[2], label="New word", max_length=40, elem_classes="input")
+            button = gr.Button("Replace the word", variant="primary", elem_classes="run")
+        with gr.Column():
+            result = gr.Image(first[0], label="Result", type="pil", format="png", elem_classes="result")
+            seconds = gr.Markdown(first[2])
+            download = gr.DownloadButton("Download the result", value=first[1])
+    corner = gr.State(None)
+    for event in (file.upload, file.clear):
+        event(told(opened, 4), file, [shown, words, where, corner])
+    shown.select(click, [file, corner], [shown, where, corner])
+    words.input(told(lambda path, box: (preview(path, box), box), 2), [file, words], [shown, where])
+    where.submit(told(preview, 1), [file, where], shown)
+    inputs = [file, where, word]
+    for event in (button.click, word.submit):
+        event(told(lambda *args: edit(editor, folder, *args), 3), inputs, [result, download, seconds])
 
 
 if __name__ == "__main__":
-    cli.leave(main())
+    cli.leave(page.run(build, __doc__))

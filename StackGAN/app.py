@@ -6,11 +6,9 @@ python StackGAN/app.py --ckpt_path=RUN --port=7861
 Needs gradio (current stack only). The page is served to this machine alone and takes nothing from any other.
 """
 
-import argparse
 import os
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional
 
@@ -19,8 +17,8 @@ import data
 import predict
 import text_encoder
 
-from common import cli
-from common.cli import UserError, notice
+from common import cli, page
+from common.cli import UserError
 from common.session import SessionConfig, open_session
 
 EXAMPLE, NUM, SEED = "a small red bird with black wings", 4, 0
@@ -103,33 +101,5 @@ def build(ckpt: Optional[str] = None) -> None:
         event(show, [sentence, seed], [gallery, download, told])
 
 
-def serve(args: argparse.Namespace) -> None:
-    """Serves the page on this machine until it is interrupted.
-
-    Raises:
-        UserError: gradio is not here, or the port is taken.
-    """
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    try:
-        import gradio as gr
-    except ImportError:
-        raise UserError("the page needs gradio: pip install gradio==6.31.0 pillow==12.3.0") from None
-    with gr.Blocks(title="StackGAN", analytics_enabled=False) as page:
-        build(args.ckpt_path)
-    theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])  # no host is asked for a font
-    notice(f"http://127.0.0.1:{args.port} (Ctrl-C ends it)")
-    try:
-        page.launch(server_name="127.0.0.1", server_port=args.port, theme=theme, ssr_mode=False, quiet=True)
-    except OSError:
-        raise UserError(f"--port {args.port} is taken; give another one") from None
-
-
-def main(argv: Optional[Sequence[str]] = None) -> int:
-    parser = cli.ArgumentParser(description=__doc__)
-    parser.add_argument("--ckpt_path", metavar="PATH", help="weights or a run's folder (StackGAN/pretrained/)")
-    parser.add_argument("--port", type=cli.in_range(int, 1, 65535), default=7860, help="of http://127.0.0.1")
-    return cli.run_main(serve, parser.parse_args(argv))
-
-
 if __name__ == "__main__":
-    cli.leave(main())
+    cli.leave(page.run(build, __doc__))

@@ -15,9 +15,8 @@ from typing import Any, Optional
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
-os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1")
 
-from common import cli  # noqa: E402
+from common import cli, page  # noqa: E402
 from common.cli import UserError  # noqa: E402
 
 
@@ -47,32 +46,21 @@ def build(models: list[str]) -> Any:
     strange = sorted(set(models) - set(known))
     if strange:
         raise UserError(f"there is no model {', '.join(strange)} with an app.py; there are {', '.join(known)}")
-    try:
-        import gradio
-    except ImportError:
-        raise UserError("gradio is not installed: pip install -r requirements-demo.txt, or `make demo`") from None
-    with gradio.Blocks(title="Five image GANs", analytics_enabled=False) as page, gradio.Tabs():
+    gradio = page.gradio()
+    with gradio.Blocks(title="Five image GANs", analytics_enabled=False) as whole, gradio.Tabs():
         for model in models or known:
             cli.notice(f"loading {model}")
             with gradio.Tab(model):
                 add_app(REPOSITORY / model, os.environ.get(f"CKPT_{model.upper()}"))
-    return page
-
-
-def serve(page: Any, port: Optional[int] = None) -> None:
-    """Shows a page on this machine alone until Ctrl-C, with the browser's own fonts; `port` None: a free one."""
-    import gradio
-
-    theme = gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
-    page.launch(server_name="127.0.0.1", server_port=port, share=False, theme=theme, footer_links=[], show_error=True)
+    return whole
 
 
 def main(argv: Optional[list[str]] = None) -> int:
     parser = cli.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="*", metavar="MODEL", help="tabs to show; all without any")
-    parser.add_argument("--port", type=cli.in_range(int, 1, 65535), help="the first free one from 7860 on without it")
+    parser.add_argument("--port", type=cli.in_range(int, 1, 65535), help="without it a free one from 7860 on")
     args = parser.parse_args(argv)
-    return cli.run_main(lambda: serve(build(args.models), args.port))
+    return cli.run_main(lambda: page.serve(build(args.models), args.port))
 
 
 if __name__ == "__main__":

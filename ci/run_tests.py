@@ -52,7 +52,9 @@ def test(folder: str, stack: str, core: int) -> dict:
             counts["failed"] += failed
             counts["skipped"] += skipped
             counts["passed"] += max(0, int(suite.get("tests")) - failed - skipped)
-    if status and not counts["failed"]:
+    if status < 0 and report.exists() and not counts["failed"]:  # the report is written when all tests have ended
+        print(f"[Warning] {folder}, {stack}: signal {-status} ended Python after the last test", flush=True)
+    elif status and not counts["failed"]:
         counts["failed"] = 1
     seconds = time.monotonic() - started
     text = log.read_text(errors="replace") if counts["failed"] else ""
