@@ -24,6 +24,6 @@ def enlarge(image: np.ndarray, scale: int) -> np.ndarray:
     return resize(image, image.shape[0] * scale, image.shape[1] * scale)
 
 
-def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A uint8 image [h, w, 3] as uint8 [height, width, 3]."""
-    return np.asarray(Image.fromarray(image).resize((width, height), Image.BICUBIC))
+def resize(image: np.ndarray, height: int, width: int, kernel: int = Image.BICUBIC) -> np.ndarray:
+    """A uint8 image [h, w, 3] as uint8 [height, width, 3], by one of Pillow's kernels, antialiased."""
+    return np.asarray(Image.fromarray(image).resize((width, height), kernel))

@@ -1,19 +1,26 @@
-"""A trained generator from its weights alone, of a checkpoint, an .h5 model or the file that is shipped."""
+"""A trained generator from its weights: of a run, the file that is shipped, or one of the ModelZoo README's .h5 models.
 
-import argparse
+An .h5 model holds a data set for each variable, and the options that built the network as JSON.
+"""
+
+import json
+import os
+from argparse import Namespace
 from pathlib import Path
 from typing import Optional, Union
 
-import h5
+import h5py
 import numpy as np
 import tensorflow as tf
 from enlarger import Enlarger
-from model import NETWORK, bytes_per_pixel, load_generator, receptive_field
+from model import BUILD, NETWORK, bytes_per_pixel, load_generator, receptive_field
 from tensorflow import keras
 
 from common import weights
 from common.cli import UserError
+from common.layers import named_variables
 from common.session import SessionConfig, open_session
+from common.vgg19 import check_hdf5
 
 HERE = Path(__file__).resolve().parent
 
@@ -24,7 +31,7 @@ def load_weights(path: Optional[str]) -> weights.Weights:
     Raises:
         UserError: there are none, or they cannot be used.
     """
-    return h5.read(path) if str(path).endswith(h5.SUFFIXES) else weights.load(path, NETWORK, HERE)
+    return read_h5(path) if str(path).endswith((".h5", ".hdf5")) else weights.load(path, NETWORK, HERE)
 
 
 def load(path: Optional[str] = None, config: Optional[SessionConfig] = None) -> Enlarger:
@@ -38,9 +45,7 @@ def load(path: Optional[str] = None, config: Optional[SessionConfig] = None) -> 
     return from_generator(load_generator(loaded), loaded.options, loaded.path, session.device)
 
 
-def from_generator(
-    generator: keras.Model, options: argparse.Namespace, path: Union[str, Path], device: str
-) -> Enlarger:
+def from_generator(generator: keras.Model, options: Namespace, path: Union[str, Path], device: str) -> Enlarger:
     """A Keras generator built of a training's options, on a session's device."""
     # One graph for images of all sizes; only the NPU, which compiles one for each shape, gets one for each.
     signature = None if device == "npu" else [tf.TensorSpec([1, None, None, 3], tf.float32)]
@@ -50,6 +55,45 @@ def from_generator(
         try:
             return compiled(tf.constant(x)).numpy()
         except tf.errors.ResourceExhaustedError:
-            raise UserError(f"a tile of {x.shape[1]} x {x.shape[2]} does not fit into memory; set --tile") from None
+            raise UserError(f"a tile of {x.shape[1]} x {x.shape[2]} does not fit into memory; lower --memory") from None
 
     return Enlarger(Path(path), run, options.scale, receptive_field(options), bytes_per_pixel(options), options=options)
+
+
+def save_h5(path: Union[str, Path], network: keras.Model, options: Namespace) -> None:
+    """Writes a network alone, in float32, as `read_h5` and h5py read it on either stack; whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    partial = f"{path}.partial"
+    with h5py.File(partial, "w") as file:
+        file.attrs["network"] = NETWORK
+        file.attrs["options"] = json.dumps({name: getattr(options, name) for name in BUILD})
+        for name, variable in named_variables(network).items():
+            file[name] = variable.numpy()
+    os.replace(partial, path)
+
+
+def read_h5(path: Union[str, Path]) -> weights.Weights:
+    """Reads a generator that `save_h5` wrote.
+
+    Raises:
+        UserError: it is missing, damaged, of another kind, or does not hold all its numbers itself.
+    """
+    check_hdf5(str(path), "--ckpt_path")
+    try:
+        with h5py.File(path, "r") as file:
+            if str(file.attrs.get("network")) != NETWORK:
+                raise ValueError(f"not a generator that {NETWORK}'s train.py saved")
+            options = json.loads(file.attrs["options"])
+            options = Namespace(**{name: options[name] for name in BUILD})
+            if any(file[name].dtype.kind != "f" or file[name].nbytes > os.path.getsize(path) for name in file):
+                raise ValueError("it promises more than it holds, or other things than numbers")
+            tensors = {f"generator/{name}": file[name][()].astype(np.float32) for name in file}
+        if not all(np.isfinite(values).all() for values in tensors.values()):
+            raise ValueError("numbers that are not finite")
+    except Exception as error:  # h5py raises nearly every kind on a broken file
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise UserError(f"--ckpt_path {path}: a damaged .h5 file, or one of another model ({reason})") from None
+    return weights.Weights(str(path), NETWORK, options, {}, 0, tensors)

@@ -25,17 +25,16 @@ MEMORY = 2 * 2**30  # bytes of decoded images that are kept; of a larger set the
 DEGRADATIONS = ("bicubic", "photo")
 
 
-def find_images(folder: Path) -> list[Path]:
-    """The image files in `folder` and below it, sorted.
+def find_images(folder: Path, flag: str = "--data_path ") -> list[Path]:
+    """The image files in `folder`, which `flag` names, and below it, sorted.
 
     Raises:
         UserError: there is none.
     """
-    folder = Path(folder)
     inside = [folder, *(path for path in folder.rglob("*") if path.is_dir() and path.name[0] != ".")]
     files = sorted(path for place in inside for path in images.find_images(place))
     if not files:
-        raise UserError(f"--data_path {folder}: no images in it or below it; sample_data.py writes some")
+        raise UserError(f"{flag}{folder}: no images in it or below it; sample_data.py writes some")
     return files
 
 
@@ -87,46 +86,26 @@ def low_resolution(args: argparse.Namespace, hr: np.ndarray, rng: np.random.Gene
 
 
 class Crops:
-    """Random crops of images that are decoded once and kept, as far as memory goes.
+    """Random crops of images, each of which is decoded once to see that it can be, and kept as far as memory goes.
 
     Args:
         args: of train.py; `crop` is the height and width of hr.
     Attributes:
-        files: those in use.
-        bad, small: files that --skip_bad_files left out; images smaller than a crop, which are mirrored to its size,
-            or left out with --small_images=skip.
+        small: how many of the files are smaller than a crop, and mirrored to its size.
     Raises:
-        UserError: a file does not decode and is not to be skipped, or none can be used.
+        UserError: a file does not decode.
     """
 
     def __init__(self, args: argparse.Namespace, files: Sequence[Path]) -> None:
-        self.args, self.files, self.bad, self.small = args, [], [], []
+        self.args, self.files, self.small = args, files, 0
         self._kept: dict[int, tuple] = {}
         kept_bytes = 0
-        for path in tqdm(files, "images", unit="", disable=None):
-            try:
-                if args.lr_path or kept_bytes < MEMORY:
-                    pair = self._read(path)
-                    height, width = pair[1].shape[:2]
-                else:  # the header alone
-                    with images.opened(path) as header:
-                        pair, (width, height) = None, header.size
-            except UserError as error:
-                if not args.skip_bad_files:
-                    raise
-                self.bad.append(str(error))
-                continue
-            if min(height, width) < args.crop:
-                self.small.append(path)
-                if args.small_images == "skip":
-                    continue
-            if pair is not None and kept_bytes < MEMORY:
-                self._kept[len(self.files)] = pair
+        for index, path in enumerate(tqdm(files, "images", unit="", disable=None)):
+            pair = self._read(path)
+            self.small += min(pair[1].shape[:2]) < args.crop
+            if kept_bytes < MEMORY:
+                self._kept[index] = pair
                 kept_bytes += sum(image.nbytes for image in pair if image is not None)
-            self.files.append(path)
-        if not self.files:
-            reason = self.bad[0] if self.bad else f"all are smaller than --crop {args.crop}; give a smaller one"
-            raise UserError(f"{files[0].parent}: not one of the {len(files)} images there can be used; {reason}")
 
     def __len__(self) -> int:
         return len(self.files)
@@ -143,18 +122,15 @@ class Crops:
         """
         size, scale = self.args.crop, self.args.scale
         lr, hr = self._kept.get(index) or self._read(self.files[index])
+        step = 1 if lr is None else scale  # of hr's corner, so that it is a pixel of lr
         hr = _at_least(hr, size)
-        top, left, mirrored = np.random.default_rng(crop_key).random(3)
+        *corner, mirrored = np.random.default_rng(crop_key).random(3)
+        top, left = (step * int(draw * ((length - size) // step + 1)) for draw, length in zip(corner, hr.shape))
+        hr = _cut(hr, top, left, size, mirrored < 0.5)
         if lr is None:
-            top, left = (int(draw * (length - size + 1)) for draw, length in zip((top, left), hr.shape))
-            hr = _cut(hr, top, left, size, mirrored < 0.5)
             return low_resolution(self.args, hr, np.random.default_rng(degradation_key)), hr
-        lr, small = _at_least(lr, size // scale), size // scale
-        top, left = (int(draw * (length - small + 1)) for draw, length in zip((top, left), lr.shape))
-        return (
-            _cut(lr, top, left, small, mirrored < 0.5),
-            _cut(hr, top * scale, left * scale, size, mirrored < 0.5),
-        )
+        small = size // scale
+        return _cut(_at_least(lr, small), top // scale, left // scale, small, mirrored < 0.5), hr
 
 
 def _at_least(image: np.ndarray, size: int) -> np.ndarray:

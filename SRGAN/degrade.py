@@ -43,7 +43,7 @@ def degrade(hr: np.ndarray, scale: int, rng: np.random.Generator) -> np.ndarray:
     x = _round(hr, FIRST, hr.shape[:2], rng)
     x = jpeg(x, int(rng.integers(*FIRST.quality, endpoint=True)))
     x = _round(x, SECOND, (height, width), rng)
-    x = resize(x, height, width, int(rng.choice(KERNELS)))
+    x = baseline.resize(x, height, width, int(rng.choice(KERNELS)))
     return jpeg(x, int(rng.integers(*SECOND.quality, endpoint=True)))
 
 
@@ -54,7 +54,7 @@ def _round(x: np.ndarray, stage: Stage, size: tuple[int, int], rng: np.random.Ge
         angle = rng.uniform(0, np.pi)
         x = blur(x, gaussian_kernel(one, other if rng.random() < ANISOTROPIC else one, angle))
     factor = rng.uniform(*stage.size)
-    x = resize(x, *(max(1, round(side * factor)) for side in size), int(rng.choice(KERNELS)))
+    x = baseline.resize(x, *(max(1, round(side * factor)) for side in size), int(rng.choice(KERNELS)))
     if rng.random() < 0.5:
         return gaussian_noise(x, rng.uniform(*stage.noise), rng.random() < GREY, rng)
     return photon_noise(x, 10 ** rng.uniform(*stage.photons), rng.random() < GREY, rng)
@@ -73,11 +73,6 @@ def blur(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     edge = kernel.shape[0] // 2
     padded = np.pad(image.astype(np.float32), [(edge, edge), (edge, edge), (0, 0)], "symmetric")
     return _uint8(fftconvolve(padded, kernel[..., None], "valid", axes=(0, 1)))
-
-
-def resize(image: np.ndarray, height: int, width: int, kernel: int) -> np.ndarray:
-    """A uint8 image [h, w, 3] in another size, by one of Pillow's kernels, antialiased."""
-    return np.asarray(Image.fromarray(image).resize((width, height), kernel))
 
 
 def gaussian_noise(image: np.ndarray, sigma: float, grey: bool, rng: np.random.Generator) -> np.ndarray:

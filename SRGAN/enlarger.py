@@ -1,4 +1,4 @@
-"""A trained generator, whatever runs it, and images of any size through it, tile by tile (no TensorFlow)."""
+"""A trained generator, whatever runs it, and images of any size through it in overlapping tiles (no TensorFlow)."""
 
 import argparse
 import json
@@ -6,18 +6,58 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Optional, Union
+from typing import Callable, NamedTuple, Optional, Union
 
 import _path  # noqa: F401  (finds ../common)
 import numpy as np
 from PIL import Image
-from tiles import MIN_TILE, Window, cut, window_shape
+from tqdm import tqdm
 
 from common.cli import UserError
 
 MEMORY = 2 * 2**30  # bytes for one tile
+MIN_TILE = 16  # pixels without the overlap: smaller tiles are nearly all overlap
 ROWS = 64  # that are handed on at a time
 LANCZOS = 3  # pixels that its kernel reaches to each side
+
+
+class Window(NamedTuple):
+    """A stretch of an image's height or width, in pixels: what the network sees, and what of that is kept."""
+
+    start: int
+    end: int
+    first: int
+    last: int  # one after the last pixel that is kept
+
+
+def window_shape(height: int, width: int, receptive_field: int, pixels: int) -> tuple[int, int]:
+    """The height and width of the windows for an image: as large as can be, since overlaps are computed twice.
+
+    Args:
+        receptive_field: how many pixels to each side a result depends on.
+        pixels: as many as may be in a window, though not fewer than the smallest tile has with its overlap.
+    """
+    least = MIN_TILE + 2 * receptive_field
+    high = min(height, max(math.isqrt(pixels), least))
+    wide = min(width, max(pixels // high, least))
+    return min(height, max(pixels // wide, least)), wide
+
+
+def cut(length: int, window: int, receptive_field: int, exact: bool = False) -> list[Window]:
+    """Windows over a height or width, all of one length and as few as there can be with at most `window` pixels each.
+
+    What is kept of one is at least the receptive field from its ends, but at the image's edges: there the outermost
+    windows lie, so that the network sees an edge as it would without windows.
+
+    Args:
+        exact: of `window` pixels, neither fewer nor more; of a shorter image the one window reaches beyond its end.
+    """
+    count = 1 + (math.ceil((length - window) / (window - 2 * receptive_field)) if length > window else 0)
+    if not exact:
+        window = math.ceil((length + (count - 1) * 2 * receptive_field) / count)  # as small as so many can be
+    starts = [number * (length - window) // max(count - 1, 1) for number in range(count)]
+    edges = [0] + [(start + window + after) // 2 for start, after in zip(starts, starts[1:])] + [length]
+    return [Window(start, start + window, *kept) for start, *kept in zip(starts, edges, edges[1:])]
 
 
 @dataclass(frozen=True)
@@ -32,19 +72,16 @@ class Enlarger:
     size: Optional[tuple[int, int]] = None  # the only height and width that it takes
     options: Optional[argparse.Namespace] = None  # of its training
 
-    def tiling(
-        self, height: int, width: int, tile: Optional[int] = None, memory: int = MEMORY
-    ) -> tuple[list[Window], list[Window]]:
+    def tiling(self, height: int, width: int, memory: int = MEMORY) -> tuple[list[Window], list[Window]]:
         """The windows over an image's height and those over its width; each pair of them is a tile.
 
         Args:
-            tile: a tile's size without its overlap, in pixels of lr; none: the largest within `memory`.
-            memory: bytes for one tile. The smallest tile may take more: `tile_bytes` tells.
+            memory: bytes for one tile; the smallest tile may take more.
         Raises:
             UserError: an export's one size is too small for an image that is larger.
         """
         field = self.receptive_field
-        high, wide = self.size or window_shape(height, width, field, memory // self.bytes_per_pixel, tile)
+        high, wide = self.size or window_shape(height, width, field, memory // self.bytes_per_pixel)
         for length, window in ((height, high), (width, wide)):
             if length > window <= 2 * field:
                 raise UserError(
@@ -53,45 +90,35 @@ class Enlarger:
                 )
         return cut(height, high, field, bool(self.size)), cut(width, wide, field, bool(self.size))
 
-    def tile_bytes(self, rows: list[Window], columns: list[Window]) -> int:
-        """About what the network takes for a tile."""
-        return (rows[0].end - rows[0].start) * (columns[0].end - columns[0].start) * self.bytes_per_pixel
-
-    def rows(
-        self,
-        lr: np.ndarray,
-        tile: Optional[int] = None,
-        memory: int = MEMORY,
-        progress: Callable[[], Any] = lambda: None,
-    ) -> Iterator[np.ndarray]:
+    def rows(self, lr: np.ndarray, memory: int = MEMORY) -> Iterator[np.ndarray]:
         """An image enlarged from the top down, some rows at a time; no seam shows between tiles.
 
         Args:
             lr: uint8 or uint16 [height, width, 3].
-            tile, memory: as `tiling` has them.
-            progress: called after each tile.
+            memory: bytes for one tile.
         Yields:
             float32 [n, scale width, 3], black 0 and white 1.
         """
         scale, white = self.scale, np.iinfo(lr.dtype).max
-        rows, columns = self.tiling(*lr.shape[:2], tile, memory)
+        rows, columns = self.tiling(*lr.shape[:2], memory)
         beyond = [max(0, windows[-1].end - length) for windows, length in zip((rows, columns), lr.shape)]
         if any(beyond):
             lr = np.pad(lr, [(0, beyond[0]), (0, beyond[1]), (0, 0)], "symmetric")
-        for high in rows:
-            band = np.empty([(high.last - high.first) * scale, columns[-1].last * scale, 3], np.float32)
-            for wide in columns:
-                x = lr[None, high.start : high.end, wide.start : wide.end].astype(np.float32) * (2 / white) - 1
-                y = self.run(x)[0, (high.first - high.start) * scale :, (wide.first - wide.start) * scale :]
-                kept = y[: len(band), : (wide.last - wide.first) * scale]
-                band[:, wide.first * scale : wide.last * scale] = (kept + 1) / 2
-                progress()
-            for start in range(0, len(band), ROWS):
-                yield band[start : start + ROWS]
+        with tqdm(total=len(rows) * len(columns), desc="tiles", leave=False, disable=None) as bar:
+            for high in rows:
+                band = np.empty([(high.last - high.first) * scale, columns[-1].last * scale, 3], np.float32)
+                for wide in columns:
+                    x = lr[None, high.start : high.end, wide.start : wide.end].astype(np.float32) * (2 / white) - 1
+                    y = self.run(x)[0, (high.first - high.start) * scale :, (wide.first - wide.start) * scale :]
+                    kept = y[: len(band), : (wide.last - wide.first) * scale]
+                    band[:, wide.first * scale : wide.last * scale] = (kept + 1) / 2
+                    bar.update()
+                for start in range(0, len(band), ROWS):
+                    yield band[start : start + ROWS]
 
-    def enlarge(self, lr: np.ndarray, tile: Optional[int] = None) -> np.ndarray:
+    def enlarge(self, lr: np.ndarray, memory: int = MEMORY) -> np.ndarray:
         """What `rows` gives in one array: float32 [scale height, scale width, 3] in 0..1."""
-        return np.concatenate(list(self.rows(lr, tile)))
+        return np.concatenate(list(self.rows(lr, memory)))
 
 
 def resampled(rows: Iterator[np.ndarray], source: tuple[int, int], target: tuple[int, int]) -> Iterator[np.ndarray]:

@@ -14,7 +14,6 @@ beside the checkpoint before it is kept. generator.json beside them tells predic
 import argparse
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Optional
 
 import _path  # noqa: F401  (finds ../common)
@@ -70,17 +69,13 @@ def freeze(args: argparse.Namespace) -> None:
     except tf.errors.ResourceExhaustedError:
         raise UserError(f"{height} x {width} does not fit into memory; make --height and --width smaller") from None
     if (folder / f"{NAME}.json").exists() and not args.check:
-        by_tiles = {
-            "scale": scale,
-            "receptive_field": receptive_field(weights.options),
-            "bytes_per_pixel": bytes_per_pixel(weights.options),
-        }
-        add_to_json(folder / f"{NAME}.json", by_tiles)
-
-
-def add_to_json(path: Path, values: dict[str, int]) -> None:
-    """Adds what `Enlarger` has to know of a network to what `export` wrote."""
-    path.write_text(json.dumps({**json.loads(path.read_text()), **values}, indent=2) + "\n")
+        told = json.loads((folder / f"{NAME}.json").read_text())
+        told.update(  # what `Enlarger` has to know
+            scale=scale,
+            receptive_field=receptive_field(weights.options),
+            bytes_per_pixel=bytes_per_pixel(weights.options),
+        )
+        (folder / f"{NAME}.json").write_text(json.dumps(told, indent=2) + "\n")
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

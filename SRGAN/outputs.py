@@ -4,42 +4,37 @@ import argparse
 import glob
 import os
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Callable
 
 import baseline
+import checkpoint
 import evaluate
-import h5
 import numpy as np
-import tensorflow as tf
+from enlarger import Enlarger
 from PIL import Image
-from tensorflow import keras
 
 from common.cli import UserError
-from common.images import to_float, to_uint8
+from common.images import to_uint8
 from common.run import Run
 
-RANGE = (-1.0, 1.0)  # black and white to the networks
 EXAMPLES = 3  # held-out images on a sheet
 
 
-def example_saver(args: argparse.Namespace, generator: keras.Model, files: Sequence[Path]) -> Callable[[Run], str]:
-    """A function that writes a sheet of some held-out images' middles: bicubic, the generator's, the original."""
-    pairs = [evaluate.pair(args, path, number) for number, path in enumerate(files[:EXAMPLES])]
-    size = min(args.crop // args.scale, *(length for lr, _ in pairs for length in lr.shape[:2]))
-    middles = []
-    for lr, hr in pairs:
-        top, left = ((length - size) // 2 for length in lr.shape[:2])
-        crops = (x[top * s : (top + size) * s, left * s : (left + size) * s] for x, s in ((lr, 1), (hr, args.scale)))
-        middles.append(tuple(crops))
-    enlarge = tf.function(lambda lr: generator(lr, training=False))
+def example_saver(args: argparse.Namespace, network: Enlarger, files: Sequence[Path]) -> Callable[[Run], str]:
+    """A function that writes a sheet of some held-out images' middles: bicubic, the network's, the original."""
+    scale, pairs = args.scale, [(lr, hr) for _, lr, hr in islice(evaluate.pairs(args, files), EXAMPLES)]
+    size = min(args.crop // scale, *(length for lr, _ in pairs for length in lr.shape[:2]))
 
     def save_examples(run: Run) -> str:
         rows = []
-        for lr, hr in middles:
-            sr = to_uint8(enlarge(tf.constant(to_float(lr[None], RANGE))), RANGE)[0]
-            rows.append(np.concatenate([baseline.enlarge(lr, args.scale), sr, hr], 1))
+        for lr, hr in pairs:
+            top, left = ((length - size) // 2 for length in lr.shape[:2])
+            lr = lr[top : top + size, left : left + size]
+            hr = hr[top * scale : (top + size) * scale, left * scale : (left + size) * scale]
+            rows.append(np.concatenate([baseline.enlarge(lr, scale), to_uint8(network.enlarge(lr), (0.0, 1.0)), hr], 1))
         path = run.path("examples", f"step_{run.step:07d}.png")
         os.makedirs(os.path.dirname(path), exist_ok=True)
         Image.fromarray(np.concatenate(rows, 0)).save(path)
@@ -47,11 +42,6 @@ def example_saver(args: argparse.Namespace, generator: keras.Model, files: Seque
         return path
 
     return save_examples
-
-
-def newest_example(run: Run) -> str:
-    """The newest sheet that an earlier part of the run wrote; None where there is none."""
-    return max(glob.glob(glob.escape(run.path("examples")) + "/*.png"), default=None)
 
 
 def models_folder(args: argparse.Namespace, run: Run) -> str:
@@ -75,9 +65,9 @@ def save_models(args: argparse.Namespace, folder: str, parts: SimpleNamespace, e
     """
     try:
         os.makedirs(folder, exist_ok=True)
-        h5.save(os.path.join(folder, f"gen_model{epoch}.h5"), parts.used, args)
+        checkpoint.save_h5(os.path.join(folder, f"gen_model{epoch}.h5"), parts.used, args)
         if parts.discriminator is not None:
-            h5.save(os.path.join(folder, f"dis_model{epoch}.h5"), parts.discriminator, args)
+            checkpoint.save_h5(os.path.join(folder, f"dis_model{epoch}.h5"), parts.discriminator, args)
     except OSError as error:
         raise UserError(f"--model_save_dir {folder} cannot be written ({error.strerror or error})") from None
 

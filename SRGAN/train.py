@@ -22,7 +22,7 @@ import losses
 import tensorflow as tf
 from data import DEGRADATIONS, Crops, batches, lr_file, split
 from model import BUILD, SCALES, UPSAMPLINGS, build_discriminator, generator_for, load_generator
-from outputs import example_saver, models_folder, newest_example, save_models, write_losses
+from outputs import example_saver, models_folder, save_models, write_losses
 
 from common import cli
 from common.cli import UserError, notice
@@ -33,7 +33,6 @@ from common.stream import key
 from common.vgg19 import VGG19_FILE, add_vgg19_flag, find_vgg19, vgg19_input
 
 FEATURE_SCALE = 1 / 12.75  # section 3.2, of VGG19's features
-TRIED = 12  # held-out images to take examples from: not all of thousands are read before training begins
 LOSS_SCALE = {"init_scale": 2.0**16, "incr_every_n_steps": 1000, "decr_every_n_nan_or_inf": 2, "decr_ratio": 0.5}
 HERE = Path(__file__).resolve().parent
 
@@ -51,9 +50,6 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     group.add_argument("--crop", type=count, default=192, help="height and width of hr crops, a multiple of --scale")
     group.add_argument("--number_of_images", "-n", type=count, default=8000, help="use at most so many")
     group.add_argument("--train_test_ratio", "-r", type=share, default=0.8, help="how many of them to train on")
-    text = "those under --crop: mirror them or leave them out"
-    group.add_argument("--small_images", choices=["pad", "skip"], default="pad", help=text)
-    cli.add_boolean(group, "--skip_bad_files", False, "leave out and count files that do not decode")
 
     group = parser.add_argument_group("model")
     group.add_argument("--scale", type=int, choices=SCALES, default=4, help="how many times larger")
@@ -218,18 +214,14 @@ def make_train_step(
 
 
 def read_data(args: argparse.Namespace) -> tuple[Crops, list[Path]]:
-    """The crops to train on and the files held out; tells what was left out."""
+    """The crops to train on and the files held out; tells how many there are."""
     train_files, val_files = split(args)
-    crops = Crops(args, train_files)
-    found = len(train_files) + len(val_files)
+    crops, found = Crops(args, train_files), len(train_files) + len(val_files)
     notice(f"{args.data_path}: {len(crops)} images to train on, {len(val_files)} held out")
     if found < args.number_of_images:
         notice(f"--number_of_images {args.number_of_images}: there are {found}, and all are used")
-    if crops.bad:
-        notice(f"{len(crops.bad)} images left out: {crops.bad[0]}")
     if crops.small:
-        done = {"pad": "mirrored to that size", "skip": "left out"}[args.small_images]
-        notice(f"{len(crops.small)} images smaller than {args.crop}: {done}; {crops.small[0]}")
+        notice(f"{crops.small} images smaller than {args.crop}: mirrored to that size")
     if args.batch_size > len(crops):
         raise UserError(
             f"--batch_size: a batch of {args.batch_size} is larger than the data ({len(crops)} images); "
@@ -324,14 +316,15 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
         return claimed.finished
     parts = prepare(args)
     per_epoch = parts.steps_per_epoch
-    save_examples = example_saver(args, parts.used, evaluate.usable(args, parts.val_files[:TRIED]))
+    used = checkpoint.from_generator(parts.used, args, args.output_path, parts.session.device)
+    save_examples = example_saver(args, used, parts.val_files)
     files = [*parts.crops.files, *parts.val_files]
     files += [lr_file(args, path) for path in files] if args.lr_path else []
     start = partial(start_from_pretrained, args, parts) if args.pretrained else None
     about = {"data": os.path.basename(os.path.abspath(args.data_path))}  # in words, for the page and the model's card
 
     with Run(claimed, parts.session, parts.total_steps, parts.state, about=about, data=files, start=start) as run:
-        models, examples = models_folder(args, run), newest_example(run)
+        models, examples = models_folder(args, run), None
         stream = parts.batches(run.step)
         for step in run.steps():
             if step % per_epoch == 0:
@@ -356,7 +349,6 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
 
         scores, baselines = {}, {}
         if args.evaluate and run.chief:
-            used = checkpoint.from_generator(parts.used, args, run.path(), parts.session.device)
             scores, baselines = evaluate.evaluate_run(args, used, parts.val_files, run.path("evaluation"))
             run.log(f"[Info] on the held-out images: {scores}; bicubic: {baselines}")
         name = f"SSIM of Y on {scores.get('images', 0)} held-out images"

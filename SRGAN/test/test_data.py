@@ -18,7 +18,7 @@ ALONE = SimpleNamespace(world_size=1, rank=0, local_batch=lambda batch_size: bat
 
 def options(path, **changed):
     given = {"data_path": str(path), "lr_path": None, "degradation": "bicubic", "crop": 16, "scale": 4, "seed": 3}
-    given.update(batch_size=2, small_images="pad", skip_bad_files=False, number_of_images=8000, train_test_ratio=0.8)
+    given.update(batch_size=2, number_of_images=8000, train_test_ratio=0.8)
     return Namespace(**{**given, **changed})
 
 
@@ -78,24 +78,12 @@ def test_no_images(tmp_path):
 def test_small_images(photographs):
     small = write(photographs / "00.png", 10, 40)
     crops = crops_of(options(photographs))
-    assert crops.small == [small] and small in crops.files
+    assert crops.small == 1
     whole, key = np.asarray(Image.open(small)), key_of(0.05, 0.05, 0.9)
     _, hr = crops.read(crops.files.index(small), key, key)
     left = int(np.random.default_rng(key).random(3)[1] * 25)
     np.testing.assert_array_equal(hr[:10], whole[:, left : left + 16])
     np.testing.assert_array_equal(hr[10:], whole[:3:-1, left : left + 16])  # mirrored below its last row
-    crops = crops_of(options(photographs, small_images="skip"))
-    assert crops.small == [small] and small not in crops.files
-    with pytest.raises(UserError, match="smaller than --crop 64"):
-        crops_of(options(photographs, small_images="skip", crop=64))
-
-
-def test_broken_files(photographs):
-    (photographs / "1.png").write_bytes((photographs / "1.png").read_bytes()[:80])
-    with pytest.raises(UserError, match=r"1\.png"):
-        crops_of(options(photographs))
-    crops = crops_of(options(photographs, skip_bad_files=True))
-    assert [path.name for path in crops.files] == ["0.png", "2.png", "3.png"] and "1.png" in crops.bad[0]
 
 
 def test_lr_is_what_the_degradation_says(photographs):
@@ -136,7 +124,6 @@ def test_lr_images_of_ones_own(tmp_path, photographs):
     (lr_folder / "1" / "0.png").unlink()
     with pytest.raises(UserError, match=r"there is no 1/0.png for"):
         crops_of(args)
-    assert len(crops_of(Namespace(**{**vars(args), "skip_bad_files": True}))) == 1
 
 
 @pytest.mark.parametrize("degradation", data.DEGRADATIONS)

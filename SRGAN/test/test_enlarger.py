@@ -1,6 +1,7 @@
-"""enlarger.py: an image through the network tile by tile, resampled, and through what was exported."""
+"""enlarger.py: windows over an image, the network through them, resampled, and through what was exported."""
 
 import json
+import random
 from argparse import Namespace
 
 import checkpoint
@@ -9,10 +10,39 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import noise, write_run
+from enlarger import Window, cut, window_shape
 from model import bytes_per_pixel, load_generator
 from PIL import Image
 
 from common.cli import UserError
+
+
+def test_windows_by_hand():
+    assert cut(10, 10, 3) == cut(10, 99, 3) == [Window(0, 10, 0, 10)]
+    # Two windows of 13 hold 20 pixels with an overlap of 2 x 3; they meet in its middle.
+    assert cut(20, 15, 3) == [Window(0, 13, 0, 10), Window(7, 20, 10, 20)]
+    # Of 15 pixels and no fewer, as an export may want them; one may reach beyond the image.
+    assert cut(20, 15, 3, exact=True) == [Window(0, 15, 0, 10), Window(5, 20, 10, 20)]
+    assert cut(9, 15, 3, exact=True) == [Window(0, 15, 0, 9)]
+    assert window_shape(3000, 4000, 40, pixels=360 * 360) == (360, 360)
+    assert window_shape(100, 4000, 40, pixels=360 * 360) == (100, 1296)
+    assert window_shape(300, 400, 40, pixels=360 * 360) == (300, 400)
+    assert window_shape(3000, 4000, 40, pixels=1) == (96, 96)  # 16 that are kept
+
+
+def test_any_length_is_kept_once_and_far_enough_from_the_windows_ends():
+    rng = random.Random(0)
+    for _ in range(3000):
+        field, length, exact = rng.randint(1, 50), rng.randint(1, 700), rng.random() < 0.5
+        most = rng.randint(2 * field + 1, 800)
+        windows = cut(length, most, field, exact)
+        sizes = {window.end - window.start for window in windows}
+        assert sizes == {most} if exact else len(sizes) == 1 and max(sizes) <= most
+        assert windows[0].start == windows[0].first == 0 and windows[-1].last == length
+        assert windows[-1].end == (max(length, most) if exact else length)
+        for one, following in zip(windows, windows[1:]):
+            assert one.first < one.last == following.first < following.last
+            assert one.end - one.last >= field and following.first - following.start >= field
 
 
 def test_an_image_by_hand(tiny_run, network):
@@ -33,18 +63,18 @@ def test_no_seam_between_tiles(tmp_path, options):
     """To well within 1/255, at the image's edges too; and the overlap is no larger than it has to be."""
     network, lr = checkpoint.load(str(write_run(tmp_path / "run", **options).folder)), noise(50, 77, 3)
     whole = network.enlarge(lr)
-    rows, columns = network.tiling(50, 77, tile=16)
-    assert len(rows) == 2 and len(columns) == 4  # of up to 16 and 2 x 13 of overlap
-    np.testing.assert_allclose(network.enlarge(lr, tile=16), whole, atol=1e-5)
+    rows, columns = network.tiling(50, 77, memory=1)
+    assert len(rows) == 2 and len(columns) == 4  # the smallest: of up to 16 and 2 x 13 of overlap
+    np.testing.assert_allclose(network.enlarge(lr, memory=1), whole, atol=1e-5)
     less = enlarger.Enlarger(network.path, network.run, network.scale, network.receptive_field - 4, 1)
-    assert np.abs(less.enlarge(lr, tile=16) - whole).max() > 1e-4
+    assert np.abs(less.enlarge(lr, memory=1) - whole).max() > 1e-4
 
 
 def test_tiles_stay_within_the_memory(network):
     for height, width in ((3000, 4000), (100, 100000), (5000, 7)):
         for memory in (2**24, 2**28):
             rows, columns = network.tiling(height, width, memory=memory)
-            size = network.tile_bytes(rows, columns)
+            size = (rows[0].end - rows[0].start) * (columns[0].end - columns[0].start) * network.bytes_per_pixel
             assert size <= memory and (size > 0.5 * memory or len(rows) * len(columns) == 1)
     # By hand: 4 copies of the last layer's 64 channels of 4 bytes, 4 x 4 for a pixel; "resize" has 256 channels there.
     options = Namespace(scale=4, upsampling="shuffle", channels=64)
@@ -107,33 +137,3 @@ def test_an_export_without_what_freeze_writes_beside_it(tmp_path, monkeypatch):
     (tmp_path / "generator.json").write_text(json.dumps(good))
     for name in ("generator.onnx", "generator_saved_model"):
         assert enlarger.from_export(tmp_path / name).receptive_field == 13
-
-
-def test_averaged_weights_are_used_where_the_training_kept_them(tmp_path, tiny_run):
-    from common import weights
-
-    _, tensors = weights.read(tiny_run.folder / "checkpoints" / "ckpt-7.safetensors")
-    tensors.update({f"ema_{name}": array * 0.5 for name, array in tensors.items()})
-    path = weights.save(tmp_path / "both.safetensors", "SRGAN", tensors, vars(tiny_run.options), {}, 7)
-    generator = load_generator(checkpoint.load_weights(path))
-    np.testing.assert_array_equal(generator.get_layer("first").get_weights()[0], tensors["ema_generator/first.0"])
-
-
-@pytest.mark.parametrize(
-    "options, reason",
-    [
-        ({"blocks": 10**6}, "of a larger network than is in it"),
-        ({"channels": True}, "its options are of no generator"),
-        ({"scale": 3}, "its options are of no generator"),
-        ({"upsampling": ["shuffle"]}, "its options are of no generator"),
-        ({"blocks": 1}, "of another size than its options say"),
-    ],
-)
-def test_options_that_lie(tmp_path, tiny_run, options, reason):
-    """A file's options are not believed: no network is built that it cannot hold."""
-    from common import weights
-
-    record, tensors = weights.read(tiny_run.folder / "checkpoints" / "ckpt-7.safetensors")
-    path = weights.save(tmp_path / "a.safetensors", "SRGAN", tensors, {**record["options"], **options})
-    with pytest.raises(UserError, match=reason):
-        load_generator(checkpoint.load_weights(path))

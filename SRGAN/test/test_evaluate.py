@@ -3,23 +3,20 @@
 import importlib.util
 import json
 from argparse import Namespace
-from pathlib import Path
 
 import baseline
 import checkpoint
 import degrade
 import evaluate
-import h5
 import metrics
 import numpy as np
 import pytest
-from conftest import call, write_run
-from model import load_generator
+from conftest import MODEL, call, write_run
 from PIL import Image
 
 from common.images import read_rgb
 
-spec = importlib.util.spec_from_file_location("srgan_test", Path(evaluate.__file__).with_name("test.py"))
+spec = importlib.util.spec_from_file_location("srgan_test", MODEL / "test.py")
 page = importlib.util.module_from_spec(spec)  # `import test` may be Python's own package of that name
 spec.loader.exec_module(page)
 
@@ -52,23 +49,15 @@ def images(tmp_path_factory):
 def run(tmp_path_factory, images):
     """A run on them, x2, with random weights."""
     options = {"scale": 2, "blocks": 1, "channels": 4, "data_path": str(images)}
+    options.update(number_of_images=8000, train_test_ratio=0.8)
     return write_run(tmp_path_factory.mktemp("run") / "run", **options)
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory, run):
-    """A folder as --model_save_dir leaves it, with the run's generator as the newest."""
-    folder = tmp_path_factory.mktemp("model")
-    h5.save(folder / "gen_model10.h5", load_generator(checkpoint.load_weights(str(run.folder))), run.options)
-    (folder / "gen_model9.h5").write_bytes(b"older")
-    return folder
 
 
 def result_in(folder):
     return json.loads((folder / "evaluation.json").read_text())
 
 
-def test_the_command(capsys, run, images):
+def test_a_run_on_its_held_out_images(capsys, run, images):
     before = set(run.folder.rglob("*"))
     status, said, _ = call(capsys, evaluate.main, "--ckpt_path", run.folder)
     result = result_in(run.folder / "evaluation")
@@ -78,8 +67,7 @@ def test_the_command(capsys, run, images):
     names = ["below/colour.png", "cmyk.jpg", "colour.png", "grey.png", "palette.gif"]
     assert found["images"] == 5 and {row["file"] for row in rows} == {str(images / "val" / n) for n in names}
     for row in rows:
-        target = evaluate.original(Path(row["file"]), 2)
-        assert target.shape[0] % 2 == target.shape[1] % 2 == 0
+        target = baseline.crop(read_rgb(row["file"]), 2)
         bicubic = baseline.enlarge(baseline.shrink(target, 2), 2)
         for method, image in {"bicubic": bicubic, "model": read_rgb(row["output"])}.items():
             expected = {**metrics.compare(image, target, 2), "blur": metrics.blur(image)}
@@ -90,32 +78,28 @@ def test_the_command(capsys, run, images):
     assert mean["bicubic"]["psnr_y"] > mean["model"]["psnr_y"]  # the weights are random
     outputs = sorted(path.name for path in (run.folder / "evaluation" / "images" / "held-out").iterdir())
     assert outputs == ["cmyk.png", "colour-2.png", "colour.png", "grey.png", "palette.png"]
-
     lines = {line.split()[0]: line.split()[1:] for line in said.splitlines() if line}
     assert lines["means"] == [*metrics.NAMES, "blur"]
     assert [float(n) for n in lines["model"]] == pytest.approx(list(mean["model"].values()), abs=0.006)
-    assert f"{rows[0]['bicubic']['psnr_y']:.2f} / {rows[0]['bicubic']['ssim_y']:.4f}" in said
-    page = (run.folder / "evaluation" / "page.html").read_text()
-    for heading in ("lr", "bicubic", "model", "original"):
-        assert page.count(f"<td>{heading}<img") == 5
+    shown = (run.folder / "evaluation" / "page.html").read_text()
+    assert all(shown.count(f"<td>{heading}<img") == 5 for heading in ("lr", "bicubic", "model", "original"))
     assert before <= set(run.folder.rglob("*"))  # nothing is gone
 
 
-def test_named_sets_and_the_papers_rows(capsys, tmp_path, images):
-    """Without a model: bicubic alone. The paper's rows are for its scale and number of images."""
+def test_named_sets_and_the_papers_rows(capsys, tmp_path, images, tiny_run):
+    """The paper's rows are for its scale and number of images."""
     (tmp_path / "five").mkdir()
-    for seed in range(7):
+    for seed in range(6):
         scene(seed, 28, 24).save(tmp_path / "five" / f"{seed}.png")
-    flags = ["--bicubic", "--sets", f"Set5={tmp_path / 'five'}", f"mine={images / 'val'}", "--max_images=5"]
-    status, said, _ = call(capsys, evaluate.main, *flags, "--output_path", tmp_path / "out")
+    flags = ["--sets", f"Set5={tmp_path / 'five'}", f"mine={images / 'val'}", "--max_images=5"]
+    flags += ["--ckpt_path", tiny_run.folder, "--output_path", tmp_path / "out"]
+    status, said, _ = call(capsys, evaluate.main, *flags)
     found = result_in(tmp_path / "out")["sets"]
     assert status == 0 and [(name, one["images"]) for name, one in found.items()] == [("Set5", 5), ("mine", 5)]
-    assert set(found["Set5"]["metrics"]) == {"bicubic", "original"} and found["Set5"]["per_image"][0]["output"] is None
-    assert said.count("SRGAN (paper)") == 1 and "29.40" in said and not (tmp_path / "out" / "images").exists()
-    rows = result_in(tmp_path / "out")["sets"]["Set5"]["per_image"]
+    assert said.count("SRGAN (paper)") == 1 and "29.40" in said
+    rows = found["Set5"]["per_image"]
     assert not any("paper" in line for line in evaluate.table_lines("Set5", rows[:4], 4))
-    status, said, _ = call(capsys, evaluate.main, *flags, "--scale=2", "--output_path", tmp_path / "out")
-    assert status == 0 and "(paper)" not in said and result_in(tmp_path / "out-2")["scale"] == 2
+    assert not any("paper" in line for line in evaluate.table_lines("Set5", rows, 2))
 
 
 def test_what_training_asks_for(capsys, tmp_path, run, images):
@@ -132,18 +116,16 @@ def test_what_training_asks_for(capsys, tmp_path, run, images):
     assert sets["held-out"]["metrics"]["model"]["ssim_rgb"] == found["ssim_rgb"]
 
 
-def test_degraded_images(capsys, tmp_path, images):
-    """--degradation=photo: the same lr for the same seed, and what bicubic makes of it is worse."""
+def test_degraded_images(capsys, tmp_path, images, run):
+    """--degradation=photo: the same lr each time, and what bicubic makes of it is worse."""
     scores = []
-    for flags in ([], ["--degradation=photo"], ["--degradation=photo"], ["--degradation=photo", "--seed=1"]):
-        argv = ["--bicubic", "--sets", f"a={images / 'val'}", "--scale=2", *flags, "--output_path", tmp_path / "out"]
-        assert call(capsys, evaluate.main, *argv)[0] == 0
-        folder = max(tmp_path.glob("out*"), key=lambda path: path.stat().st_ctime)
-        scores.append(result_in(folder)["sets"]["a"]["metrics"]["bicubic"]["psnr_y"])
-    assert scores[0] > scores[1] == scores[2] != scores[3]
+    for number, kind in enumerate(("bicubic", "photo", "photo")):
+        argv = ["--ckpt_path", run.folder, "--sets", f"a={images / 'val'}", f"--degradation={kind}"]
+        assert call(capsys, evaluate.main, *argv, "--output_path", tmp_path / f"{number}")[0] == 0
+        scores.append(result_in(tmp_path / f"{number}")["sets"]["a"]["metrics"]["bicubic"]["psnr_y"])
+    assert scores[0] > scores[1] == scores[2]
     options = Namespace(scale=2, degradation="photo", lr_path=None, seed=5)
-    path = images / "val" / "colour.png"
-    lr, hr = evaluate.pair(options, path, 3)
+    lr, hr = evaluate.pair(options, images / "val" / "colour.png", 3)
     assert (lr == degrade.degrade(hr, 2, np.random.default_rng([5, 3]))).all()
 
 
@@ -158,75 +140,47 @@ def test_distance_of_features(monkeypatch):
     assert evaluate.feature_distance("w.h5")(x, y) == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_originals_command_on_hr_images(capsys, tmp_path, models, images):
-    flags = ["-ihr", images / "val", "-o", tmp_path / "out", "-m", models, "-n", 2, "-t", "test_model"]
-    status, said, _ = call(capsys, page.main, *flags)
-    rows = result_in(tmp_path / "out")["sets"]["val"]["per_image"]
-    assert status == 0 and len(rows) == 2 and "means" in said
-    for row in rows:
-        target = evaluate.original(Path(row["file"]), 2)
-        lr, sr, hr = np.split(read_rgb(tmp_path / "out" / Path(row["output"]).name), 3, axis=1)
-        assert (hr == target).all() and (sr == read_rgb(row["output"])).all()
-        assert (lr[::2, ::2] == baseline.shrink(target, 2)).all() and (lr[1::2, 1::2] == lr[::2, ::2]).all()
-
-
-def test_the_originals_command_on_lr_images(capsys, tmp_path, models, images):
-    flags = [
-        "--input_low_res",
-        images / "val",
-        "--output_dir",
-        tmp_path / "out",
-        "--model_dir",
-        models / "gen_model10.h5",
-    ]
-    status, _, _ = call(capsys, page.main, *flags, "--number_of_images=3", "--test_type=test_lr_images")
-    sizes = {path.name: Image.open(path).size for path in (tmp_path / "out").iterdir()}
-    assert status == 0 and len(sizes) == 3 and sizes["cmyk.png"] == (96, 80)
-    for flags in (["-m", models], ["-m", models, "-t", "test_lr_images", "-ihr", images]):
-        status, _, error = call(capsys, page.main, *flags)
+def test_the_originals_commands(capsys, tmp_path, run, images):
+    model = ["-m", run.folder]
+    flags = ["-ihr", images / "val", "-o", tmp_path / "out", "-n", 2, "-t", "test_model"]
+    status, said, _ = call(capsys, page.main, *model, *flags)
+    assert status == 0 and "means" in said and result_in(tmp_path / "out")["sets"]["val"]["images"] == 2
+    flags = ["--input_low_res", images / "val", "--output_dir", tmp_path / "large", "--number_of_images=3"]
+    assert call(capsys, page.main, *model, *flags, "--test_type=test_lr_images")[0] == 0
+    sizes = {path.name: Image.open(path).size for path in (tmp_path / "large").iterdir()}
+    assert len(sizes) == 3 and sizes["cmyk.png"] == (96, 80)
+    for flags in ([], ["-t", "test_lr_images", "-ihr", images]):
+        status, _, error = call(capsys, page.main, *model, *flags)
         assert status == 2 and "needs --input_" in error
 
 
 def test_bad_input(capsys, tmp_path, run, images):
-    def refused(reason, *argv):
-        status, _, error = call(capsys, evaluate.main, "--output_path", tmp_path / "out", *argv)
-        assert status == 2 and reason in error and error.count("\n") <= 2
-        assert not (tmp_path / "out").exists()
-
     model = ["--ckpt_path", run.folder]
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    refused("no weights in", "--ckpt_path", images)
-    refused("none.h5: there is no such file", "--ckpt_path", tmp_path / "none.h5")
-    refused("enlarges 2 times", *model, "--scale=4")
-    refused("--sets none=", *model, "--sets", f"none={tmp_path / 'none'}")
-    refused("two of one name", *model, "--sets", f"a={images}", f"a={images / 'val'}")
-    refused("a.png", *model, "--data_path", tmp_path / "broken")
-    refused("none of the images can be measured", *model, "--data_path", tmp_path / "broken", "--skip_bad_files")
-    refused("there is no such file", *model, "--weights", tmp_path / "none.h5")
-    refused("cannot be written", *model, "--output_path", tmp_path / "broken" / "a.png" / "new")
-    for flags, reason in (
-        ([], "name the images to measure on"),
-        (["--sets", "Set5"], "is not NAME=DIR"),
-        (["--sets", "a/b=c"], "is not NAME=DIR"),
-        (["--sets", f"a={images}", "--scale=3"], "invalid choice: 3"),
-        ([*model, "--bicubic"], "name a network each; give one of them"),
-        ([*model, "--lr_path=x"], "--lr_path belongs to --data_path"),
+    for reason, argv in (
+        ("no weights in", ["--ckpt_path", images]),
+        ("--sets none=", [*model, "--sets", f"none={tmp_path / 'none'}"]),
+        ("a.png", [*model, "--data_path", tmp_path / "broken"]),
+        ("there is no such file", [*model, "--weights", tmp_path / "none.h5"]),
+        ("cannot be written", [*model, "--output_path", tmp_path / "broken" / "a.png" / "new"]),
+        ("name the images to measure on", []),
+        ("is not NAME=DIR", ["--sets", "Set5"]),
+        ("is not NAME=DIR", ["--sets", "a/b=c"]),
     ):
-        refused(reason, *flags)
+        status, _, error = call(capsys, evaluate.main, "--output_path", tmp_path / "out", *argv)
+        assert status == 2 and reason in error and error.count("\n") <= 2
 
 
-def test_held_out_images(tmp_path, images):
-    """Those in val/, else the last ones of the run's own data, else all of a folder that nothing was trained on."""
+def test_held_out_images(capsys, tmp_path, run):
+    """The last ones of a run's own data, and all of a folder that nothing was trained on."""
+    folder = tmp_path / "data"
+    folder.mkdir()
     for number in range(5):
-        scene(number, 30, 30).save(tmp_path / f"{number}.png")
-    options = Namespace(data_path=str(tmp_path), train_test_ratio=0.6, number_of_images=4)
-    args = Namespace(data_path=None, sets=None, max_images=None, ckpt_path="x")
-    names = [path.name for path in evaluate.image_sets(args, options)["held-out"]]
-    assert names == ["2.png", "3.png"]
-    args.data_path = str(images / "val" / "below")
-    assert len(evaluate.image_sets(args, options)["held-out"]) == 1
-    args.data_path, args.max_images = str(images), 4
-    assert len(evaluate.image_sets(args, options)["held-out"]) == 4
-    args.data_path, args.sets = None, [("one", images / "train")]
-    assert set(evaluate.image_sets(args, options)) == {"one"}
+        scene(number, 30, 30).save(folder / f"{number}.png")
+    options = {**vars(run.options), "data_path": str(folder), "train_test_ratio": 0.6, "number_of_images": 4}
+    own = write_run(tmp_path / "run", **options)
+    for network, count in ((own.folder, 2), (run.folder, 5)):
+        flags = [f"--data_path={folder}", "--output_path", tmp_path / f"out{count}"]
+        assert call(capsys, evaluate.main, "--ckpt_path", network, *flags)[0] == 0
+        assert result_in(tmp_path / f"out{count}")["sets"]["held-out"]["images"] == count

@@ -80,11 +80,10 @@ def test_every_export_gives_what_predict_gives(capsys, tmp_path, options):
 
 
 def test_a_pb_for_any_size_from_an_h5_file(capsys, tmp_path, network, tiny_run):
-    import h5
     from model import load_generator
 
     generator = load_generator(checkpoint.load_weights(str(tiny_run.folder)))
-    h5.save(tmp_path / "gen_model7.h5", generator, tiny_run.options)
+    checkpoint.save_h5(tmp_path / "gen_model7.h5", generator, tiny_run.options)
     argv = ["--ckpt_path", tmp_path / "gen_model7.h5", "--output_path", tmp_path / "any", "--format=pb"]
     status, said, _ = call(capsys, freeze.main, *argv, "--height=-1", "--width=-1", "--soc_version=Ascend310P3")
     assert status == 0 and "--input_shape=lr:1,-1,-1,3" in said

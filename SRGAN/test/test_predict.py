@@ -5,11 +5,10 @@ import subprocess
 import sys
 
 import numpy as np
-import png
 import predict
 import pytest
 import tensorflow as tf
-from conftest import MODEL, call, write_run
+from conftest import MODEL, call
 from PIL import Image, ImageCms
 
 from common.images import ORIENTATION
@@ -32,9 +31,8 @@ def save_16(path, pixels):
     return path
 
 
-def read(path):
-    """uint8 or uint16 [h, w, c], by libpng."""
-    dtype = tf.uint16 if png.is_16_bit(path) else tf.uint8
+def read(path, dtype=tf.uint8):
+    """[h, w, c], by libpng."""
     return tf.io.decode_png(path.read_bytes(), dtype=dtype).numpy()
 
 
@@ -72,7 +70,7 @@ def test_any_factor(capsys, tmp_path, tiny_run, network, factor, size):
     pixels = gradient(20, 30, 4)
     pixels[..., 3] = np.maximum(pixels[..., 3], 1)
     argv = [save(tmp_path / "a.png", pixels), "--ckpt_path", tiny_run.folder, "--output_path", tmp_path / "out"]
-    assert call(capsys, predict.main, *argv, f"--outscale={factor}", "--tile=16")[0] == 0
+    assert call(capsys, predict.main, *argv, f"--outscale={factor}")[0] == 0
     result = read(tmp_path / "out" / f"a_x{factor:g}.png")
     assert result.shape == (*size, 4)
     whole = network.enlarge(pixels[..., :3]) * 255
@@ -84,18 +82,11 @@ def test_any_factor(capsys, tmp_path, tiny_run, network, factor, size):
 
 
 def test_tiles_make_no_difference(capsys, tmp_path, tiny_run, network):
-    file = save(tmp_path / "a.png", gradient(60, 90))
-    argv = [file, "--suffix=", "--output_path", tmp_path, "--ckpt_path"]
-    assert call(capsys, predict.main, *argv, tiny_run.folder, "--tile=16")[0] == 0
-    status, said, _ = call(capsys, predict.main, *argv, tiny_run.folder, "--memory=0.01")
-    assert status == 0 and "more than --memory" not in said
-    for name in ("a-2.png", "a-3.png"):
-        assert_near(read(tmp_path / name), enlarged(network, gradient(60, 90)))
-    # Tiles of at least 16 pixels and 13 to each side, here of 38 x 42: times 4 x 4 bytes x 32 channels x 16.
-    status, said, _ = call(
-        capsys, predict.main, *argv, write_run(tmp_path / "run", channels=32).folder, "--memory=0.01"
-    )
-    assert status == 0 and "a tile takes about 0.012 GiB, more than --memory 0.01" in said
+    """90 x 90 pixels of 2048 bytes are more than --memory allows."""
+    argv = [save(tmp_path / "a.png", gradient(90, 90)), "--ckpt_path", tiny_run.folder, "--memory=0.01"]
+    assert call(capsys, predict.main, *argv, "--output_path", tmp_path / "out", "--suffix=")[0] == 0
+    assert len(network.tiling(90, 90, int(0.01 * 2**30))[0]) > 1
+    assert_near(read(tmp_path / "out" / "a.png"), enlarged(network, gradient(90, 90)))
 
 
 def test_16_bits(capsys, tmp_path, tiny_run, network):
@@ -104,13 +95,11 @@ def test_16_bits(capsys, tmp_path, tiny_run, network):
     argv += [save_16(tmp_path / "rgb.png", pixels[..., :3]), save_16(tmp_path / "grey.png", pixels[..., :1])]
     status, *_ = call(capsys, predict.main, *argv, save_16(tmp_path / "rgba.png", np.maximum(pixels, 1)))
     assert status == 0
-    colour, grey = read(tmp_path / "large" / "rgb.png"), read(tmp_path / "large" / "grey.png")
-    assert colour.dtype == grey.dtype == np.uint16 and colour.shape == (80, 120, 3)
+    colour, grey, with_alpha = (read(tmp_path / "large" / f"{n}.png", tf.uint16) for n in ("rgb", "grey", "rgba"))
+    assert colour.shape == (80, 120, 3) and with_alpha.shape == (80, 120, 4)
     assert np.abs(colour - enlarged(network, pixels[..., :3])).max() <= 2  # of 65535
     expected = enlarged(network, pixels[..., :1].repeat(3, 2)) @ [0.299, 0.587, 0.114]
     assert grey.shape == (80, 120, 1) and np.abs(grey[..., 0] - expected).max() <= 2
-    with_alpha = read(tmp_path / "large" / "rgba.png")
-    assert with_alpha.shape == (80, 120, 4) and with_alpha.dtype == np.uint16
     alpha = Image.fromarray(np.maximum(pixels[..., 3], 1).astype(np.float32)).resize((120, 80), Image.BICUBIC)
     assert np.abs(with_alpha[..., 3] - np.clip(alpha, 0, 65535)).max() <= 1
 
@@ -124,9 +113,8 @@ def test_grey_and_alpha(capsys, tmp_path, tiny_run, network):
     other[..., 3] = pixels[..., 3]
     files = [save(tmp_path / "one.png", pixels), save(tmp_path / "other.png", other)]
     files += [save(tmp_path / "la.png", pixels[..., 2:], "LA"), save(tmp_path / "l.png", pixels[..., :1])]
-    argv = ["--ckpt_path", tiny_run.folder, "--output_path", tmp_path / "large", "--tile=16", "--suffix=", "--input"]
-    status, said, _ = call(capsys, predict.main, *argv, *files)
-    assert status == 0 and "converted" not in said
+    argv = ["--ckpt_path", tiny_run.folder, "--output_path", tmp_path / "large", "--suffix=", "--input"]
+    assert call(capsys, predict.main, *argv, *files)[0] == 0
     one, other, la, grey = (read(tmp_path / "large" / file.name) for file in files)
     np.testing.assert_array_equal(one, other)
     alpha = Image.fromarray(pixels[..., 3].astype(np.float32)).resize((240, 240), Image.BICUBIC)
@@ -139,34 +127,34 @@ def test_grey_and_alpha(capsys, tmp_path, tiny_run, network):
     np.testing.assert_allclose(one[:, :24, :3], enlarged(network, pixels[..., :3])[:, :24], atol=1)
 
 
-def test_what_is_read(tmp_path):
-    """Palette, CMYK, black and white, 16 bits, several frames, a turned camera; a profile is kept where it fits."""
-    pixels = gradient(8, 9, 4)
-    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    cmyk = srgb[:16] + b"CMYK" + srgb[20:]
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+CMYK = SRGB[:16] + b"CMYK" + SRGB[20:]
 
-    def kind(path):
-        photo = predict.read(path)
-        return photo.pixels.shape[2], photo.changes, photo.profile == srgb
 
-    assert kind(save(tmp_path / "a.png", pixels[..., :3], icc_profile=srgb)) == (3, [], True)
-    expected = (3, ["converted to RGB, being CMYK"], False)
-    assert kind(save(tmp_path / "b.jpg", pixels[..., :3], "CMYK", icc_profile=cmyk)) == expected
-    assert kind(save(tmp_path / "c.png", pixels[..., :1], icc_profile=srgb)) == (1, [], False)
-    palette = "being a palette"
-    assert kind(save(tmp_path / "d.png", pixels[..., :3], "P")) == (3, [f"converted to RGB, {palette}"], False)
-    expected = (4, [f"converted to RGBA, {palette}"], False)
-    assert kind(save(tmp_path / "e.png", pixels[..., :3], "P", transparency=3)) == expected
-    assert kind(save(tmp_path / "f.png", pixels[..., :1], "1")) == (1, [], False)
-    assert kind(save(tmp_path / "g.png", pixels[..., :1], transparency=9)) == (2, [], False)
-    assert kind(save_16(tmp_path / "h.png", pixels[..., :2].astype(np.uint16))) == (2, [], False)
-    frames = [Image.fromarray(image) for image in (pixels[..., 0], 255 - pixels[..., 0])]
-    frames[0].save(tmp_path / "i.gif", save_all=True, append_images=frames[1:])
-    assert "the first of its 2 frames alone" in kind(tmp_path / "i.gif")[1]
+@pytest.mark.parametrize(
+    "name, channels, mode, options, expected",
+    [
+        ("a.png", 3, None, {"icc_profile": SRGB}, (3, SRGB)),
+        ("a.jpg", 3, "CMYK", {"icc_profile": CMYK}, (3, None)),  # a profile is kept where it fits
+        ("a.png", 1, None, {"icc_profile": SRGB}, (1, None)),
+        ("a.png", 3, "P", {}, (3, None)),
+        ("a.png", 3, "P", {"transparency": 3}, (4, None)),
+        ("a.png", 1, "1", {}, (1, None)),
+        ("a.png", 1, None, {"transparency": 9}, (2, None)),
+        ("a.gif", 3, "P", {"save_all": True, "append_images": [Image.new("P", (9, 8), 9)]}, (3, None)),
+    ],
+)
+def test_what_is_read(tmp_path, name, channels, mode, options, expected):
+    """Grey or RGB, with alpha where something may be transparent."""
+    photo = predict.read(save(tmp_path / name, gradient(8, 9, channels), mode, **options))
+    assert photo.pixels.shape == (8, 9, expected[0]) and photo.profile == expected[1]
+
+
+def test_a_turned_camera(tmp_path):
     exif = Image.Exif()
     exif[ORIENTATION] = 6
-    turned = predict.read(save(tmp_path / "j.png", pixels[..., :3], exif=exif))
-    np.testing.assert_array_equal(turned.pixels, np.rot90(pixels[..., :3], -1))
+    turned = predict.read(save(tmp_path / "a.png", gradient(8, 9), exif=exif))
+    np.testing.assert_array_equal(turned.pixels, np.rot90(gradient(8, 9), -1))
 
 
 def test_a_hidden_colour_becomes_the_nearest_that_shows():
@@ -190,37 +178,34 @@ def test_images_of_hardly_any_pixels(network, shape, dtype):
 
 
 def test_bad_images(capsys, tmp_path, tiny_run, monkeypatch):
+    """Each is named; the others are enlarged all the same."""
     good = save(tmp_path / "good.png", gradient(20, 30))
-    (tmp_path / "empty").mkdir()
     (tmp_path / "broken.png").write_bytes(good.read_bytes()[:60])
     deep = save_16(tmp_path / "deep.png", gradient(20, 30).astype(np.uint16))
     deep.write_bytes(deep.read_bytes()[:-30])
     save(tmp_path / "large.png", gradient(30, 40))
-    monkeypatch.setattr(predict, "MAX_LENGTH", 39)
     save(tmp_path / "long.png", gradient(1, 40))
     Image.fromarray(gradient(9, 9, 1)[..., 0].astype(np.int32)).save(tmp_path / "deep.tif")
+    monkeypatch.setattr(predict, "MAX_LENGTH", 159)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 30 * 40 - 1)
+    os.mkfifo(tmp_path / "pipe.png")
     cases = {
-        "nothing.png": "there is no such file",
-        "empty": "holds no image",
         "broken.png": "broken.png",
         "deep.png": "is a damaged PNG",
         "deep.tif": "has more than 8 bits a channel",
         "large.png": "more than 1199 pixels",
-        "long.png": "more than 39 pixels in height or width",
+        "long.png": "more than 159 pixels high or wide",
+        "pipe.png": "there is no such file",
     }
     argv = ["--ckpt_path", tiny_run.folder, "--output_path", tmp_path / "large", "--suffix="]
     for name, reason in cases.items():
-        status, _, error = call(capsys, predict.main, *argv, good, tmp_path / name)
-        assert status == 2 and str(tmp_path / name) in error and reason in error and error.count("\n") <= 2
-        assert not (tmp_path / "large").exists()  # nothing is written before all were looked at
-    status, said, _ = call(capsys, predict.main, *argv, tmp_path / "broken.png", good, "--skip_bad_files")
-    assert status == 0 and f"1 of 2 images left out: {tmp_path / 'broken.png'}" in said
+        status, _, error = call(capsys, predict.main, *argv, tmp_path / name)
+        assert status == 2 and str(tmp_path / name) in error and reason in error and error.count("\n") == 1
+        assert not list((tmp_path / "large").glob("*"))
+    status, said, error = call(capsys, predict.main, *argv, tmp_path / "broken.png", good, deep)
+    assert status == 2 and error.startswith(f"[Error] 2 of 3 images were left out: {tmp_path / 'broken.png'}: ")
+    assert "deep.png" in error and "1 image enlarged 4 times" in said
     assert [path.name for path in (tmp_path / "large").iterdir()] == ["good.png"]
-    status, _, error = call(capsys, predict.main, *argv, tmp_path / "broken.png", "--skip_bad_files")
-    assert status == 2 and "not one of the 1 images can be used" in error
-    status, _, error = call(capsys, predict.main, *argv[:2], "--output_path", good, good)
-    assert status == 2 and "--output_path" in error and "cannot be written" in error
 
 
 def test_nothing_half_done_is_left(capsys, tmp_path, tiny_run, monkeypatch):
@@ -240,25 +225,23 @@ def test_bad_weights_and_flags(capsys, tmp_path, tiny_run):
     good = save(tmp_path / "good.png", gradient(20, 30))
     run = f"--ckpt_path={tiny_run.folder}"
     for argv, reason in (
+        ([tmp_path / "no.png"], "there is no such file or folder"),
         ([good, f"--ckpt_path={tmp_path}"], "no weights in"),
-        ([good, f"--ckpt_path={tmp_path}/no.h5"], "there is no such file"),
         ([good, f"--model={good}"], "neither .onnx, .pb nor .om"),
         ([good, run, "--model=a.onnx"], "leave --ckpt_path out"),
         ([good, run, "--suffix=a/b"], "is no part of a file's name"),
-        ([good, run, "--tile=15"], "at least 16"),
         ([good, run, "--memory=0"], "at least 0.01"),
-        ([good, run, "--outscale=nan"], "is not a number"),
-        ([good, run, "--tiles=64"], "the nearest known one is --tile"),
+        ([good, run, f"--output_path={good}"], "cannot be written"),
         ([run], "name the images to enlarge"),
     ):
-        status, _, error = call(capsys, predict.main, *argv, f"--output_path={tmp_path / 'large'}")
+        status, _, error = call(capsys, predict.main, f"--output_path={tmp_path / 'large'}", *argv)
         assert status == 2 and reason in error and not (tmp_path / "large").exists()
 
 
 def test_no_tensorflow_for_an_export():
-    """Nor for what makes and measures images: TensorFlow takes seconds to load, and may not be there."""
+    """TensorFlow takes seconds to load, and may not be there."""
     code = (
-        "import sys, baseline, metrics, sample_data, predict; predict.parse_args(['a.png', '--model=a.onnx']); "
+        "import sys, sample_data, predict; predict.parse_args(['a.png', '--model=a.onnx']); "
         "sys.exit('tensorflow' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=str(MODEL), check=False).returncode == 0

@@ -1,6 +1,5 @@
 """Training: flags and their refusals, what the steps do, and what a run leaves behind."""
 
-import importlib.util
 import json
 import re
 import shutil
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import train
-from conftest import MODEL, TINY, call, write_run
+from conftest import TINY, call, write_run
 
 from common.layers import named_variables
 from common.loss_scale import ExponentialUpdateLossScale
@@ -69,12 +68,8 @@ def test_the_originals_flags(tmp_path):
 @pytest.mark.parametrize(
     "flags, told",
     [
-        (["--scale=3"], "argument --scale: invalid choice"),
         (["--crop=18"], "--crop 18 is no multiple of --scale 4"),
-        (["--phase=gan"], "argument --phase: invalid choice"),
         (["--ema=1"], "argument --ema: '1' is not a number"),
-        (["--epoch=3"], "unknown flag --epoch; the nearest known one is --epochs"),
-        (["--data_path=nowhere"], "--data_path: there is no folder nowhere"),
         (["--lr_path=nowhere"], "--lr_path: there is no folder nowhere"),
         (["--lr_path=.", "--degradation=photo"], "so --degradation has none to make"),
         (["--batch_size=7"], "--batch_size: a batch of 7 is larger than the data (6 images)"),
@@ -196,15 +191,11 @@ def test_loss_scale(monkeypatch, prepare):
     assert float(scale.scale) == 2.0**15
 
 
-def test_a_finished_run(start, tmp_path, capsys, image_set):
-    """What it prints and leaves behind, and that the original's test.py takes its model."""
+def test_what_the_original_leaves_behind(start, tmp_path):
+    """losses.txt, a line an epoch, and the .h5 models; the metrics are beside bicubic's."""
     run = tmp_path / "run"
     status, said, _ = start("--phase=srgan", "--train_epochs=2", "--model_save_freq=1", evaluate=True)
-    assert status == 0 and "--------------- Epoch 2 ---------------" in said
-    number = r"-?\d+\.\d+(e-?\d+)?"
-    assert len(re.findall(r"^discriminator_loss : \d+\.\d{6}$", said, re.M)) == 2
-    assert len(re.findall(rf"^gan_loss : \[{number}, {number}, {number}\]$", said, re.M)) == 2
-    assert re.search(r"^Final Train Accuracy : 0\.\d{4}   \(SSIM of Y on 2 held-out images\)$", said, re.M)
+    assert status == 0 and "(SSIM of Y on 2 held-out images)" in said
     assert len((run / "losses.txt").read_text().splitlines()) == 2
     models = sorted(path.name for path in (run / "model").iterdir())
     assert models == ["dis_model1.h5", "dis_model2.h5", "gen_model1.h5", "gen_model2.h5"]
@@ -212,11 +203,6 @@ def test_a_finished_run(start, tmp_path, capsys, image_set):
     assert result["train_steps"] == 6 and result["metrics"].keys() == result["baseline"].keys()
     assert {"psnr_y", "ssim_y", "psnr_rgb", "psnr_y_full", "images"} <= result["metrics"].keys()
     assert (run / "evaluation" / "page.html").exists() and result["examples"].endswith("step_0000006.png")
-    spec = importlib.util.spec_from_file_location("srgan_test", MODEL / "test.py")
-    page = importlib.util.module_from_spec(spec)  # `import test` may be Python's own package of that name
-    spec.loader.exec_module(page)
-    flags = ["-ihr", image_set / "val", "-o", tmp_path / "out", "-m", run / "model", "-t", "test_model"]
-    assert call(capsys, page.main, *flags)[0] == 0 and (tmp_path / "out" / "0.png").exists()
 
 
 def test_photographs_and_pairs(start, tmp_path, image_set):
@@ -270,16 +256,12 @@ def test_model_save_dir(start, tmp_path):
     assert start(*flags, "--train_epochs=2")[0] == 0 and (tmp_path / "model" / "gen_model2.h5").exists()
 
 
-def test_small_and_bad_images_are_told(start, image_set, tmp_path):
+def test_small_images_are_told(start, image_set, tmp_path):
     from PIL import Image
 
     folder = tmp_path / "set"
     shutil.copytree(str(image_set), str(folder))
     Image.new("RGB", (12, 30)).save(folder / "train" / "small.png")
-    (folder / "train" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    flags = [f"--data_path={folder}", "--phase=srresnet", "--train_steps=1"]
-    status, _, error = start(*flags)
-    assert status == 2 and "broken.png" in error
-    status, said, _ = start(*flags, "--skip_bad_files", output=tmp_path / "second")
-    assert status == 0 and "1 images left out" in said and "1 images smaller than 16: mirrored to that size" in said
-    assert "--number_of_images 8000: there are 10, and all are used" in said
+    status, said, _ = start(f"--data_path={folder}", "--phase=srresnet", "--train_steps=1")
+    assert status == 0 and "1 images smaller than 16: mirrored to that size" in said
+    assert "--number_of_images 8000: there are 9, and all are used" in said

@@ -1,15 +1,14 @@
-"""h5.py: the ModelZoo README's models, written, read, and refused where they are not whole or not of this kind."""
+"""checkpoint.py: what a file of weights may say, and the ModelZoo README's .h5 models, written, read and refused."""
 
-import json
 import shutil
 
 import checkpoint
-import h5
 import h5py
 import numpy as np
 import pytest
 from model import load_generator
 
+from common import weights
 from common.cli import UserError
 from common.layers import named_variables
 
@@ -19,22 +18,22 @@ def model(tmp_path_factory, tiny_run):
     """A model's file and the generator in it."""
     generator = load_generator(checkpoint.load_weights(str(tiny_run.folder)))
     path = tmp_path_factory.mktemp("h5") / "gen_model7.h5"
-    h5.save(path, generator, tiny_run.options)
+    checkpoint.save_h5(path, generator, tiny_run.options)
     return path, generator
 
 
 def test_what_is_written_is_read(model):
     path, generator = model
-    weights = checkpoint.load_weights(str(path))
-    for name, variable in named_variables(load_generator(weights)).items():
+    loaded = checkpoint.load_weights(str(path))
+    for name, variable in named_variables(load_generator(loaded)).items():
         np.testing.assert_array_equal(variable.numpy(), named_variables(generator)[name].numpy())
-    assert vars(weights.options) == {"scale": 4, "upsampling": "shuffle", "blocks": 2, "channels": 8}
+    assert vars(loaded.options) == {"scale": 4, "upsampling": "shuffle", "blocks": 2, "channels": 8}
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
 def refused(path, reason):
     with pytest.raises(UserError, match=reason) as error:
-        load_generator(h5.read(path))
+        load_generator(checkpoint.read_h5(path))
     assert str(path) in str(error.value) and str(error.value).count("\n") <= 1
 
 
@@ -50,13 +49,6 @@ def test_files_of_another_kind(tmp_path, model):
     for length in (0, 100, len(whole) // 2, len(whole) - 1):
         (tmp_path / "short.h5").write_bytes(whole[:length])
         refused(tmp_path / "short.h5", "no HDF5 file")
-
-
-def option(**values):
-    def change(file):
-        file.attrs["options"] = json.dumps({**json.loads(file.attrs["options"]), **values})
-
-    return change
 
 
 def values(array):
@@ -85,9 +77,6 @@ def huge(file):
 
 
 CHANGES = {
-    "of a larger network than is in it": option(blocks=10**6),
-    "of no generator": option(upsampling="nearest"),
-    "of another size": values(np.zeros([9, 9, 3, 9])),
     "not finite": values(np.full([9, 9, 3, 8], np.nan)),
     "other things than numbers": values(np.full([9, 9, 3, 8], b"x")),
     "lies outside the file": external,
@@ -105,3 +94,29 @@ def test_hostile_files(tmp_path, model, reason):
     with h5py.File(tmp_path / "a.h5", "r+") as file:
         CHANGES[reason](file)
     refused(tmp_path / "a.h5", reason)
+
+
+def test_averaged_weights_are_used_where_the_training_kept_them(tmp_path, tiny_run):
+    _, tensors = weights.read(tiny_run.folder / "checkpoints" / "ckpt-7.safetensors")
+    tensors.update({f"ema_{name}": array * 0.5 for name, array in tensors.items()})
+    path = weights.save(tmp_path / "both.safetensors", "SRGAN", tensors, vars(tiny_run.options), {}, 7)
+    generator = load_generator(checkpoint.load_weights(path))
+    np.testing.assert_array_equal(generator.get_layer("first").get_weights()[0], tensors["ema_generator/first.0"])
+
+
+@pytest.mark.parametrize(
+    "options, reason",
+    [
+        ({"blocks": 10**6}, "of a larger network than is in it"),
+        ({"channels": True}, "its options are of no generator"),
+        ({"scale": 3}, "its options are of no generator"),
+        ({"upsampling": ["shuffle"]}, "its options are of no generator"),
+        ({"blocks": 1}, "of another size than its options say"),
+    ],
+)
+def test_options_that_lie(tmp_path, tiny_run, options, reason):
+    """A file's options are not believed: no network is built that it cannot hold."""
+    record, tensors = weights.read(tiny_run.folder / "checkpoints" / "ckpt-7.safetensors")
+    path = weights.save(tmp_path / "a.safetensors", "SRGAN", tensors, {**record["options"], **options})
+    with pytest.raises(UserError, match=reason):
+        load_generator(checkpoint.load_weights(path))
