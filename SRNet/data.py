@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 FOLDERS = ("i_t", "i_s", "t_sk", "t_t", "t_b", "t_f", "mask_t")
 GREY = {"t_sk", "mask_t"}  # one channel, the others have three
 CHANNELS = sum(1 if folder in GREY else 3 for folder in FOLDERS)
-DARK, GROUND = 100, 127  # i_t: the word is darker than this, and its ground
 HELD_OUT, HELD_OUT_SHARE = 1000, 0.1  # at most, where there is no val/
 MEMORY = 2 * 2**30  # bytes of decoded samples that are kept; the rest is decoded when it is needed
 
@@ -36,11 +35,7 @@ def root(data_path: str) -> Path:
 
 
 def find_samples(folder: Path) -> list[str]:
-    """The sorted names of the images, which are the same in all seven folders.
-
-    Raises:
-        UserError: one of the seven is missing or empty, or the names do not match.
-    """
+    """The sorted names of the images, which are the same in all seven folders."""
     names = {}
     for name in FOLDERS:
         inside = folder / name
@@ -85,8 +80,10 @@ def read_sample(folder: Path, name: str) -> dict[str, np.ndarray]:
         sample[kind] = np.asarray(images.decode(path).convert("L"))[..., None] if grey else images.read_rgb(path)
         height, width = sample[kind].shape[:2]
         if sample[kind].shape[:2] != sample["i_t"].shape[:2]:
-            first = " x ".join(str(side) for side in sample["i_t"].shape[1::-1])
-            raise UserError(f"{path}: is {width} x {height}, and its i_t is {first}; the seven must be of one size")
+            high, wide = sample["i_t"].shape[:2]
+            raise UserError(
+                f"{path}: is {width} x {height}, and its i_t is {wide} x {high}; the seven must be of one size"
+            )
     return sample
 
 
@@ -184,45 +181,8 @@ def unstack(stacked: Any) -> dict[str, Any]:
     return parts
 
 
-def outline(inside: np.ndarray) -> np.ndarray:
-    """(left, top, right, bottom) of what is True in [h, w], in pixels; float."""
-    rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
-    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float64)
-
-
-def guided(stacked: np.ndarray, share: float) -> np.ndarray:
-    """A sample whose standard word stands closer to where the styled one will: at 0 where it was, at 1 right there.
-
-    Args:
-        stacked: as of `Samples.read`.
-        share: 0..1 of the way, in place and in size.
-    """
-    if share <= 0:
-        return stacked
-    sample = unstack(stacked)
-    word, styled = sample["i_t"].min(2) < DARK, sample["mask_t"][..., 0] > 127
-    if not word.any() or not styled.any():
-        return stacked
-    now = outline(word)
-    then = (1 - share) * now + share * outline(styled)
-    scale = (now[2:] - now[:2]) / (then[2:] - then[:2])
-    shift = now[:2] - scale * then[:2]
-    moved = Image.fromarray(sample["i_t"]).transform(
-        word.shape[::-1],
-        Image.AFFINE,
-        (scale[0], 0, shift[0], 0, scale[1], shift[1]),
-        Image.BICUBIC,
-        fillcolor=(GROUND,) * 3,
-    )
-    result = stacked.copy()
-    unstack(result)["i_t"][:] = np.asarray(moved)
-    return result
-
-
 def batches(args: argparse.Namespace, samples: Samples, session: "Session", start_step: int = 0) -> Iterator[Any]:
     """Endless shuffled batches, uint8 [batch, height, width, CHANNELS], a function of (seed, step) alone.
-
-    Until step `--guided_steps` the standard words are guided, less and less.
 
     Raises:
         UserError: a sample cannot be used.
@@ -239,12 +199,8 @@ def batches(args: argparse.Namespace, samples: Samples, session: "Session", star
         order = tf.numpy_function(lambda n: samples.order(args.seed, int(n)).ravel(), [number], tf.int32)
         return tf.data.Dataset.from_tensor_slices(tf.ensure_shape(order, [count]))
 
-    def read(index, number):
-        left = 1 - int(number) // args.batch_size / args.guided_steps if args.guided_steps else 0.0
-        return guided(samples.read(int(index)), left)
-
     def sample(index, number):
-        return tf.ensure_shape(tf.numpy_function(read, [index, number], tf.uint8), shape)
+        return tf.ensure_shape(tf.numpy_function(lambda n: samples.read(int(n)), [index], tf.uint8), shape)
 
     first, skipped = divmod(start_step, samples.steps_per_epoch)
     order = tf.data.Dataset.range(first, 2**31).flat_map(epoch).skip(skipped * args.batch_size)

@@ -2,7 +2,6 @@
 
 python SRNet/datagen.py --output_path=pairs --number=6000 --val=1000 --fonts=FONTS --words=LIST --backgrounds=PHOTOS
 python SRNet/datagen.py --output_path=pairs --number=400              with what the installed libraries carry
-python SRNet/datagen.py --output_path=look --preview=12               a page of 12 samples to look at, no data
 
 Each sample shows two words of one font, size, colour, geometry and effect on one background: the one that is there and
 the one that is wanted. `Recipe` in drawing.py holds every probability. A sample depends on its seed and number alone.
@@ -12,25 +11,19 @@ and photographs the others lack.
 
 import argparse
 import contextlib
-import errno
 import fcntl
 import hashlib
-import io
 import json
-import multiprocessing
 import os
 import re
-import shlex
 import signal
 import sys
-import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, replace
+from multiprocessing import Pool
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 import _path  # noqa: F401  (finds ../common)
 import fonts
@@ -48,52 +41,43 @@ from common.cli import UserError, notice
 PHOTOGRAPHS = ["astronaut.png", "brick.png", "camera.png", "chelsea.png", "coffee.png", "grass.png", "gravel.png",
                "motorcycle_left.png", "rocket.jpg"]  # fmt: skip
 LETTERS = 24  # of a word at most; longer ones cannot be read in 128 pixels
-LARGEST_LIST = 32 * 2**20  # bytes of a file of words
 CHUNK = 8  # samples that a process takes at a time
-MOST_PADDING = 200  # pixels
 HELD_OUT = 0.1  # share of the words, fonts and photographs that --val's samples are made of
 OPTIONS = "datagen.json"  # in the data set: what it was made with; locked while it is written
 
 
-def shape(text: str) -> Optional[tuple[int, int]]:
-    """A flag's `type`: HEIGHTxWIDTH, or none."""
-    if text.strip().lower() == "none":
-        return None
-    match = re.fullmatch(r"(\d+)x(\d+)", text.strip().lower())
-    size = tuple(map(int, match.groups())) if match else (0, 0)
-    if not all(8 <= side <= 2048 for side in size):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither HEIGHTxWIDTH, such as 64x128 (8 to 2048), nor none")
-    return size
+def pair(example: str, low: int, high: int) -> Callable[[str], tuple[int, int]]:
+    """A flag's `type`: two whole numbers, written like the example."""
+    separator = "x" if "x" in example else ","
 
+    def parse(text: str) -> tuple[int, int]:
+        values = tuple(int(word) if word.isdecimal() else -1 for word in text.split(separator))
+        if len(values) != 2 or not all(low <= value <= high for value in values):
+            raise argparse.ArgumentTypeError(f"{text!r} is not two numbers ({low} to {high}), such as {example}")
+        return values
 
-def padding(text: str) -> tuple[int, int]:
-    """A flag's `type`: ROWS,COLUMNS."""
-    match = re.fullmatch(r"(\d+),(\d+)", text.strip())
-    most = tuple(map(int, match.groups())) if match else (MOST_PADDING + 1,)
-    if max(most) > MOST_PADDING:
-        raise argparse.ArgumentTypeError(f"{text!r} is not ROWS,COLUMNS, such as 10,20 (0 to {MOST_PADDING})")
-    return most
+    return parse
 
 
 def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return len(os.sched_getaffinity(0))
 
 
 def parse_args(argv: Optional[list[str]] = None) -> argparse.Namespace:
     parser = cli.ArgumentParser(description=__doc__)
-    add, count = parser.add_argument, cli.in_range(int, 1, 10**6)
+    add = parser.add_argument
     add("--output_path", required=True, metavar="DIR", help="a new folder, or one to go on with")
-    add("--number", type=count, metavar="N", help="samples to train on")
+    add("--number", type=cli.in_range(int, 1, 10**6), required=True, metavar="N", help="samples to train on")
     add("--val", type=cli.in_range(int, 0, 10**6), default=0, metavar="N", help="held-out samples, in val/")
-    add("--preview", type=cli.in_range(int, 1, 200), metavar="N", help="write preview.html of the first N")
     text = "folders of .ttf, .otf, .ttc, or such files; the word matplotlib for those that it installs"
     add("--fonts", nargs="+", default=["matplotlib"], metavar="DIR", help=text)
     add("--words", metavar="FILE", help="UTF-8 text, one word a line (without: those of Python's manual)")
     add("--backgrounds", metavar="DIR", help="folder of photographs (without: scikit-image's)")
     add("--standard_font", metavar="FILE", help="font of i_t (without: DejaVu Sans, or one that has the word)")
-    add("--shape", type=shape, metavar="HxW", help="size of every image, such as 64x128 (without: each word's own)")
+    text = "size of every image, such as 64x128 (without: each word's own)"
+    add("--shape", type=pair("64x128", 8, 2048), metavar="HxW", help=text)
     text = "most pixels above and below the longer word, and on its left and right"
-    add("--padding", type=padding, default="10,20", metavar="ROWS,COLUMNS", help=text)
+    add("--padding", type=pair("10,20", 0, 200), default="10,20", metavar="ROWS,COLUMNS", help=text)
     for name, text in (("plain", "are on a board"), ("degraded", "are small, noisy or compressed photographs")):
         text = f"of the samples {text}; 0: none, as in the original"
         share = getattr(RECIPE, name)
@@ -102,40 +86,26 @@ def parse_args(argv: Optional[list[str]] = None) -> argparse.Namespace:
     add("--skeleton", type=int, choices=(1, 3, 5), default=RECIPE.skeleton, help=text)
     add("--seed", type=cli.in_range(int, 0, 2**63), default=0, help="other seeds, other samples")
     add("--processes", type=cli.in_range(int, 1, 256), default=cores(), metavar="N", help="at a time")
-    args = parser.parse_args(argv)
-    if args.number is None and args.preview is None:
-        parser.error("give --number N for samples to train on, or --preview N to look at some first")
-    if args.number is None and args.val:
-        parser.error("--val goes with --number N, the samples to train on")
-    return args
+    return parser.parse_args(argv)
 
 
 # What samples are made from.
 
 
 def read_words(path: Optional[str]) -> list[str]:
-    """The words of a file, one a line, or those of Python's manual; each once, in order.
-
-    Raises:
-        UserError: it is no text, too large or holds no word.
-    """
+    """The words of a file, one a line, or those of Python's manual; each once, in order."""
     if path is None:
         from pydoc_data.topics import topics
 
         found = re.compile(r"(?<![\w.`'/\\-])[a-z]{3,14}(?![\w`'/(\\-]|\.\w)")  # words of prose, no names of functions
         counts = Counter(word for text in topics.values() for word in found.findall(text))
         return sorted(word for word, count in counts.items() if count > 1)
-    file = Path(path).expanduser()
     try:
-        if not file.is_file() or file.stat().st_size > LARGEST_LIST:
-            raise UserError(f"--words {path}: is no file, or larger than {LARGEST_LIST >> 20} MB")
-        text = file.read_text("utf-8-sig")
+        text = Path(path).expanduser().read_text("utf-8-sig")
     except OSError as error:
         raise UserError(f"--words {path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError:
-        text = "\0"
-    if "\0" in text:
-        raise UserError(f"--words {path}: is no text in UTF-8; give a list of words, one a line")
+        raise UserError(f"--words {path}: is no text in UTF-8; give a list of words, one a line") from None
     words = [word for word in dict.fromkeys(map(fonts.clean, text.splitlines())) if word]
     if not words:
         raise UserError(f"--words {path}: holds no word; give one a line")
@@ -146,8 +116,6 @@ def gather(args: argparse.Namespace) -> dict[str, Sources]:
     """Reads fonts and words, looks for backgrounds, splits all three, and says what is left out or held out.
 
     Returns: the sources of each folder of the data set: {"": ...}, or with --val {"train": ..., "val": ...}.
-    Raises:
-        UserError: any of them is missing or not what it should be, or no font covers any word.
     """
     words = read_words(args.words)
     short = [word for word in words if len(word) <= LETTERS]
@@ -189,11 +157,7 @@ def covered(words: list[str], faces: list[tuple[Path, frozenset]]) -> list[str]:
 
 
 def split_sources(whole: Sources) -> dict[str, Sources]:
-    """The sources of train/ and val/: no word in any case, no family of fonts and no photograph is in both.
-
-    Raises:
-        UserError: there are too few words to hold some out.
-    """
+    """The sources of train/ and val/: no word in any case, no family of fonts and no photograph is in both."""
 
     def halves(purpose: int, items: Sequence, name: Any, least: int = 1) -> tuple[list, list]:
         """A tenth of the groups that `name` gives the items is held out, some at least where there are two groups."""
@@ -227,17 +191,10 @@ def split_sources(whole: Sources) -> dict[str, Sources]:
 
 
 def find_backgrounds(folder: Optional[str]) -> list[Path]:
-    """The photographs in a folder and those below it, sorted, or those that scikit-image installs.
-
-    Raises:
-        UserError: there are none.
-    """
+    """The photographs in a folder and those below it, sorted, or those that scikit-image installs."""
     if folder is None:
         installed = Path(skimage.data.__file__).parent
-        files = [installed / name for name in PHOTOGRAPHS if (installed / name).is_file()]
-        if not files:
-            raise UserError(f"{installed} holds no photographs; name a folder with --backgrounds DIR")
-        return files
+        return [installed / name for name in PHOTOGRAPHS if (installed / name).is_file()]
     root = Path(folder).expanduser()
     if not root.is_dir():
         raise UserError(f"--backgrounds {folder}: there is no such folder")
@@ -255,43 +212,36 @@ def file_name(index: int) -> str:
 
 
 def write_sample(folder: Path, index: int, sample: dict[str, np.ndarray], words: dict[str, str]) -> None:
-    """Writes the seven files under other names, then renames them, so that none is ever half there. Those of i_s and
-    i_t bear their words."""
+    """Writes the seven files; those of i_s and i_t bear their words."""
     name = file_name(index)
     for kind, image in sample.items():
-        png, info = io.BytesIO(), PngInfo()
+        info = PngInfo()
         if kind in words:
             info.add_itxt("word", words[kind])
-        Image.fromarray(image).save(png, "PNG", compress_level=1, pnginfo=info)
-        (folder / kind / f".{name}.part").write_bytes(png.getvalue())
-    for kind in sample:
-        (folder / kind / f".{name}.part").replace(folder / kind / name)
+        part = folder / kind / f".{name}.part"
+        Image.fromarray(image).save(part, "PNG", compress_level=1, pnginfo=info)
+        part.replace(folder / kind / name)  # so that no file is ever half there
 
 
 def missing(folder: Path, number: int) -> list[int]:
     """Which of the first `number` samples are not whole in a folder; makes the seven folders."""
-    whole = None
+    whole = {file_name(index) for index in range(number)}
     for kind in FOLDERS:
         (folder / kind).mkdir(parents=True, exist_ok=True)
-        names = {entry.name for entry in os.scandir(folder / kind)}
-        for name in names:
-            if re.fullmatch(r"\.\d{8,}\.png\.part", name):  # of a process that was killed: we hold the lock
-                (folder / kind / name).unlink()
-        whole = names if whole is None else whole & names
+        for part in (folder / kind).glob(".*.png.part"):  # of a process that was killed: we hold the lock
+            part.unlink()
+        whole &= set(os.listdir(folder / kind))
     return [index for index in range(number) if file_name(index) not in whole]
 
 
-def digest(items: Sequence[Any]) -> str:
-    return hashlib.sha256("\n".join(map(str, items)).encode("utf-8", "surrogateescape")).hexdigest()[:16]
-
-
 def options_of(args: argparse.Namespace, parts: dict[str, Sources]) -> dict[str, Any]:
-    """All that a sample depends on, for datagen.json."""
+    """All that a sample depends on, for datagen.json: of fonts, words and backgrounds their count and a digest."""
 
-    def told(what: str, name: Any) -> list[list]:
-        return [[len(getattr(part, what)), digest(map(name, getattr(part, what)))] for part in parts.values()]
+    def told(what: str, name: Callable) -> list[list]:
+        lists = [[name(item) for item in getattr(part, what)] for part in parts.values()]
+        texts = ["\n".join(names).encode("utf-8", "surrogateescape") for names in lists]
+        return [[len(names), hashlib.sha256(text).hexdigest()[:16]] for names, text in zip(lists, texts)]
 
-    standard = next(iter(parts.values())).standard
     return {
         "--seed": args.seed,
         "--shape": list(args.shape) if args.shape else None,
@@ -303,21 +253,20 @@ def options_of(args: argparse.Namespace, parts: dict[str, Sources]) -> dict[str,
         "--fonts": told("fonts", lambda face: face[0].name),
         "--words": told("words", str),
         "--backgrounds": told("backgrounds", lambda path: path.name),
-        "--standard_font": standard.name if standard else None,
+        "--standard_font": Path(args.standard_font).name if args.standard_font else None,
         "recipe": json.loads(json.dumps(asdict(RECIPE))),
     }
 
 
 @contextlib.contextmanager
 def locked(folder: Path, options: dict[str, Any]) -> Iterator[None]:
-    """The folder of a data set for this process alone: made with its options, or one that was made with the same.
+    """The folder of a data set for this process alone: a new one, or one that was made with the same options.
 
     Raises:
         UserError: it holds something else or samples of other options, or another process writes into it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    ours = (folder / OPTIONS).is_file()
-    if not ours and any(not re.fullmatch(r"preview(-\d+)?\.html", path.name) for path in folder.iterdir()):
+    if any(folder.iterdir()) and not (folder / OPTIONS).is_file():
         raise UserError(f"--output_path: {folder} is not an empty folder; name another one")
     with open(folder / OPTIONS, "a+") as file:
         try:
@@ -326,115 +275,57 @@ def locked(folder: Path, options: dict[str, Any]) -> Iterator[None]:
             raise UserError(f"--output_path: another datagen.py is writing into {folder}; wait until it ends") from None
         file.seek(0)
         text = file.read()
-        if text:
-            check_options(folder, text, options)
-        else:  # new, or of a process that was killed before it wrote a sample
+        if not text:  # new, or of a process that was killed before it wrote a sample
             file.write(json.dumps(options, indent=2) + "\n")
             file.flush()
+        elif text != json.dumps(options, indent=2) + "\n":
+            raise UserError(
+                f"--output_path: {folder} holds samples of other options, which {folder / OPTIONS} tells;\n"
+                "repeat those, or name a new folder"
+            )
         yield
 
-
-def check_options(folder: Path, text: str, options: dict[str, Any]) -> None:
-    try:
-        before = json.loads(text)
-        other = next((name for name in options if before[name] != options[name]), None)
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{folder / OPTIONS}: is damaged, or of another version; name a new folder") from None
-    if other:
-        was, now = (json.dumps(values[other])[:40] for values in (before, options))
-        raise UserError(
-            f"--output_path: {folder} holds samples of another {other} ({was}, now {now});\n"
-            "repeat the options that it was made with, or name a new folder"
-        )
-
-
-# Several processes.
 
 _shared: dict[str, Any] = {}  # what a process makes its samples from
 
 
 def _start(parts: dict[str, Sources], folder: Path) -> None:
-    """A process begins: it leaves Ctrl-C to the first one, and ends when that one does, however it does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """A process begins: it leaves Ctrl-C to the first one, which ends it."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _shared.update(parts=parts, folder=folder)
-
-    def watch() -> None:
-        multiprocessing.parent_process().join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _make(task: tuple[str, int]) -> None:
     part, index = task
-    write_sample(_shared["folder"] / part, index, *draw_sample(_shared["parts"][part], index))
-
-
-@contextlib.contextmanager
-def made(processes: int, parts: dict[str, Sources], folder: Path, tasks: Sequence) -> Iterator[Iterator[None]]:
-    """An iterator that makes the samples of all tasks, in one process or in many. Whatever ends the block, a sample
-    that was begun is finished. (Not multiprocessing.Pool, which waits for ever where one of its processes is killed.)
-    """
-    if processes == 1:
-        _shared.update(parts=parts, folder=folder)
-        yield map(_make, tasks)
-        return
-    pool = ProcessPoolExecutor(processes, initializer=_start, initargs=(parts, folder))
-    try:
-        yield pool.map(_make, tasks, chunksize=CHUNK)
-    except BrokenProcessPool:
-        raise UserError("a process was killed, perhaps for want of memory; repeat with fewer --processes") from None
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    sample = draw_sample(_shared["parts"][part], index)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # a sample is written whole or not at all
+    write_sample(_shared["folder"] / part, index, *sample)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
 
 
 def write(args: argparse.Namespace) -> None:
-    """Writes a data set, or what is missing of it, and the preview.
-
-    Raises:
-        UserError: see `gather`, `locked` and `draw_sample`; or the folder cannot be written.
-    """
+    """Writes a data set, or what is missing of it: a bar on a terminal, a line now and then elsewhere."""
     parts, folder = gather(args), Path(args.output_path).expanduser()
-    try:
-        if args.preview:
-            write_preview(next(iter(parts.values())), cli.new_file(folder / "preview.html"), args.preview)
-        if args.number:
-            with locked(folder, options_of(args, parts)):
-                write_samples(args, parts, folder)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        raise UserError(f"--output_path: {folder} cannot be written ({error.strerror})") from error
-
-
-def write_samples(args: argparse.Namespace, parts: dict[str, Sources], folder: Path) -> None:
-    """Writes what is missing of a data set: a bar on a terminal, a line now and then elsewhere."""
     counts = dict(zip(parts, [args.number, args.val]))
-    tasks = [(part, index) for part, number in counts.items() for index in missing(folder / part, number)]
-    if len(tasks) < sum(counts.values()):
-        notice(f"{folder}: {sum(counts.values()) - len(tasks)} samples are there already")
     terminal = sys.stderr.isatty()
-    with made(min(args.processes, max(1, len(tasks) // CHUNK)), parts, folder, tasks) as done:
-        for number, _ in enumerate(tqdm(done, "samples", len(tasks), unit="", disable=not terminal), 1):
-            if not terminal and number % 1000 == 0:
-                notice(f"{number} of {len(tasks)} samples")
+    try:
+        with locked(folder, options_of(args, parts)):
+            tasks = [(part, index) for part, number in counts.items() for index in missing(folder / part, number)]
+            if len(tasks) < sum(counts.values()):
+                notice(f"{folder}: {sum(counts.values()) - len(tasks)} samples are there already")
+            with Pool(args.processes, _start, (parts, folder)) as pool:
+                done = pool.imap_unordered(_make, tasks, CHUNK)
+                for number, _ in enumerate(tqdm(done, "samples", len(tasks), unit="", disable=not terminal), 1):
+                    if not terminal and number % 1000 == 0:
+                        notice(f"{number} of {len(tasks)} samples")
+    except (PermissionError, FileExistsError, NotADirectoryError) as error:
+        raise UserError(f"--output_path: {folder} cannot be written ({error.strerror})") from error
     for part, number in counts.items():
         notice(f"{folder / part}: {number} samples in {', '.join(FOLDERS)}")
-    words = [os.path.relpath(Path(__file__).resolve().with_name("train.py")), f"--data_path={folder}"]
-    print(f"Next:  python {' '.join(map(shlex.quote, words))}", flush=True)
-
-
-def write_preview(sources: Sources, path: Path, number: int) -> None:
-    """A page of the first samples to look at: a row of seven images each."""
-
-    def rgb(image: np.ndarray) -> np.ndarray:
-        return np.asarray(Image.fromarray(image).convert("RGB"))
-
-    samples = (draw_sample(sources, index) for index in range(number))
-    rows = ((words["i_t"], [(kind, rgb(image)) for kind, image in sample.items()], {}) for sample, words in samples)
-    images.write_page(path, f"{number} samples", {}, rows)
-    notice(f"{path}: {number} samples to look at")
+    train = os.path.relpath(Path(__file__).resolve().with_name("train.py"))
+    print(f"Next:  python {train} --data_path={folder}", flush=True)
 
 
 def main(argv: Optional[list[str]] = None) -> int:

@@ -480,7 +480,9 @@ def draw_sample(sources: Sources, index: int) -> tuple[dict[str, np.ndarray], di
     for name in ("i_s", "t_t", "t_b", "t_f", "mask_t"):  # a style's blur is learnt; noise cannot be foretold
         sample[name] = camera.blurred(sample[name])
     sample["i_s"] = camera.spoilt(sample["i_s"])
-    sample = {name: finish(image, sources.shape) for name, image in sample.items()}
+    if sources.shape:
+        size = sources.shape[::-1]
+        sample = {name: np.asarray(Image.fromarray(x).resize(size, Image.BICUBIC)) for name, x in sample.items()}
     return sample, {"i_s": first, "i_t": second}
 
 
@@ -492,10 +494,3 @@ def draw_paint(rng: np.random.Generator, ground: np.ndarray, style: Style, recip
         x, y = (style.size * rng.uniform(*recipe.shadow_offset) * rng.choice([-1, 1]) for _ in range(2))
         shadow = (x, y, style.size * rng.uniform(0.01, 0.05), rng.uniform(0.5, 0.9))
     return Paint(letters, border, shadow)
-
-
-def finish(image: np.ndarray, size: Optional[tuple[int, int]]) -> np.ndarray:
-    """A image uint8, of `size` (height, width) where that is given."""
-    if size is None or image.shape[:2] == size:
-        return image
-    return np.asarray(Image.fromarray(image).resize(size[::-1], Image.BICUBIC))

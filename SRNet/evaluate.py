@@ -16,10 +16,9 @@ gallery.html, which shows them and the seven of the data for some samples.
 import argparse
 import json
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any, Optional
 
 import _path  # noqa: F401  (finds ../common)
 import data
@@ -55,11 +54,7 @@ Means = dict[str, dict[str, dict[str, float]]]
 
 
 def evaluate_run(
-    args: argparse.Namespace,
-    generator: Any,
-    samples: Sequence[data.Sample],
-    folder: Union[str, Path, None] = None,
-    static: bool = False,
+    args: argparse.Namespace, generator: Any, samples: Sequence[data.Sample], folder: str, static: bool = False
 ) -> tuple[dict[str, float], dict[str, float]]:
     """The mean metrics of a generator, and of the trivial baselines.
 
@@ -76,44 +71,36 @@ def evaluate_run(
     """
     editor = predict.TrainedEditor(generator, args, "the network", static)
     samples, skeleton = look_through(samples, args.data_shape)
-    folder = cli.new_folder(folder) if folder else None
-    rows, shown = measure(editor, samples, skeleton, folder and folder / "images")
+    folder = cli.new_folder(folder)
+    rows, shown = measure(editor, samples, skeleton, folder / "images")
     values = means(rows)
-    if folder:
-        write_results(folder, args.data_shape, rows, values, shown, {"data": os.path.abspath(args.data_path)})
-    ours, trivial = {}, {}
-    for output, methods in values.items():
-        for method, row in methods.items():
-            for name, value in row.items():
-                if method == "ours":
-                    ours[f"{output}_{name}"] = value
-                    continue
+    write_results(folder, editor, rows, values, shown, {"data": os.path.abspath(args.data_path)})
+    ours, trivial = {"samples": len(rows)}, {}
+    for output, method, row in flat(values):
+        for name, value in row.items():
+            if method == "ours":
+                ours[f"{output}_{name}"] = value
+            else:
                 trivial[f"{method}_{output}_{name}"] = value
                 best = trivial.get(f"{output}_{name}", value)
                 trivial[f"{output}_{name}"] = min(best, value) if name == "mse" else max(best, value)
-    return {**ours, "samples": len(rows)}, trivial
+    return ours, trivial
 
 
 def look_through(
     samples: Sequence[data.Sample], size: Sequence[int], skip_bad: bool = True
 ) -> tuple[list[data.Sample], np.ndarray]:
-    """The samples whose images decode and are of one size, and the mean of their skeletons at `size`, uint8 [h, w, 1].
-
-    Raises:
-        UserError: one does not, where those are not skipped, or none does.
-    """
-    good, bad, total = [], [], np.zeros([*size, 1])
+    """The samples whose images can be used, and the mean of their skeletons at `size`, uint8 [h, w, 1]."""
+    good, total = [], np.zeros([*size, 1])
     for folder, name in tqdm(samples, "reading", unit="", disable=None):
         try:
             total += resized(data.read_sample(folder, name)["t_sk"], size)
         except UserError as error:
             if not skip_bad:
                 raise
-            bad.append(str(error))
+            notice(f"left out: {error}")
         else:
             good.append((folder, name))
-    if bad:
-        notice(f"{len(bad)} of {len(samples)} samples left out: {'; '.join(bad[:5])}")
     if not good:
         raise UserError("none of the samples can be measured")
     return good, np.round(total / len(good)).astype(np.uint8)
@@ -123,7 +110,7 @@ def measure(
     editor: predict.Editor,
     samples: Sequence[data.Sample],
     mean_skeleton: np.ndarray,
-    folder: Optional[Path] = None,
+    folder: Path,
     reader: Optional[ocr.Reader] = None,
 ) -> tuple[list[Row], list[Images]]:
     """Each sample's metrics, and the images of some.
@@ -138,56 +125,53 @@ def measure(
     """
     size = tuple(editor.options.data_shape)
     chosen = {number * len(samples) // SHOWN for number in range(SHOWN)}
-    rows, shown = [None] * len(samples), {}
-    with tqdm(total=len(samples), desc="measuring", unit="", disable=None) as bar:
-        for numbers, given, generated in generate(editor, samples):
-            for number, sample, ours in zip(numbers, given, generated):
-                (path, name), own = samples[number], sample["i_s"].shape[:2]
-                row = rows[number] = {"file": str(path / "i_s" / name)}
-                at_size = {kind: resized(image, size) for kind, image in sample.items()}
-                images = {kind: resized(image, size) for kind, image in ours.items()}
-                others = baselines(at_size, mean_skeleton)
-                for output, target in TARGETS.items():
-                    row[output] = {
-                        method: compare(image, at_size[target], output == "o_sk")
-                        for method, image in {"ours": images[output], **others[output]}.items()
-                    }
-                whole = {"ours": resized(ours["o_f"], own), "source": sample["i_s"], "erased": sample["t_b"]}
-                row["own_size"] = {
-                    method: {"psnr": psnr(image, sample["t_f"]), "ssim": ssim(image, sample["t_f"])}
-                    for method, image in whole.items()
-                    if min(own) >= WINDOW
-                }
-                if reader:
-                    row["ocr"] = read_words(reader, data.wanted_word(path, name), whole["ours"], sample)
-                if folder:
-                    row["outputs"] = {output: save_image(ours[output], folder / output, name) for output in TARGETS}
-                if number in chosen:
-                    shown[number] = {**at_size, **images, "inpainted": others["o_b"]["inpainted"], "name": name}
-                bar.update()
-    return rows, [shown[number] for number in sorted(shown)]
+    rows, shown = {}, {}
+    for number, sample, ours in tqdm(generate(editor, samples), "measuring", len(samples), unit="", disable=None):
+        (path, name), own = samples[number], sample["i_s"].shape[:2]
+        row = rows[number] = {"file": str(path / "i_s" / name)}
+        at_size = {kind: resized(image, size) for kind, image in sample.items()}
+        images = {kind: resized(image, size) for kind, image in ours.items()}
+        others = baselines(at_size, mean_skeleton)
+        for output, target in TARGETS.items():
+            row[output] = {
+                method: compare(image, at_size[target], output == "o_sk")
+                for method, image in {"ours": images[output], **others[output]}.items()
+            }
+        whole = {"ours": resized(ours["o_f"], own), "source": sample["i_s"], "erased": sample["t_b"]}
+        row["own_size"] = {
+            method: {"psnr": psnr(image, sample["t_f"]), "ssim": ssim(image, sample["t_f"])}
+            for method, image in whole.items()
+            if min(own) >= WINDOW
+        }
+        if reader:
+            row["ocr"] = read_words(reader, data.wanted_word(path, name), whole["ours"], sample)
+        row["outputs"] = {output: save_image(ours[output], folder / output, name) for output in TARGETS}
+        if number in chosen:
+            shown[number] = {**at_size, **images, "inpainted": others["o_b"]["inpainted"], "name": name}
+    return [rows[number] for number in sorted(rows)], [shown[number] for number in sorted(shown)]
 
 
-def generate(editor: predict.Editor, samples: Sequence[data.Sample]) -> Iterator[tuple[list, list, list]]:
-    """(numbers, samples as they are on disk, the network's images) of batches, each of one size to the network."""
+def generate(editor: predict.Editor, samples: Sequence[data.Sample]) -> Iterator[tuple[int, Images, Images]]:
+    """(number, the sample as it is on disk, the network's images), made in batches of one size to the network."""
     pending: dict[tuple[int, int], list[tuple[int, Images]]] = {}
 
-    def run(own: tuple[int, int]) -> tuple[list, list, list]:
-        numbers, given = zip(*pending.pop(own))
-        inputs = [np.stack([resized(sample[kind], own) for sample in given]) for kind in ("i_t", "i_s")]
+    def run(size: tuple[int, int]) -> Iterator[tuple[int, Images, Images]]:
+        batch = pending.pop(size)
+        inputs = [np.stack([resized(sample[kind], size) for _, sample in batch]) for kind in ("i_t", "i_s")]
         # A batch that is not full is filled up, so that nothing is compiled twice; no sample depends on the others.
         inputs = [np.concatenate([x, np.repeat(x[-1:], BATCH - len(x), 0)]) for x in inputs]
         outputs = editor.generate(*inputs)
-        return numbers, given, [{kind: x[place] for kind, x in outputs.items()} for place in range(len(given))]
+        for place, (number, sample) in enumerate(batch):
+            yield number, sample, {kind: x[place] for kind, x in outputs.items()}
 
     for number, (folder, name) in enumerate(samples):
         sample = data.read_sample(folder, name)
-        own = editor.size_of(*sample["i_s"].shape[:2])
-        pending.setdefault(own, []).append((number, sample))
-        if len(pending[own]) == BATCH:
-            yield run(own)
-    for own in list(pending):
-        yield run(own)
+        size = editor.size_of(*sample["i_s"].shape[:2])
+        pending.setdefault(size, []).append((number, sample))
+        if len(pending[size]) == BATCH:
+            yield from run(size)
+    for size in list(pending):
+        yield from run(size)
 
 
 def read_words(reader: ocr.Reader, word: Optional[str], o_f: np.ndarray, sample: Images) -> dict[str, dict[str, float]]:
@@ -219,17 +203,18 @@ def means(rows: Sequence[Row]) -> Means:
 
 def write_results(
     folder: Path,
-    size: Sequence[int],
+    editor: predict.Editor,
     rows: Sequence[Row],
     values: Means,
     shown: Sequence[Images],
-    about: dict[str, Any],
+    about: dict[str, str],
 ) -> dict[str, Any]:
     """Writes evaluation.json and gallery.html beside the images of `measure`, and returns what the former holds."""
+    height, width = editor.options.data_shape
     result = {
         **about,
         "samples": len(rows),
-        "size": list(size),
+        "size": [height, width],
         "conventions": "of 8-bit images, means over them; mse: white is 1; psnr: peak 255; ssim: Gaussian 11 x 11, "
         "range 255; dice: 1 where skeletons agree; ned: 1 less edit distance over length, of letters and digits",
         "metrics": values,
@@ -237,7 +222,7 @@ def write_results(
     }
     (folder / "evaluation.json").write_text(json.dumps(result, indent=2) + "\n")
     table = {f"{output}: {METHODS.get(method, method)}": row for output, method, row in flat(values)}
-    title = f"SRNet: {len(rows)} samples of {about['data']}, {size[0]} x {size[1]}"
+    title = f"SRNet: {len(rows)} samples of {about['data']}, {height} x {width}"
     write_page(folder / "gallery.html", title, table, gallery_rows(shown))
     notice(f"wrote {folder}: images/, evaluation.json, gallery.html with {len(shown)} of {len(rows)} samples")
     return result
@@ -273,20 +258,13 @@ def table_lines(values: Means) -> Iterator[str]:
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser = cli.ArgumentParser(description=__doc__)
-    what = "a run's folder, or a file of weights (without: pretrained/)"
-    parser.add_argument("--ckpt_path", metavar="PATH", help=what)
-    what = "an export that is measured instead: .onnx, .pb, a SavedModel or .om; several of several widths may be named"
-    parser.add_argument("--model", action="append", default=[], metavar="FILE", help=what)
+    predict.add_editor_flags(parser, argv)
     what = "samples, of which val/ is measured (without: the held-out ones of the run's own)"
     parser.add_argument("--data_path", metavar="DIR", help=what)
     parser.add_argument("--max_samples", type=cli.in_range(int, 1), metavar="N", help="the first N of them")
     cli.add_boolean(parser, "--ocr", False, "read the words: accuracy and edit distance (rapidocr-onnxruntime)")
     what = "a new folder for the results (without: evaluation in the run's folder, or here)"
     parser.add_argument("--output_path", metavar="DIR", help=what)
-    if not any(word.split("=")[0] == "--model" for word in (sys.argv[1:] if argv is None else argv)):
-        from common.session import add_device_flags  # which needs TensorFlow, as an ONNX file does not
-
-        add_device_flags(parser)
     args = parser.parse_args(argv)
     if args.model and not args.data_path:
         parser.error("--model: an export does not say what it was trained on; give --data_path")
@@ -295,11 +273,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
 
 def held_out(data_path: Optional[str], options: argparse.Namespace) -> list[data.Sample]:
     """The samples that a run did not train on: those in val/, else of its own data as it was split, else, since it was
-    not trained on the folder, all of them.
-
-    Raises:
-        UserError: one of the seven folders is missing, or their names do not match.
-    """
+    not trained on the folder, all of them."""
     trained = getattr(options, "data_path", None)
     path = str(Path(data_path or trained or ".").expanduser())
     folder = data.root(path)
@@ -313,8 +287,6 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     """Evaluates a checkpoint or an export, prints the metrics and writes the results to a new folder.
 
     Returns: what evaluation.json holds.
-    Raises:
-        UserError: no such weights or data, a sample that cannot be used, or a package that is missing.
     """
     reader = ocr.Reader() if args.ocr else None
     editor = predict.open_editor(args)
@@ -324,11 +296,11 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     here = Path("evaluation") if args.model or run == predict.HERE / "pretrained" else run / "evaluation"
     folder = cli.new_folder(args.output_path or here)
     rows, shown = measure(editor, samples, skeleton, folder / "images", reader)
-    values = means(rows)
     about = {"weights": os.path.abspath(editor.path), "data": os.path.abspath(samples[0][0])}
+    values = means(rows)
     print(f"{len(samples)} samples of {about['data']}, {size[0]} x {size[1]}")
     print(*table_lines(values), sep="\n")
-    return write_results(folder, size, rows, values, shown, about)
+    return write_results(folder, editor, rows, values, shown, about)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Optional, Union
+from typing import Union
 
 import matplotlib
 import numpy as np
@@ -28,21 +28,13 @@ TEX_FONT = re.compile("cm[a-z]+10[.]ttf")  # of matplotlib's, with TeX's code: a
 GREY = 127
 BORDER = 0.1  # of the height above and below a standard word, and of the width on its left and right
 LARGEST = 1.5  # font size in heights of the image, so that a full stop does not fill it
-LONGEST = 200  # characters in a line of text
 
 
 def font_files(source: Union[str, Path, None] = None) -> list[Path]:
-    """The fonts in a folder and those below it, sorted, or one file; without a source those that matplotlib installs.
-
-    Raises:
-        UserError: there is no such file or folder, or no font in it. The files themselves are not read.
-    """
+    """The fonts in a folder and those below it, sorted, or one file; without a source matplotlib's."""
     if source is None:
         folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-        files = sorted({path for name in TEXT_FONTS for path in folder.glob(f"{name}.ttf")})
-        if folder / STANDARD not in files:
-            raise UserError(f"{folder} lacks {STANDARD}: install matplotlib from a wheel, or name fonts of your own")
-        return files
+        return sorted({path for name in TEXT_FONTS for path in folder.glob(f"{name}.ttf")})
     source = Path(source).expanduser()
     if source.is_file():
         return [source]
@@ -94,48 +86,28 @@ def signs(text: str) -> list[str]:
 
 def lacking(path: Path, text: str) -> str:
     """The first character of a text that a font has no glyph for, or ""."""
-    known = characters(Path(path))
+    known = characters(path)
     return next((sign for sign in signs(text) if ord(sign) not in known), "")
 
 
-def covers(path: Path, text: str) -> bool:
-    """Whether a font has a glyph for every character of a text."""
-    return not lacking(path, text)
-
-
 def standard_font(text: str, font: Union[str, Path, None] = None, more: Sequence[Path] = ()) -> Path:
-    """The font of a text's standard image: `font`, or else the first that covers it of DejaVu Sans, `more` and
-    matplotlib's other fonts.
+    """The font of a text's standard image: `font`, or else the first that has all its characters of DejaVu Sans, `more`
+    and matplotlib's other fonts.
 
     Raises:
-        UserError: none covers it, or `font` is none.
+        UserError: none has them, or `font` is none.
     """
     if font is not None:
-        font = Path(font).expanduser()
-        sign = lacking(font, text)
-        if sign:
-            raise UserError(f"{font}: has no {named(sign)} of the text {text!r}; name another font")
-        return font
-    installed = font_files()
-    standard = next(path for path in installed if path.name == STANDARD)
-    candidates = [standard, *more, *installed]
+        candidates, told = [Path(font).expanduser()], str(font)
+    else:
+        installed = font_files()
+        candidates = [next(path for path in installed if path.name == STANDARD), *more, *installed]
+        told = f"no font at hand will do: {STANDARD}"
     for path in candidates:
-        if covers(path, text):
+        if not lacking(path, text):
             return path
-    sign = next((sign for sign in clean(text) if not any(covers(path, sign) for path in candidates)), "")
-    what = named(sign) if sign else "all characters at once"
-    raise UserError(f"no font at hand has {what} of the text {text!r}; name a font that has (--font FILE)")
-
-
-def named(sign: str) -> str:
-    """A character in a message."""
-    return f"{sign!r} (U+{ord(sign):04X})"
-
-
-def ink(text: str, font: ImageFont.FreeTypeFont) -> Optional[tuple[int, int, int, int]]:
-    """The box that a line of text blackens: left, top, right, bottom from the drawing point; None if nothing."""
-    left, top, right, bottom = font.getbbox(text)
-    return (left, top, right, bottom) if right > left and bottom > top else None
+    sign = lacking(candidates[0], text)
+    raise UserError(f"{told} has no {sign!r} (U+{ord(sign):04X}) of the text {text!r}; name another font (--font FILE)")
 
 
 def standard_image(text: str, font: Union[str, Path], size: tuple[int, int]) -> np.ndarray:
@@ -145,28 +117,23 @@ def standard_image(text: str, font: Union[str, Path], size: tuple[int, int]) -> 
         size: height and width in pixels.
     Returns: uint8 [height, width, 3].
     Raises:
-        UserError: there is nothing to draw, or more than one line holds.
+        UserError: there is nothing to draw.
     """
-    text = clean(text)
+    text, font, (height, width) = clean(text), Path(font), size
     if not text:
         raise UserError("the text is empty: give at least one letter")
-    if len(text) > LONGEST:
-        raise UserError(f"the text has {len(text)} characters: give at most {LONGEST}")
-    font, (height, width) = Path(font), size
-    characters(font)  # it is a font
     room = (width * (1 - 2 * BORDER), height * (1 - 2 * BORDER))
-    box = ink(text, load(font, 100))
-    if box is None:
+    left, top, right, bottom = load(font, 100).getbbox(text)
+    if right <= left or bottom <= top:
         raise UserError(f"{font}: draws nothing for the text {text!r}; name another font")
-    points = int(100 * min(room[0] / (box[2] - box[0]), room[1] / (box[3] - box[1]), LARGEST * height / 100))
+    points = int(100 * min(room[0] / (right - left), room[1] / (bottom - top), LARGEST * height / 100))
     points += 2  # hinting moves the box by a pixel or so
-    while points > 1:
-        box = ink(text, load(font, points)) or (0, 0, 1, 1)
-        if box[2] - box[0] <= room[0] and box[3] - box[1] <= room[1] and points <= LARGEST * height:
+    while True:
+        left, top, right, bottom = load(font, points).getbbox(text)
+        if points == 1 or right - left <= room[0] and bottom - top <= room[1] and points <= LARGEST * height:
             break
         points -= 1
     image = Image.new("L", (width, height), GREY)
-    left, top, right, bottom = box
     corner = (round((width - (right - left)) / 2) - left, round((height - (bottom - top)) / 2) - top)
-    ImageDraw.Draw(image).text(corner, text, 0, load(font, max(1, points)))
+    ImageDraw.Draw(image).text(corner, text, 0, load(font, points))
     return np.repeat(np.asarray(image)[..., None], 3, axis=2)

@@ -9,7 +9,7 @@ All hold the same graph, from `i_t` (the wanted word in a standard font) and `i_
 3], to `o_sk`, [batch, height, width, 1] in 0..1, and `o_t`, `o_b`, `o_f`, [batch, height, width, 3]; float32, black -1
 and white 1. The SavedModel and the ONNX file take any batch, height and width that are multiples of 8; the .pb,
 final.pb as in the original, the ones that --batch_size, --height and --width say, since the 910 is fastest with fixed
-shapes (-1: any). predict.py --model=FILE runs them. A training run ends with such a final.pb in its folder.
+shapes. predict.py --model=FILE runs them. A training run ends with such a final.pb in its folder.
 """
 
 import argparse
@@ -26,7 +26,6 @@ from model import MULTIPLE, OUTPUTS, build_from, load_generator
 from tensorflow import keras
 
 from common import cli, weights
-from common.cli import UserError
 from common.export import add_export_flags, begin_export, export, frozen_graph
 from common.layers import float32_layers, named_variables
 
@@ -47,12 +46,11 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser = cli.ArgumentParser(description=__doc__)
     add_export_flags(parser)
     for name in ("height", "width"):
-        what = f"of the .pb's inputs, a multiple of {MULTIPLE}, -1: any (without: that of the training)"
-        parser.add_argument(f"--{name}", type=cli.in_range(int, -1), metavar="N", help=what)
+        what = f"of the .pb's inputs, a multiple of {MULTIPLE} (without: that of the training)"
+        parser.add_argument(f"--{name}", type=cli.in_range(int, MULTIPLE), metavar="N", help=what)
     args = parser.parse_args(argv)
-    for name, side in (("height", args.height), ("width", args.width)):
-        if side is not None and side != -1 and (side < MULTIPLE or side % MULTIPLE):
-            parser.error(f"--{name} {side}: the encoders halve it three times, so give a multiple of {MULTIPLE}")
+    if any((side or 0) % MULTIPLE for side in (args.height, args.width)):
+        parser.error(f"--height, --width: the encoders halve them three times, so give multiples of {MULTIPLE}")
     return args
 
 
@@ -70,20 +68,15 @@ def freeze(args: argparse.Namespace) -> None:
     folder = begin_export([NAME], args)
     loaded = weights.load(args.ckpt_path, NETWORK, Path(__file__).resolve().parent)
     generate, trained = function(load_generator(loaded)), loaded.options.data_shape
-    sides = [args.height or trained[0], args.width or trained[1]]
-    height, width = (usual if side == -1 else side for side, usual in zip(sides, trained))
+    height, width = args.height or trained[0], args.width or trained[1]
     rng = np.random.default_rng(0)
     inputs = {
         name: rng.uniform(-1, 1, (args.batch_size, height, width, 3)).astype(np.float32) for name in ("i_t", "i_s")
     }
-    dynamic = {"pb": [axis for axis, side in enumerate(sides, 1) if side == -1]}
-    dynamic.update(saved_model=(0, 1, 2), onnx=(0, 1, 2))
-    try:
-        expected = generate({name: tf.constant(array) for name, array in inputs.items()})
-        expected = {name: value.numpy() for name, value in expected.items()}
-        export(NAME, generate, inputs, expected, args, DESCRIPTION, loaded, tolerance=TOLERANCE, dynamic=dynamic)
-    except tf.errors.ResourceExhaustedError:
-        raise UserError(f"{height} x {width} does not fit into memory; make --height and --width smaller") from None
+    expected = generate({name: tf.constant(array) for name, array in inputs.items()})
+    expected = {name: value.numpy() for name, value in expected.items()}
+    dynamic = {"saved_model": (0, 1, 2), "onnx": (0, 1, 2)}
+    export(NAME, generate, inputs, expected, args, DESCRIPTION, loaded, tolerance=TOLERANCE, dynamic=dynamic)
     if not args.check:  # what predict.py scales crops by
         file = folder / f"{NAME}.json"
         scaling = {"data_shape": list(trained), "widths": getattr(loaded.options, "widths", None)}

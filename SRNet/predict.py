@@ -1,8 +1,8 @@
 """Changes words in photographs with a trained SRNet, whole photographs or crops of a word.
 
 python SRNet/predict.py sign.jpg --box=40,60,210,120 --text=HELLO
-python SRNet/predict.py sign.png --quad=10,20,200,5,205,80,12,90 --text=NORTH
-python SRNet/predict.py sign.png --font=Some.ttf --text=Süd --box=30,100,180,150 --text=Ναί --box=30,160,180,210
+python SRNet/predict.py sign.png --quad=10,20,200,5,205,80,12,90 --text=NORTH --font=Some.ttf
+python SRNet/predict.py sign.png --text=Süd --box=30,100,180,150 --text=Ναί --box=30,160,180,210
 python SRNet/predict.py sign.jpg --text=HELLO                        finds the word, with rapidocr-onnxruntime
 python SRNet/predict.py sign.jpg --text=HELLO --model=exported/final.onnx
 python SRNet/predict.py --i_s=crop.png --i_t=word.png --save_mode=1
@@ -22,7 +22,7 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
@@ -46,8 +46,6 @@ RANGES = {name: (0.0, 1.0) if name == "o_sk" else RANGE for name in OUTPUTS}
 MULTIPLE = 8  # of the sides of a network's images
 SQUEEZED = 2  # times narrower than they were written are words where all samples are brought to one size
 LONGEST = 32  # heights: the width of a crop that is still taken as one line of text
-SHORT = {"o_sk": "_sk", "o_t": "_t", "o_b": "_b", "o_f": ""}  # result_sk.png, ..., result.png, as the original has it
-INPUTS = ("_i_s", "_i_t")
 HERE = Path(__file__).resolve().parent
 
 
@@ -104,11 +102,8 @@ class Editor:
             o_sk, the word's skeleton, uint8 [h, w, 1]; o_t, the styled word on grey, o_b, the background, and o_f, the
             edited crop, uint8 [h, w, 3]; of the crop's size.
         Raises:
-            UserError: one is no such image, is too long or does not fit into memory, or the weights are of no use.
+            UserError: the crop is too long, or the weights are of no use.
         """
-        for name, image in (("i_t", i_t), ("i_s", i_s)):
-            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-                raise UserError(f"{name}: must be uint8 [height, width, 3], and is {image.dtype} {list(image.shape)}")
         size = self.size_of(*i_s.shape[:2])
         outputs = self.generate(*(resized(image, size)[None] for image in (i_t, i_s)))
         return {name: resized(image[0], i_s.shape[:2]) for name, image in outputs.items()}
@@ -125,18 +120,13 @@ class TrainedEditor(Editor):
     def __init__(self, generator: Any, options: argparse.Namespace, path: str, static: bool = False) -> None:
         import tensorflow as tf
 
-        self.path, self.options, self.static = path, options, static
+        self.path, self.options = path, options
         spec = None if static else [tf.TensorSpec([None, None, None, 3], tf.float32)] * 2
         self._run = tf.function(lambda i_t, i_s: generator([i_t, i_s], training=False), input_signature=spec)
+        self._tensor = tf.constant
 
     def run(self, i_t: np.ndarray, i_s: np.ndarray) -> dict[str, np.ndarray]:
-        import tensorflow as tf
-
-        try:
-            return {name: x.numpy() for name, x in zip(OUTPUTS, self._run(tf.constant(i_t), tf.constant(i_s)))}
-        except tf.errors.ResourceExhaustedError:
-            height, width = i_s.shape[1:3]
-            raise UserError(f"a crop of {width} x {height} does not fit into memory; edit it word by word") from None
+        return {name: x.numpy() for name, x in zip(OUTPUTS, self._run(self._tensor(i_t), self._tensor(i_s)))}
 
 
 class ExportedEditor(Editor):
@@ -149,36 +139,34 @@ class ExportedEditor(Editor):
     def __init__(self, paths: Sequence[str]) -> None:
         from common.export import Exported
 
-        self.path, self._models = ", ".join(map(str, paths)), {}
-        record, height, self.any_size = {}, None, None
+        self.path, self._models, self._any_size, record = ", ".join(paths), {}, None, {}
         for path in paths:
             model = Exported(path)
             if set(model.inputs) != {"i_t", "i_s"} or not set(OUTPUTS) <= set(model.outputs):
                 raise UserError(f"--model {path}: not SRNet's: its inputs are {', '.join(model.inputs)}")
-            _, high, wide, _ = model.inputs["i_s"]
-            if isinstance(high, int) and isinstance(wide, int) and high > 0 and wide > 0:
-                height = height or high
-                if high != height:
-                    raise UserError(f"--model {path}: is {high} pixels high, and another one {height}")
-                self._models[wide] = model
+            _, height, width, _ = model.inputs["i_s"]
+            if height and width:
+                self._models[height, width] = model
             else:
-                self.any_size = model
+                self._any_size = model
             beside = Path(path).with_suffix(".json")
             if beside.is_file():
                 record = json.loads(beside.read_text())
-        shape = record.get("data_shape") or [height or 64, min(self._models, default=128)]
+        if len({height for height, _ in self._models}) > 1:
+            raise UserError(f"--model: {self.path} are not all of one height")
+        shape = record.get("data_shape") or min(self._models, default=(64, 128))
         self.options = argparse.Namespace(data_shape=tuple(shape), widths=record.get("widths"))
 
     def size_of(self, height: int, width: int) -> tuple[int, int]:
-        high, wide = super().size_of(height, width)
-        if not self.any_size and wide not in self._models:
-            wide = nearest_width((high, wide), high, sorted(self._models))
-        return high, wide
+        size = super().size_of(height, width)
+        if self._any_size or size in self._models:
+            return size
+        high = next(iter(self._models))[0]
+        return high, nearest_width(size, high, sorted(width for _, width in self._models))
 
     def run(self, i_t: np.ndarray, i_s: np.ndarray) -> dict[str, np.ndarray]:
-        model = self._models.get(i_s.shape[2], self.any_size)
-        batch = model.inputs["i_s"][0]
-        batch = batch if isinstance(batch, int) and batch > 0 else len(i_s)
+        model = self._models.get(i_s.shape[1:3], self._any_size)
+        batch = model.inputs["i_s"][0] or len(i_s)
         parts = []
         for start in range(0, len(i_s), batch):  # the last batch is filled up
             given = [x[start : start + batch] for x in (i_t, i_s)]
@@ -190,17 +178,25 @@ class ExportedEditor(Editor):
 
 
 def load_editor(ckpt_path: Optional[str] = None, device: str = "auto") -> TrainedEditor:
-    """The generator of a checkpoint, a run or pretrained/; a session must be open.
-
-    Raises:
-        UserError: there is none, or it is of another model.
-    """
+    """The generator of a checkpoint, a run or pretrained/; a session must be open."""
     from model import load_generator
 
     from common import weights
 
     loaded = weights.load(ckpt_path, NETWORK, HERE)
     return TrainedEditor(load_generator(loaded), loaded.options, loaded.path, static=device == "npu")
+
+
+def add_editor_flags(parser: argparse.ArgumentParser, argv: Optional[Sequence[str]]) -> None:
+    """Adds what `open_editor` reads."""
+    what = "a run's folder, or a file of weights (without: pretrained/)"
+    parser.add_argument("--ckpt_path", "--checkpoint", metavar="PATH", help=what)
+    what = "an export that runs instead: .onnx, .pb, a SavedModel or .om; several of several widths may be named"
+    parser.add_argument("--model", action="append", default=[], metavar="FILE", help=what)
+    if not any(word.split("=")[0] == "--model" for word in (sys.argv[1:] if argv is None else argv)):
+        from common.session import add_device_flags  # which needs TensorFlow, as an ONNX file does not
+
+        add_device_flags(parser)
 
 
 def open_editor(args: argparse.Namespace) -> Editor:
@@ -245,20 +241,16 @@ def box(text: str) -> Place:
     left, top, right, bottom = numbers(text, 4)
     if left >= right or top >= bottom:
         raise argparse.ArgumentTypeError(f"{text} is empty: give left,top,right,bottom")
-    return Place(f"--box {text}", quads.of_box(left, top, right, bottom))
+    return Place(f"--box={text}", quads.of_box(left, top, right, bottom))
 
 
 def quad(text: str) -> Place:
     """`--quad`'s type."""
-    return Place(f"--quad {text}", np.reshape(numbers(text, 8), (4, 2)))
+    return Place(f"--quad={text}", np.reshape(numbers(text, 8), (4, 2)))
 
 
 def read_photo(path: str) -> Image.Image:
-    """A photograph as L, RGB or RGBA, upright, with its colour profile in `info` where that fits.
-
-    Raises:
-        UserError: it does not decode or is too large.
-    """
+    """A photograph as L, RGB or RGBA, upright, with its colour profile in `info` where that fits."""
     photo = decode(path)
     profile = photo.info.get("icc_profile")
     kept = isinstance(profile, bytes) and profile[16:20] == (b"GRAY" if photo.mode == "L" else b"RGB ")
@@ -267,160 +259,53 @@ def read_photo(path: str) -> Image.Image:
 
 
 def find_places(photo: Image.Image) -> list[tuple[Place, str]]:
-    """The words that are found in a photograph, each with the flag that names its place.
-
-    Raises:
-        UserError: what finds them is not installed.
-    """
+    """The words that are found in a photograph, each with the flag that names its place."""
     if not ocr.installed():
         raise UserError(f"say where the word is: --box=left,top,right,bottom; or to find it: {ocr.HOW_TO_GET_IT}")
     found = []
     for corners, text in ocr.Reader().find(photo):
         corners = corners.round().astype(int)
-        upright = quads.of_box(*corners.min(0), *corners.max(0))
-        if np.abs(corners - upright).max() <= 2:
-            flag, corners = f"--box={','.join(map(str, [*corners.min(0), *corners.max(0)]))}", upright
-        else:
-            flag = f"--quad={','.join(map(str, corners.ravel()))}"
-        found.append((Place(flag, corners.astype(float)), text))
+        ends = [*corners.min(0), *corners.max(0)]
+        upright = np.abs(corners - quads.of_box(*ends)).max() <= 2
+        found.append(((box if upright else quad)(",".join(map(str, ends if upright else corners.ravel()))), text))
     return found
 
 
-def find_edits(photo: Image.Image, places: Sequence[Place], texts: Sequence[str], files: Sequence[str]) -> list[Edit]:
-    """What to write where; `files`: the standard fonts, one for all or one for each text, or none.
+def find_edits(photo: Image.Image, places: Sequence[Place], texts: Sequence[str], font: Any = None) -> list[Edit]:
+    """What to write where; `font`: the standard font's file, or none.
 
     Raises:
         UserError: a place that is not in the photograph, or a text that cannot be rendered.
     """
     edits = []
-    chosen = list(files) * len(texts) if len(files) == 1 else files or [None] * len(texts)
-    for place, text, font in zip(places, texts, chosen):
+    for place, text in zip(places, texts):
         quads.check(place.corners, *photo.size, place.flag)
-        font = fonts.standard_font(text, font)
-        fonts.standard_image(text, font, (8, 8))  # it can be rendered
-        edits.append(Edit(place, text, font))
+        edits.append(Edit(place, text, fonts.standard_font(text, font or None)))
+        fonts.standard_image(text, edits[-1].font, (8, 8))  # it can be rendered
     return edits
 
 
 def edit_photo(editor: Editor, photo: Image.Image, edits: Sequence[Edit]) -> tuple[Image.Image, list[dict]]:
     """A photograph with all its words changed, in the mode it has (its alpha stays), and for each word what
     `Editor.edit` gives."""
-    edited = []
+    colours, edited, info = "L" if photo.mode == "L" else "RGB", [], photo.info
     for place, text, font in edits:
         i_s = np.asarray(quads.cut(photo.convert("RGB"), place.corners))
         height, width = i_s.shape[:2]
         high, _ = editor.size_of(height, width)
         i_t = fonts.standard_image(text, font, (high, max(8, round(high * width / height))))
         edited.append(editor.edit(i_t, i_s))
-        crop, pixels = edited[-1]["o_f"], np.array(photo)
-        if photo.mode == "L":
-            grey = np.asarray(Image.fromarray(crop).convert("L"))
-            pixels = quads.paste(pixels[..., None], grey[..., None], place.corners)[..., 0]
-        else:
-            pixels[..., :3] = quads.paste(pixels[..., :3], crop, place.corners)
-        info, photo = photo.info, Image.fromarray(pixels)
-        photo.info = info
+        crop, rgb = Image.fromarray(edited[-1]["o_f"]).convert(colours).convert("RGB"), photo.convert("RGB")
+        changed = Image.fromarray(quads.paste(np.asarray(rgb), np.asarray(crop), place.corners)).convert(colours)
+        if photo.mode == "RGBA":
+            changed.putalpha(photo.getchannel("A"))
+        photo = changed
+    photo.info = info
     return photo, edited
 
 
-# Crops.
-
-
-def find_pairs(folder: str) -> list[tuple[str, Path, Path]]:
-    """(name, crop, wanted word) of all pairs in a folder, sorted.
-
-    Raises:
-        UserError: there is none, or one of a pair is missing.
-    """
-    if not Path(folder).is_dir():
-        raise UserError(f"--input_dir {folder}: there is no such folder")
-    found: dict[str, dict[str, Path]] = {}
-    for path in find_images(Path(folder)):
-        name, kind = path.stem[:-4], path.stem[-4:]
-        if kind in INPUTS:
-            found.setdefault(name, {})[kind] = path
-    if not found:
-        raise UserError(f"--input_dir {folder}: the folder holds no pairs NAME_i_s.png and NAME_i_t.png")
-    for name, pair in found.items():
-        for kind in INPUTS:
-            if kind not in pair:
-                raise UserError(
-                    f"--input_dir {folder}: {next(iter(pair.values())).name} has no {name}{kind}.png beside it"
-                )
-    return [(name, *(pair[kind] for kind in INPUTS)) for name, pair in sorted(found.items())]
-
-
-# The command.
-
-
-def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
-    parser = cli.ArgumentParser(description=__doc__)
-    what = "a run's folder, or a file of weights (without: pretrained/)"
-    parser.add_argument("--ckpt_path", "--checkpoint", metavar="PATH", help=what)
-    what = "an export that runs instead: .onnx, .pb, a SavedModel or .om; several of several widths may be named"
-    parser.add_argument("--model", action="append", default=[], metavar="FILE", help=what)
-    what = "where the images go"
-    parser.add_argument("--save_dir", "--output_path", default=".", metavar="DIR", help=what)
-    what = "0: the edited image alone, 1: skeleton, styled word and background too"
-    parser.add_argument("--save_mode", type=int, choices=(0, 1), default=0, help=what)
-    group = parser.add_argument_group("a photograph")
-    group.add_argument("photo", nargs="?", help="the photograph")
-    group.add_argument("--image", metavar="FILE", help="likewise")
-    places = {"dest": "places", "action": "append", "default": []}
-    group.add_argument("--box", type=box, metavar="X0,Y0,X1,Y1", help="where a word is", **places)
-    group.add_argument("--quad", type=quad, metavar="X0,Y0,...,Y3", help="likewise, seen at an angle", **places)
-    group.add_argument("--text", action="append", default=[], help="what to write there")
-    what = "the standard font's file, one for all or one for each text (without: one at hand that has the characters)"
-    group.add_argument("--font", action="append", default=[], metavar="FILE", help=what)
-    group = parser.add_argument_group("crops")
-    group.add_argument("--i_s", metavar="FILE", help="the crop")
-    group.add_argument("--i_t", metavar="FILE", help="the wanted word in a standard font")
-    group.add_argument("--input_dir", metavar="DIR", help="pairs NAME_i_s.png and NAME_i_t.png")
-    if not any(word.split("=")[0] == "--model" for word in (sys.argv[1:] if argv is None else argv)):
-        from common.session import add_device_flags  # which needs TensorFlow, as an ONNX file does not
-
-        add_device_flags(parser)
-    args = parser.parse_args(argv)
-    if args.photo and args.image:
-        parser.error(f"two photographs, {args.photo} and {args.image}: give one")
-    args.image = args.photo or args.image
-    if [bool(args.image), bool(args.i_s or args.i_t), bool(args.input_dir)].count(True) != 1:
-        parser.error("give one of a photograph (with --box or --quad, and --text), --i_s with --i_t, and --input_dir")
-    if bool(args.i_s) != bool(args.i_t):
-        parser.error("--i_s and --i_t go together: the crop, and the wanted word in a standard font")
-    if not args.image and (args.places or args.text or args.font):
-        parser.error("--box, --quad, --text and --font go with a photograph")
-    if args.places and len(args.places) != len(args.text):
-        parser.error(f"{len(args.places)} of --box and --quad, and {len(args.text)} of --text; give one for each")
-    if not args.places and len(args.text) > 1:
-        parser.error(f"{len(args.text)} of --text: say by --box or --quad where each goes")
-    if len(args.font) not in (0, 1, len(args.text)):
-        parser.error(f"--font: {len(args.font)} fonts for {len(args.text)} texts; give one, or one for each")
-    return args
-
-
-def save(image: Any, args: argparse.Namespace, name: str) -> Path:
-    """Writes a new PNG file into --save_dir."""
-    if isinstance(image, np.ndarray):
-        image = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
-    path = cli.new_file(Path(args.save_dir) / f"{name}.png")
-    image.save(path, format="PNG")
-    return path
-
-
-def save_edited(edited: dict[str, np.ndarray], args: argparse.Namespace, names: dict[str, str]) -> Iterator[Path]:
-    """Writes what --save_mode asks for of an edited crop, by the names given, o_f last."""
-    for kind, name in names.items():
-        if args.save_mode == 1 or kind == "o_f":
-            yield save(edited[kind], args, name)
-
-
 def choose_place(args: argparse.Namespace, photo: Image.Image) -> list[Place]:
-    """The one word that is found; without a --text, or where there are several, they are listed.
-
-    Raises:
-        UserError: it cannot be told which one is meant.
-    """
+    """The one word that is found; without a --text, or where there are several, they are listed and it is an error."""
     found = find_places(photo)
     if not found:
         raise UserError(f"{args.image}: no word found; say where it is: --box=left,top,right,bottom")
@@ -434,55 +319,93 @@ def choose_place(args: argparse.Namespace, photo: Image.Image) -> list[Place]:
 
 def predict_photo(args: argparse.Namespace) -> None:
     photo = read_photo(args.image)
-    places = args.places or choose_place(args, photo)
-    edits = find_edits(photo, places, args.text, args.font)
+    edits = find_edits(photo, args.places or choose_place(args, photo), args.text, args.font)
     editor = open_editor(args)
-    for edit in edits:
-        height, width = quads.upright_size(edit.place.corners)
-        high, _ = editor.size_of(height, width)
-        if height > 2 * high:
-            notice(f"{edit.place.flag}: the network's images are {high} pixels high, so at {height} the word is soft")
-        if photo.mode == "RGBA" and np.asarray(quads.cut(photo.getchannel("A"), edit.place.corners)).min() < 255:
-            notice(f"{edit.place.flag}: transparent in places, and stays so: there the new word cannot be seen")
     result, edited = edit_photo(editor, photo, edits)
     stem = Path(args.image).stem
-    if args.save_mode == 1:
-        for number, images in enumerate(edited, 1):
-            for path in save_edited(images, args, {kind: f"{stem}_{number}_{kind}" for kind in OUTPUTS}):
-                print(f"{args.image}  {path}")
-    print(f"{args.image}  {save(result, args, f'{stem}_edited')}")
+    for number, (edit, images) in enumerate(zip(edits, edited), 1):
+        height, high = len(images["o_f"]), editor.options.data_shape[0]
+        if height > 2 * high:
+            notice(f"{edit.place.flag}: the network's images are {high} pixels high, so at {height} the word is soft")
+        for kind in OUTPUTS if args.save_mode == 1 else ():
+            save(images[kind], args, f"{stem}_{number}_{kind}", args.image)
+    save(result, args, f"{stem}_edited", args.image)
     notice(f"{len(edits)} words changed by {editor.path}")
+
+
+# Crops.
+
+
+def find_pairs(folder: str) -> list[tuple[str, Path, Path]]:
+    """(name, crop, wanted word) of all pairs in a folder, sorted; a UserError where one of a pair is missing."""
+    files = {path.stem: path for path in find_images(Path(folder))}
+    names = sorted({stem[:-4] for stem in files if stem.endswith(("_i_s", "_i_t"))})
+    if not names:
+        raise UserError(f"--input_dir {folder}: there are no pairs NAME_i_s.png and NAME_i_t.png")
+    for name in names:
+        for stem in (f"{name}_i_s", f"{name}_i_t"):
+            if stem not in files:
+                raise UserError(f"--input_dir {folder}: there is no {stem}.png beside the other one of the pair")
+    return [(name, files[f"{name}_i_s"], files[f"{name}_i_t"]) for name in names]
 
 
 def predict_crops(args: argparse.Namespace) -> None:
     if args.input_dir:
-        pairs = find_pairs(args.input_dir)
-        suffixes = {kind: f"_{kind}" for kind in OUTPUTS}
-    else:
-        pairs, suffixes = [("result", Path(args.i_s), Path(args.i_t))], SHORT
-    for _, *files in tqdm(pairs, "reading", unit="", disable=None):
-        for path in files:  # all are looked at before anything is written
-            read_rgb(path)
+        pairs, suffixes = find_pairs(args.input_dir), {kind: f"_{kind}" for kind in OUTPUTS}
+    else:  # result_sk.png, ..., result.png, as the original has it
+        pairs, suffixes = [("result", args.i_s, args.i_t)], {"o_sk": "_sk", "o_t": "_t", "o_b": "_b", "o_f": ""}
     editor = open_editor(args)
     for name, i_s, i_t in tqdm(pairs, "generating", unit="", disable=None):
         edited = editor.edit(read_rgb(i_t), read_rgb(i_s))
-        for path in save_edited(edited, args, {kind: name + suffix for kind, suffix in suffixes.items()}):
-            tqdm.write(f"{i_s}  {path}", file=sys.stdout)
+        for kind in OUTPUTS if args.save_mode == 1 else ("o_f",):
+            save(edited[kind], args, name + suffixes[kind], i_s)
     notice(f"{len(pairs)} crops edited by {editor.path}")
 
 
-def predict(args: argparse.Namespace) -> None:
-    """Edits what the flags name, and prints what became of it.
+# The command.
 
-    Raises:
-        UserError: no such weights or image, one that cannot be used, a place that is not in the photograph, a text
-            that no font has, a folder that cannot be written.
-    """
-    (predict_photo if args.image else predict_crops)(args)
+
+def save(image: Any, args: argparse.Namespace, name: str, source: Any) -> None:
+    """Writes a new PNG file into --save_dir and says what it was made of."""
+    if isinstance(image, np.ndarray):
+        image = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+    path = cli.new_file(Path(args.save_dir) / f"{name}.png")
+    image.save(path)
+    tqdm.write(f"{source}  {path}", file=sys.stdout)
+
+
+def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    parser = cli.ArgumentParser(description=__doc__)
+    add_editor_flags(parser, argv)
+    parser.add_argument("--save_dir", "--output_path", default=".", metavar="DIR", help="where the images go")
+    what = "0: the edited image alone, 1: skeleton, styled word and background too"
+    parser.add_argument("--save_mode", type=int, choices=(0, 1), default=0, help=what)
+    group = parser.add_argument_group("a photograph")
+    group.add_argument("image", nargs="?", default=argparse.SUPPRESS, metavar="photo", help="the photograph")
+    group.add_argument("--image", metavar="FILE", help="likewise")
+    places = {"dest": "places", "action": "append", "default": []}
+    group.add_argument("--box", type=box, metavar="X0,Y0,X1,Y1", help="where a word is", **places)
+    group.add_argument("--quad", type=quad, metavar="X0,Y0,...,Y3", help="likewise, seen at an angle", **places)
+    group.add_argument("--text", action="append", default=[], help="what to write there")
+    what = "the standard font's file (without: one at hand that has the characters)"
+    group.add_argument("--font", metavar="FILE", help=what)
+    group = parser.add_argument_group("crops")
+    group.add_argument("--i_s", metavar="FILE", help="the crop")
+    group.add_argument("--i_t", metavar="FILE", help="the wanted word in a standard font")
+    group.add_argument("--input_dir", metavar="DIR", help="pairs NAME_i_s.png and NAME_i_t.png")
+    args = parser.parse_args(argv)
+    if [bool(args.image), bool(args.i_s or args.i_t), bool(args.input_dir)].count(True) != 1:
+        parser.error("give one of a photograph (with --box or --quad, and --text), --i_s with --i_t, and --input_dir")
+    if bool(args.i_s) != bool(args.i_t):
+        parser.error("--i_s and --i_t go together: the crop, and the wanted word in a standard font")
+    if len(args.places) != len(args.text) and (args.places or len(args.text) > 1):
+        parser.error(f"{len(args.places)} of --box and --quad, and {len(args.text)} of --text; give one for each")
+    return args
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    return cli.run_main(predict, parse_args(argv))
+    args = parse_args(argv)
+    return cli.run_main(predict_photo if args.image else predict_crops, args)
 
 
 if __name__ == "__main__":

@@ -26,12 +26,8 @@ def check(corners: np.ndarray, width: int, height: int, flag: str) -> None:
     sides = np.roll(corners, -1, axis=0) - corners
     following = np.roll(sides, -1, axis=0)
     turns = sides[:, 0] * following[:, 1] - sides[:, 1] * following[:, 0]  # twice the area of three corners
-    if (turns <= -1).all():
-        raise UserError(f"{flag}: goes round anticlockwise; give the corners clockwise from the text's top left")
     if not (turns >= 1).all():
-        raise UserError(
-            f"{flag}: crosses itself, is dented or flat; give four corners clockwise from the text's top left"
-        )
+        raise UserError(f"{flag}: give the corners of a convex quadrangle, clockwise from the text's top left")
 
 
 def upright_size(corners: np.ndarray) -> tuple[int, int]:

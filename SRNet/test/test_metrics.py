@@ -3,7 +3,6 @@
 import metrics
 import numpy as np
 import pytest
-from skimage.metrics import peak_signal_noise_ratio
 
 
 def flat(level, side=16, channels=3):
@@ -23,11 +22,8 @@ def test_two_greys_by_hand(channels):
         assert metrics.compare(*(flat(level, channels=channels) for level in pair)) == pytest.approx(expected)
 
 
-def test_equal_images_and_noise():
+def test_equal_images():
     assert metrics.compare(noise(0), noise(0)) == {"mse": 0.0, "psnr": 100.0, "ssim": pytest.approx(1.0)}
-    x, y = noise(1), noise(2)
-    assert metrics.psnr(x, y) == pytest.approx(peak_signal_noise_ratio(x, y))
-    assert metrics.mse(x, y) == pytest.approx(np.square(x / 255 - y / 255).mean())
 
 
 def test_ssim_where_one_window_fits():
@@ -61,11 +57,8 @@ def test_inpainting_continues_a_slope():
     mask = metrics.text_mask(written, slope)
     assert mask[8:16, 10:13].all() and mask[12, 30] and not mask[12, 31:36].any() and not mask[:5].any()
     assert np.abs(metrics.inpainted(written, mask).astype(int) - slope).max() <= 1
-    busy = noise(3)
-    filled = metrics.inpainted(busy, mask)
-    assert (filled[~mask] == busy[~mask]).all() and (filled[mask] != busy[mask]).mean() > 0.9
     for same in (np.zeros_like(mask), np.ones_like(mask)):
-        assert (metrics.inpainted(busy, same) == busy).all()
+        assert (metrics.inpainted(slope, same) == slope).all()
 
 
 def test_small_differences_are_no_text():
@@ -76,19 +69,9 @@ def test_small_differences_are_no_text():
     assert metrics.text_mask(dot, image).sum() == 5  # and its four neighbours
 
 
-def test_the_trivial_baselines():
+def test_the_skeleton_of_a_standard_image():
     i_t = flat(127, 24)
     i_t[10:15, 4:20] = 0
-    sample = {"i_t": i_t, "i_s": noise(5, (24, 24, 3)), "t_b": flat(90, 24)}
-    found = metrics.baselines(sample, flat(30, 24, 1))
-    assert {output: list(methods) for output, methods in found.items()} == {
-        "o_f": ["source", "erased", "inpainted"],
-        "o_b": ["inpainted", "source"],
-        "o_t": ["grey", "standard"],
-        "o_sk": ["standard", "mean"],
-    }
-    assert found["o_f"]["source"] is sample["i_s"] and found["o_f"]["erased"] is sample["t_b"]
-    assert (found["o_t"]["grey"] == 127).all() and (found["o_sk"]["mean"] == 30).all()
-    bar = found["o_sk"]["standard"]
+    bar = metrics.skeleton(i_t)
     assert bar.shape == (24, 24, 1) and bar.dtype == np.uint8 and set(np.unique(bar)) == {0, 255}
     assert (bar[11:14, 7:17] == 255).all() and not bar[[10, 14], 9:15].any()  # around the middle of five rows

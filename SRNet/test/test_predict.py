@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import zlib
 
 import fonts
 import numpy as np
@@ -14,8 +13,6 @@ import tensorflow as tf
 from conftest import MODEL, call, write_run
 from data import resized
 from PIL import Image
-
-from common.cli import UserError
 
 QUAD = "12.5,9,88,20.25,80,61,5,40.5"
 BOX = "20,10,80,40"
@@ -88,24 +85,11 @@ def test_the_size_that_the_network_sees(editor):
         assert buckets.size_of(height, width) == (64, wide)
 
 
-def test_bad_crops(editor):
-    good = noise(20, 40)
-    for i_t, i_s, reason in (
-        (good[..., :1], good, "i_t: must be uint8"),
-        (good, good / 255, "i_s: must be uint8 .* is float64"),
-        (good, good[:0], r"i_s: .* \[0, 40, 3\]"),
-        (good, noise(2, 65), "65 x 2 is more than 32 times as wide as high"),
-    ):
-        with pytest.raises(UserError, match=reason):
-            editor.edit(i_t, i_s)
-
-
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("place", [("--box", BOX), ("--quad", QUAD)], ids=["box", "quad"])
 def test_nothing_but_the_word_changes(edit, tmp_path, channels, place):
     """Grey stays grey, alpha stays, and beside the place every pixel does."""
-    status, said, _ = edit(save(tmp_path / "a.png", noise(70, 100, channels)), *place, "--text", "Hi")
-    assert status == 0 and ("transparent in places" in said) == (channels == 4)
+    assert edit(save(tmp_path / "a.png", noise(70, 100, channels)), *place, "--text", "Hi")[0] == 0
     result, before = np.atleast_3d(read(tmp_path / "new" / "a_edited.png")), noise(70, 100, channels)
     inside, colours = within(*place, 70, 100), slice(3 if channels > 1 else 1)
     assert result.shape == before.shape and 1000 < inside.sum() < 5000
@@ -132,41 +116,25 @@ def test_a_box_by_hand(edit, tmp_path, editor):
 
 
 def test_several_words(edit, tmp_path):
-    """In the order given, each text in its place, each with its font; a profile is kept."""
+    """In the order given, each text in its place, in the font that is given; a profile is kept."""
     photo = save(tmp_path / "a.png", noise(70, 200), icc_profile=b"x" * 16 + b"RGB " + b"x" * 108)
-    bold = next(path for path in fonts.font_files() if path.name == "DejaVuSans-Bold.ttf")
-    both = ["--box", BOX, "--quad", "120,10,190,5,190,50,120,60", "--text", "Ναί", "--text", "No"]
+    first, second = ["--box", BOX, "--text", "Ναί"], ["--quad", "120,10,190,5,190,50,120,60", "--text", "No"]
+    font = ["--font", next(path for path in fonts.font_files() if path.name == "DejaVuSans-Bold.ttf")]
     new = tmp_path / "new"
-    assert edit(photo, *both, "--font", fonts.standard_font("N"), "--font", bold)[0] == 0
-    assert edit(photo, *both[:2], *both[4:6])[0] == 0
-    assert edit(new / "a_edited-2.png", *both[2:4], *both[6:], "--font", bold)[0] == 0
+    assert edit(photo, *first, *second, *font)[0] == 0
+    assert edit(photo, *first, *font)[0] == 0
+    assert edit(new / "a_edited-2.png", *second, *font)[0] == 0
     np.testing.assert_array_equal(read(new / "a_edited.png"), read(new / "a_edited-2_edited.png"))
     assert len(Image.open(new / "a_edited.png").info["icc_profile"]) == 128
 
 
-def test_photographs_of_every_kind(edit, tmp_path):
-    """CMYK, a moving GIF, Exif's rotation and a single pixel give a result; 16 bits and a forged size give a line."""
-    pixels = noise(70, 100)
-    Image.fromarray(pixels).convert("CMYK").save(tmp_path / "cmyk.jpg")
-    frames = [Image.fromarray(noise(70, 100, seed=seed)) for seed in (1, 2)]
-    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+def test_a_photograph_of_one_pixel_and_one_held_sideways(edit, tmp_path):
+    """test_images.py of common has the other kinds."""
+    assert edit(save(tmp_path / "dot.png", noise(1, 1)), "--box=0,0,1,1", "--text=Hi")[0] == 0
     turned = Image.Exif()
     turned[0x0112] = 6
-    save(tmp_path / "turned.jpg", noise(100, 70), exif=turned)
-    for name in ("cmyk.jpg", "moving.gif", "turned.jpg"):
-        assert edit(tmp_path / name, "--box", BOX, "--text", "Hi")[0] == 0
-        assert Image.open(tmp_path / "new" / f"{name[:-4]}_edited.png").size == (100, 70)
-    assert edit(save(tmp_path / "dot.png", pixels[:1, :1]), "--box=0,0,1,1", "--text=Hi")[0] == 0
-    deep = pixels.astype(np.uint16) * 257
-    (tmp_path / "deep.png").write_bytes(tf.io.encode_png(deep).numpy())
-    huge = bytearray(save(tmp_path / "huge.png", pixels).read_bytes())
-    huge[16:24] = (30000).to_bytes(4, "big") + (20000).to_bytes(4, "big")
-    huge[29:33] = zlib.crc32(huge[12:29]).to_bytes(4, "big")
-    (tmp_path / "huge.png").write_bytes(huge)
-    (tmp_path / "broken.png").write_bytes(bytes(huge[:12]))
-    for name, reason in (("deep", "more than 8 bits"), ("huge", "make it smaller"), ("broken", "can be decoded")):
-        status, _, error = edit(tmp_path / f"{name}.png", "--box", BOX, "--text", "Hi")
-        assert status == 2 and reason in error and error.count("\n") == 1
+    assert edit(save(tmp_path / "turned.jpg", noise(100, 70), exif=turned), "--box", BOX, "--text", "Hi")[0] == 0
+    assert Image.open(tmp_path / "new" / "turned_edited.png").size == (100, 70)
 
 
 def test_bad_places_and_texts(edit, tmp_path):
@@ -179,19 +147,13 @@ def test_bad_places_and_texts(edit, tmp_path):
 
     refused("no.png", tmp_path / "no.png")
     outside = "reaches outside the photograph, which is 100 x 70"
-    refused(f"--box 20,10,80,71: {outside}", place=("--box", "20,10,80,71"))
-    refused(f"--quad 0,0,9,0,9,9,-1,9: {outside}", place=("--quad", "0,0,9,0,9,9,-1,9"))
-    refused("crosses itself", place=("--quad", "0,0,90,60,90,0,0,60"))
+    refused(f"--box=20,10,80,71: {outside}", place=("--box", "20,10,80,71"))
+    refused("convex quadrangle", place=("--quad", "0,0,90,60,90,0,0,60"))
     refused("is more than 32 times as wide as high", place=("--box", "0,0,99,3"))
     refused("the text is empty", text=" \n")
     refused("U+1F984", text="a🦄")
     refused("U+4F60", text="a你")
     refused("no.ttf: is no font", more=("--font", tmp_path / "no.ttf"))
-    refused("no weights in", more=("--ckpt_path", tmp_path))
-    refused("neither .onnx, .pb nor .om", more=("--model", tmp_path / "no.ttf"))
-    (tmp_path / "new").write_text("a file")
-    status, _, error = edit(photo, "--box", BOX, "--text", "Hi")
-    assert status == 2 and "cannot be written" in error
 
 
 def test_words_that_are_found(edit, tmp_path, monkeypatch):
@@ -222,8 +184,6 @@ def test_crops_as_the_original_takes_them(edit, tmp_path, editor):
     pairs.mkdir()
     for name in ("a", "b_1"):
         save(pairs / f"{name}_i_s.png", i_s), save(pairs / f"{name}_i_t.png", i_t)
-    save(pairs / "grey_i_s.png", i_s[..., :1])
-    save(pairs / "grey_i_t.png", np.dstack([i_t, i_t[..., :1] // 255 + 255]))
     files = ["--i_s", pairs / "a_i_s.png", "--i_t", pairs / "a_i_t.png"]
     assert edit("--save_mode", 0, *files)[0] == 0 and [path.name for path in new.iterdir()] == ["result.png"]
     assert edit("--save_mode", 1, *files)[0] == 0
@@ -231,8 +191,8 @@ def test_crops_as_the_original_takes_them(edit, tmp_path, editor):
     for kind, name in (("o_sk", "result_sk"), ("o_t", "result_t"), ("o_b", "result_b"), ("o_f", "result-2")):
         np.testing.assert_array_equal(read(new / f"{name}.png"), edited[kind].squeeze())
     status, said, _ = edit("--input_dir", pairs)
-    assert status == 0 and f"3 crops edited by {editor.path}" in said
-    assert {"a_o_f.png", "b_1_o_f.png", "grey_o_f.png"} < {path.name for path in new.iterdir()}
+    assert status == 0 and f"2 crops edited by {editor.path}" in said
+    assert {"a_o_f.png", "b_1_o_f.png"} < {path.name for path in new.iterdir()}
     np.testing.assert_array_equal(read(new / "b_1_o_f.png"), edited["o_f"])
 
 
@@ -241,11 +201,10 @@ def test_bad_pairs(edit, tmp_path):
         status, _, error = edit("--input_dir", tmp_path / "pairs")
         assert status == 2 and reason in error and error.count("\n") <= 2 and not (tmp_path / "new").exists()
 
-    refused("there is no such folder")
+    refused("there are no pairs")
     (tmp_path / "pairs").mkdir()
-    refused("holds no pairs")
     save(tmp_path / "pairs" / "a_i_t.png", noise(20, 40))
-    refused("a_i_t.png has no a_i_s.png beside it")
+    refused("there is no a_i_s.png beside")
     (tmp_path / "pairs" / "a_i_s.png").write_text("no image")
     refused("a_i_s.png: is no image that can be decoded")
 
@@ -255,18 +214,13 @@ def test_bad_pairs(edit, tmp_path):
     [
         ("give one of a photograph", []),
         ("give one of a photograph", ["a.png", "--input_dir=pairs"]),
-        ("two photographs, a.png and b.png", ["a.png", "--image=b.png"]),
         ("--i_s and --i_t go together", ["--i_s=a.png"]),
-        ("go with a photograph", ["--input_dir=pairs", "--text=Hi"]),
         ("1 of --box and --quad, and 0 of --text", ["a.png", f"--box={BOX}"]),
         ("2 of --box and --quad, and 1 of --text", ["a.png", "--text=Hi", f"--box={BOX}", f"--quad={QUAD}"]),
-        ("2 of --text: say by --box or --quad where", ["a.png", "--text=Hi", "--text=Ho"]),
-        ("3 fonts for 1 texts", ["a.png", f"--box={BOX}", "--text=Hi", *["--font=a.ttf"] * 3]),
+        ("0 of --box and --quad, and 2 of --text", ["a.png", "--text=Hi", "--text=Ho"]),
         ("is not 4 numbers with commas", ["a.png", "--box=1,2,3", "--text=Hi"]),
         ("is not 8 numbers with commas", ["a.png", "--quad=1,2,3,4,5,6,7,nan", "--text=Hi"]),
         ("9,9,9,20 is empty", ["a.png", "--box=9,9,9,20", "--text=Hi"]),
-        ("--save_mode", ["a.png", "--save_mode=2"]),
-        ("the nearest known one is --image", ["--imag=a.png"]),
     ],
 )
 def test_flags(capsys, told, argv):

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import train
-from conftest import TINY, call, write_samples
+from conftest import TINY, call
 
 from common.images import find_images
-from common.layers import BatchNorm, moving_statistics
+from common.layers import update_average
 from common.session import Session, open_session, session_config
 
 
@@ -22,12 +22,6 @@ def op_by_op():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Session, "compile", lambda self, step: step)
         yield
-
-
-@pytest.fixture(scope="module")
-def sample_set(tmp_path_factory):
-    """Six samples to train on, three steps an epoch, and one to measure on."""
-    return write_samples(tmp_path_factory.mktemp("samples") / "set", 7)
 
 
 @pytest.fixture
@@ -89,8 +83,6 @@ def test_a_recipe_sets_what_no_flag_does(tmp_path):
         (["--data_shape=64"], "argument --data_shape: invalid size value: '64'"),
         (["--widths=64,100"], "100,100: give height,width, both multiples of 8"),
         (["--recipe=fast", "--train_epochs=2"], "give --train_steps, not --train_epochs"),
-        (["--maxiter=3"], "unknown flag --maxiter; the nearest known one is --max_iter"),
-        (["--data_path=nowhere"], "--data_path: there is no folder nowhere"),
         (["--batch_size=9"], "--batch_size: a batch of 9 is larger than the data (6 samples)"),
         (["--vgg19_weights=none.h5"], "--vgg19_weights none.h5: there is no such file"),
         (["--vgg19_weights=none.pb"], "--vgg19_weights none.pb: there is no such file"),
@@ -138,6 +130,7 @@ def test_phases(prepare):
     args, networks, update, stream = prepare(*flags)
     batch = next(stream)
     sample = train.scaled(batch)
+    update_average(networks.ema, networks.generator, 0.0)
     start = [v.numpy() for v in networks.state["discriminator"].values()]
     begun = {name: v.numpy() for name, v in networks.state["generator"].items()}
     forced = networks.forced_generator([sample["i_t"], sample["i_s"], sample["t_t"]], training=True)[3]
@@ -150,37 +143,6 @@ def test_phases(prepare):
     assert all((v.numpy() == old).all() for v, old in zip(networks.state["discriminator"].values(), start))
     assert float(update(batch, 1)["d_loss"]) > 0.5
     assert any((v.numpy() != old).any() for v, old in zip(networks.state["discriminator"].values(), start))
-
-
-def test_statistics_of_the_batch_or_those_so_far(prepare):
-    """Without the batch's statistics the moving averages stay, and they are what a sample is normalised by."""
-    for flag, moves in (("True", True), ("False", False)):
-        _, networks, update, stream = prepare(f"--batch_statistics={flag}", "--learning_rate=0")
-        norms = [layer for layer in networks.generator.layers if isinstance(layer, BatchNorm)]
-        before = [np.array(layer.mean) for layer in norms]
-        batch = next(stream)
-        found = float(update(batch, 0)["dice"])
-        assert all((np.array(layer.mean) != old).any() == moves for layer, old in zip(norms, before))
-        sample = train.scaled(batch)
-        fixed = networks.generator([sample["i_t"], sample["i_s"]], training=False)
-        assert (found == pytest.approx(1 - float(losses.dice(sample["t_sk"], fixed[0])), rel=1e-4)) != moves
-
-
-def test_recomputed_norm(prepare):
-    """The averages are those of the batches, whatever they were; of one batch, its own statistics."""
-    args, networks, _, stream = prepare("--recompute_norm=1")
-    batch = next(stream)
-    session = open_session(session_config(args))
-    found = []
-    for junk in (5.0, 7.0):
-        for variable in moving_statistics(networks.generator):
-            variable.assign(tf.fill(variable.shape, junk))
-        train.recompute_norm(args, session, networks.generator, iter([batch]))
-        found.append([variable.numpy() for variable in moving_statistics(networks.generator)])
-    assert all((one == other).all() for one, other in zip(*found))
-    first = networks.generator.get_layer("style_1a")(train.scaled(batch)["i_s"])
-    mean = networks.generator.get_layer("style_1a_norm").mean
-    np.testing.assert_allclose(np.array(mean), np.mean(first, axis=(0, 1, 2)), atol=1e-5)
 
 
 def test_weights_of_the_loss(prepare):
@@ -242,19 +204,11 @@ def test_learning_rate(tmp_path):
     assert rates("--schedule=cosine", first_step=10000)[0] == pytest.approx(0.5e-4)  # of a network that begins late
 
 
-def test_loss_scale(monkeypatch, prepare):
-    """One of its own for each optimizer, where gradients pass through float16."""
-    monkeypatch.setattr(Session, "needs_loss_scale", True)
-    _, networks, _, _ = prepare()
-    scales = [networks.state[name]["loss_scale"]["scale"] for name in ("d_optimizer", "g_optimizer")]
-    assert [float(scale) for scale in scales] == [2.0**16] * 2 and scales[0] is not scales[1]
-
-
 def test_a_finished_run(start, tmp_path):
     """What it prints and leaves behind: the original's line, sheets, kept checkpoints, final.pb, the metrics."""
     run = tmp_path / "run"
     flags = ["--max_iter=4", "--show_loss_interval=2", "--gen_example_interval=2", "--save_ckpt_interval=2"]
-    status, said, _ = start(*flags, "--train_name=mine", "--recompute_norm=2", "--ema=0.5", "--widths=32,48")
+    status, said, _ = start(*flags, "--train_name=mine", "--ema=0.5", "--widths=32,48")
     assert status == 0
     line = r"^step: {6}%d   d_loss: \d+\.\d{5}   g_loss: \d+\.\d{5}   time: \d+\.\d{4}$"
     assert re.search(line % 2, said, re.M) and re.search(line % 4, said, re.M)
