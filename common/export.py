@@ -80,6 +80,11 @@ def begin_export(names: Sequence[str], args: argparse.Namespace) -> Path:
                 "--format onnx needs the package tf2onnx: pip install tf2onnx onnxruntime, or --format=pb,saved_model"
             ) from None
     open_session(SessionConfig(device="cpu", precision_mode="force_fp32"))
+    if args.check:  # with an example of the file's own size
+        shape = next(iter(Exported(args.check).inputs.values()))
+        if len(shape) == 4:
+            sizes = zip(("batch_size", "height", "width"), shape)
+            vars(args).update({name: size for name, size in sizes if size})
     return folder
 
 

@@ -38,9 +38,7 @@ def build_vgg19(weights: Optional[str], layers: Sequence[str] = ("block5_conv4",
             check_hdf5(weights, "--vgg19_weights")
         try:
             network = keras.applications.VGG19(include_top=False, weights=weights, input_shape=(None, None, 3))
-        except (
-            Exception
-        ) as error:  # Keras and h5py raise nearly every kind on a broken file, and on one of another layout
+        except Exception as error:  # Keras and h5py raise nearly every kind on a broken file
             reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
             raise UserError(
                 f"--vgg19_weights {weights}: not VGG19's weights ({reason}); give Keras' {VGG19_FILE}"

@@ -13,10 +13,12 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
-from common.test import testing
+from common.test import om_double, testing
 from common.test.testing import checkpoints, started_command
 
 STEPS, STOPPED, KILLED = 12, 5, 9
@@ -263,6 +265,71 @@ def test_a_finished_run_is_made_longer_with_what_may_change(model, start, whole,
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["train_steps"] == STEPS + 1 and result["case_name"].endswith("_perf")
     assert list((tmp_path / "run" / "dumps").glob("*.npz"))
+
+
+# From a checkpoint to an .om and to what it predicts, with doubles of ATC and pyACL.
+
+FREEZE = {"SRGAN": ["--height=24", "--width=24"], "StackGAN": ["--batch_size=4"]}
+OM = {"ImprovedGAN": "classifier.om", "SRNet": "final.om", "StackGAN": "model.om"}  # else generator.om
+
+
+@pytest.fixture(scope="session")
+def om_file(model, spawner, whole, tmp_path_factory):
+    """What `freeze.py --atc` makes of the whole run, and how to run a script beside the doubles."""
+    folder = tmp_path_factory.mktemp("om")
+    (folder / "atc").write_text(om_double.ATC)
+    (folder / "atc").chmod(0o755)
+
+    def command(script, *flags):
+        environment = {"PATH": f"{folder}:{os.environ['PATH']}"}
+        return testing.Process(spawner, folder, list(flags), script, hook="ci.test.ascend", environment=environment)
+
+    to = f"--output_path={folder / 'exported'}"
+    made = command("freeze", f"--ckpt_path={whole.run}", to, "--format=pb", "--atc", *FREEZE.get(model.name, []))
+    assert made.end() == 0, made.text()[-3000:]
+    assert "--soc_version=Ascend310P3" in made.text() and "--precision_mode=force_fp16" in made.text()
+    return SimpleNamespace(path=folder / "exported" / OM.get(model.name, "generator.om"), command=command)
+
+
+def test_an_om_is_checked(whole, om_file, tmp_path):
+    """It is the checkpoint's; one with a weight less is not."""
+    checked = om_file.command("freeze", f"--ckpt_path={whole.run}", f"--check={om_file.path}")
+    assert checked.end() == 0 and "cosine 1.000000" in checked.text(), checked.text()[-3000:]
+    graph = tf.compat.v1.GraphDef.FromString(om_file.path.with_suffix(".pb").read_bytes())
+    for node in graph.node:
+        values = tf.make_ndarray(node.attr["value"].tensor) if node.op == "Const" else np.zeros(0)
+        if values.ndim == 4:
+            node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(values * (np.arange(values.shape[3]) > 0)))
+    (tmp_path / "wrong.pb").write_bytes(graph.SerializeToString())
+    (tmp_path / "wrong.om").write_text(json.dumps({"pb": str(tmp_path / "wrong.pb")}))
+    wrong = om_file.command("freeze", f"--ckpt_path={whole.run}", f"--check={tmp_path / 'wrong.om'}")
+    assert wrong.end() == 1 and "is not the checkpoint's" in wrong.text(), wrong.text()[-3000:]
+
+
+def test_an_om_predicts_what_the_checkpoint_predicts(model, whole, data, om_file, tmp_path):
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (30, 41, 3), dtype=np.uint8)).save(tmp_path / "photo.png")
+    np.save(tmp_path / "embeddings.npy", rng.standard_normal([2, 1024]).astype(np.float32))
+    words = sorted((data / "val" / "i_s").glob("*.png")) if model.name == "SRNet" else [None]
+    given = {
+        "Pix2Pix": [*data.glob("val/*"), "--pairs"],
+        "SRNet": [f"--i_s={words[0]}", f"--i_t={data / 'val' / 'i_t' / words[0].name}"] if words[0] else [],
+        "StackGAN": [f"--embeddings={tmp_path / 'embeddings.npy'}", "--num=1"],
+    }.get(model.name, [tmp_path / "photo.png"])
+    results = []
+    for name, weights in (("om", f"--model={om_file.path}"), ("checkpoint", f"--ckpt_path={whole.run}")):
+        predicted = om_file.command("predict", *given, weights, f"--output_path={tmp_path / name}")
+        assert predicted.end() == 0, predicted.text()[-3000:]
+        numbers = [float(number) for number in re.findall(r"\d+\.\d+", predicted.text().replace(str(tmp_path), ""))]
+        files = sorted((tmp_path / name).glob("*.png")) if (tmp_path / name).is_dir() else []
+        results.append((numbers, [np.asarray(Image.open(file), float) for file in files]))
+    (numbers, images), (expected_numbers, expected_images) = results
+    if model.name == "ImprovedGAN":  # which prints a probability
+        assert numbers and not images
+        np.testing.assert_allclose(numbers, expected_numbers, atol=1e-3)
+    assert len(images) == len(expected_images) and (images or model.name == "ImprovedGAN")
+    for image, expected in zip(images, expected_images):
+        np.testing.assert_allclose(image, expected, atol=1)
 
 
 # Several workers; mistakes.
