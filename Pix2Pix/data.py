@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 MULTIPLE = 256  # of height and width: the U-Net halves them eight times
 RANGE = (-1.0, 1.0)  # black and white to the networks
-CHANNELS = (1, 3, 4)
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+CHANNELS = tuple(MODES)
 DIRECTIONS = ("AtoB", "BtoA")
 MAX_PIXELS = 2**25  # of a file; some 150 MB where it is decoded
 MEMORY = 2 * 2**30  # bytes of decoded pairs that are kept; a larger set is decoded again in every epoch
@@ -82,25 +83,20 @@ def as_channels(image: Image.Image, nc: int, flag: str, path: Any) -> np.ndarray
     colours = pixels[..., :3]
     if nc == 3:
         return np.broadcast_to(colours, (*colours.shape[:2], 3))
-    if is_coloured(colours):
+    if np.ptp(colours, axis=2).mean() > GREY:
         raise UserError(f"{path}: is in colour, but {flag}=1 asks for grey; give {flag}=3, or prepare.py --channels=1")
     return np.asarray(Image.fromarray(colours).convert("L"))[..., None] if colours.shape[2] == 3 else colours
 
 
-def is_coloured(pixels: np.ndarray) -> bool:
-    """Whether uint8 [h, w, 1 or 3] shows more colour than a grey JPEG does."""
-    return bool(np.ptp(pixels, axis=2).mean() > GREY)
-
-
-def decode(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def decode(path: Path) -> Image.Image:
     """An image file in mode L, RGB or RGBA; its size is looked at before anything is decoded.
 
     Raises:
         UserError: it is too large, or does not decode.
     """
     width, height = images.size(path)
-    if width * height > max_pixels:
-        raise UserError(f"{path}: {width} x {height} is more than {max_pixels} pixels; make it smaller or remove it")
+    if width * height > MAX_PIXELS:
+        raise UserError(f"{path}: {width} x {height} is more than {MAX_PIXELS} pixels; make it smaller or remove it")
     return images.decode(path)
 
 
@@ -152,32 +148,19 @@ class Pairs:
 
     Args:
         args: of train.py; `size` (height, width) is what each half is scaled to.
-        skip_bad: leave out files that cannot be used and count them, in place of refusing the set.
-    Attributes:
-        files: those in use.
-        bad: what is wrong with the others.
     Raises:
-        UserError: no images, or a bad one where those are not skipped.
+        UserError: a file does not decode, is no pair, or has other channels; of a set that is not kept only the sizes
+            are looked at.
     """
 
-    def __init__(self, args: argparse.Namespace, files: Sequence[Path], size: tuple[int, int], skip_bad: bool) -> None:
-        self.args, self.size, self.skip_bad, self.bad = args, size, skip_bad, []
+    def __init__(self, args: argparse.Namespace, files: Sequence[Path], size: tuple[int, int]) -> None:
+        self.args, self.files, self.size = args, list(files), size
         self.shape = (*size, args.input_nc + args.output_nc)
-        kept = len(files) * int(np.prod(self.shape)) <= MEMORY
-        look = self._decode if kept else self._header
-        self.files, found = [], []
+        keep = len(files) * int(np.prod(self.shape)) <= MEMORY
+        look = self._decode if keep else lambda path: check_pair(path, *images.size(path))
         with ThreadPoolExecutor(THREADS) as pool:  # Pillow decodes outside Python's lock
-            for path, seen in zip(files, tqdm(pool.map(_caught(look), files), "pairs", len(files), disable=None)):
-                if not isinstance(seen, UserError):
-                    self.files.append(path)
-                    found.append(seen)
-                elif skip_bad:
-                    self.bad.append(str(seen))
-                else:
-                    raise seen
-        if not found:
-            raise UserError(f"{files[0].parent}: not one of the {len(files)} images there can be used; {self.bad[0]}")
-        self.kept = np.stack(found) if kept else None
+            found = list(tqdm(pool.map(look, files), "pairs", len(files), disable=None))
+        self.kept = np.stack(found) if keep else None
 
     def __len__(self) -> int:
         return len(self.files)
@@ -186,19 +169,9 @@ class Pairs:
         """Pair `index` as uint8 [height, width, input_nc + output_nc], the input's channels first.
 
         Raises:
-            UserError: the file does not decode; where bad ones are skipped the next one stands in for it.
+            UserError: the file has ceased to decode.
         """
-        if self.kept is not None:
-            return self.kept[index]
-        for turn in range(len(self)):
-            try:
-                return self._decode(self.files[(index + turn) % len(self)])
-            except UserError as error:
-                if not self.skip_bad:
-                    raise
-                if str(error) not in self.bad:
-                    self.bad.append(str(error))
-        raise UserError(f"not one of the {len(self)} images can be used any more; {self.bad[-1]}")
+        return self._decode(self.files[index]) if self.kept is None else self.kept[index]
 
     def halves(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Pair `index` as (input, target)."""
@@ -208,21 +181,6 @@ class Pairs:
     def _decode(self, path: Path) -> np.ndarray:
         args = self.args
         return np.concatenate(read_pair(path, args.input_nc, args.output_nc, args.which_direction, self.size), axis=2)
-
-    def _header(self, path: Path) -> None:
-        check_pair(path, *images.size(path))
-
-
-def _caught(function):
-    """`function` with a `UserError` as a result, not raised: the others of a thread pool go on."""
-
-    def call(path):
-        try:
-            return function(path)
-        except UserError as error:
-            return error
-
-    return call
 
 
 def batches(args: argparse.Namespace, pairs: Pairs, start_step: int, session: "Session") -> Iterator[tuple[Any, Any]]:

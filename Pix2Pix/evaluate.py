@@ -12,6 +12,7 @@ image, evaluation.json and gallery.html.
 import argparse
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Callable, Optional, Union
@@ -21,7 +22,6 @@ import numpy as np
 from baseline import colour_table, mean_colours
 from data import Pairs, find_pairs
 from metrics import compare, frechet_distance, kernel_distance
-from PIL import Image
 from predict import Translator, add_generator_flags, load_translator, save_image
 from tqdm import tqdm
 
@@ -29,6 +29,7 @@ from common import cli, images, weights
 from common.cli import UserError
 
 METHODS = {"generated": "generated", "mean_colour": "mean colour per label", "real": "real photographs"}
+SHOWN = 100  # images in the gallery
 TABLE_PAIRS = 400  # training pairs that the mean colours are taken from, at most
 BLUR = """\
 l1, psnr and ssim reward blur: where a label does not tell the colour, the mean colour is nearly their best answer.
@@ -42,9 +43,8 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     add_generator_flags(parser)
     parser.add_argument("--data_path", metavar="DIR", help="pairs in train/ and val/ (default: the run's own)")
     parser.add_argument("--split", choices=["val", "test", "train"], default="val", help="which to measure on")
-    parser.add_argument(
-        "--max_images", "--max_pictures", type=cli.in_range(int, 1), metavar="N", help="the first N of them"
-    )
+    count = cli.in_range(int, 1)
+    parser.add_argument("--max_images", "--max_pictures", type=count, metavar="N", help="the first N of them")
     parser.add_argument("--vgg19_weights", metavar="FILE", help="of VGG19, as Keras publishes them")
     parser.add_argument("--inception", metavar="FILE", help="the frozen Inception graph of 2015-12-05, for FID and KID")
     cli.add_boolean(parser, "--readback", False, "facades: read the labels back; trains a small network on train/")
@@ -77,18 +77,14 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
             raise UserError("--readback needs pairs in train/, three channels in and out")
         known = read_pairs(options, spread(train_files, TABLE_PAIRS))
         reader = readback.train_reader((known.halves(index) for index in range(len(known))), args.seed)
-    place = "." if args.model or args.ckpt_path is None else weights.run_folder(translator.path)
-    folder = cli.new_folder(args.output_path or Path(place) / "evaluation")
-    scores, means = measure(translator, train_files, pairs, folder, extractors, reader)
-    about = {
-        "generator": os.path.abspath(translator.path),
-        "data": os.path.abspath(pairs.files[0].parent),
-        "inference": args.inference,
-        "seed": args.seed,
-    }
-    print(f"{len(pairs)} images of {about['data']}, {options.which_direction}, {args.inference} inference")
-    print(*table_lines(means), BLUR, sep="\n", flush=True)
-    return write_results(folder, pairs, scores, means, about)
+    run = "." if args.model or args.ckpt_path is None else weights.run_folder(translator.path)
+    folder = cli.new_folder(args.output_path or Path(run) / "evaluation")
+    place = os.path.abspath(pairs.files[0].parent)
+    about = {"generator": os.path.abspath(translator.path), "data": place, "inference": args.inference}
+    result = measure(translator, train_files, pairs, folder, {**about, "seed": args.seed}, extractors, reader)
+    print(f"{len(pairs)} images of {place}, {options.which_direction}, {args.inference} inference")
+    print(*table_lines(result["metrics"]), BLUR, sep="\n", flush=True)
+    return result
 
 
 def evaluate_run(
@@ -111,8 +107,7 @@ def evaluate_run(
     pairs = read_pairs(args, val_files)
     folder = Path(folder)
     folder.mkdir(exist_ok=True)
-    scores, means = measure(translator, train_files, pairs, folder)
-    write_results(folder, pairs, scores, means, {"data": os.path.abspath(args.data_path)})
+    means = measure(translator, train_files, pairs, folder, {"data": os.path.abspath(args.data_path)})["metrics"]
     return {**means["generated"], "images": len(pairs)}, means["mean_colour"]
 
 
@@ -128,11 +123,7 @@ def load_extractors(args: argparse.Namespace) -> dict[str, Callable]:
 
 def read_pairs(options: argparse.Namespace, files: Sequence[Path]) -> Pairs:
     """Pairs with each half scaled to `fine_size`, all looked at before anything is measured or written."""
-    skip_bad = getattr(options, "skip_bad_files", False) is True
-    pairs = Pairs(options, files, (options.fine_size, options.fine_size), skip_bad)
-    if pairs.bad:
-        cli.notice(f"{len(pairs.bad)} of {len(files)} files left out: {'; '.join(pairs.bad[:5])}")
-    return pairs
+    return Pairs(options, files, (options.fine_size, options.fine_size))
 
 
 def spread(files: Sequence[Path], count: int) -> list[Path]:
@@ -154,19 +145,24 @@ def measure(
     train_files: Sequence[Path],
     pairs: Pairs,
     folder: Path,
+    about: dict[str, Any],
     extractors: Optional[dict[str, Callable]] = None,
     reader: Optional[Callable] = None,
-) -> tuple[list[dict[str, float]], Means]:
-    """The metrics of each generated image, and the means of each method.
+) -> dict[str, Any]:
+    """Measures on pairs, and writes the generated images, evaluation.json and gallery.html.
 
     Args:
         train_files: pairs to take the mean colours and other real images from; none leaves both out.
-        folder: the generated images go to `generated/` in it.
+        folder: takes what is written.
+        about: what else evaluation.json tells.
         extractors: of features; with them the means hold the distances of the sets too.
         reader: of label maps; with it the means hold how right it reads.
-    Returns:
-        [{"l1", "psnr", "ssim"}, ...], and {"generated": {"l1", ...}, "mean_colour": ..., "real": ...}.
+    Returns: what evaluation.json holds: "metrics", the means {"generated": {"l1", ...}, "mean_colour": ..., "real":
+        ...}, "per_image", ...
     """
+    if reader:
+        from readback import classes_of, confusion
+        from readback import scores as read_scores
     answers: dict[str, Callable] = {"generated": translator}
     extractors, vectors, counts, others = extractors or {}, {}, {}, None
     if train_files:
@@ -174,84 +170,45 @@ def measure(
         table = colour_table(known.halves(index) for index in range(len(known)))
         answers["mean_colour"] = lambda source: mean_colours(table, source)
         others = read_pairs(pairs.args, spread(known.files, len(pairs))) if extractors else None
-    rows: dict[str, list] = {method: [] for method in answers}
+    scores: dict[str, list] = {method: [] for method in answers}
     (folder / "generated").mkdir(exist_ok=True)
-    names = output_names(pairs.files)
-    for index in tqdm(range(len(pairs)), "evaluation", disable=None):
+    stems, per_image, shown = Counter(path.stem for path in pairs.files), [], []
+    for index, path in enumerate(tqdm(pairs.files, "evaluation", disable=None)):
         source, target = pairs.halves(index)
         made = {method: answer(source) for method, answer in answers.items()}
         for method, image in made.items():
-            rows[method].append(compare(image, target))
-        save_image(made["generated"], folder / "generated" / names[index])
+            scores[method].append(compare(image, target))
+        output = f"generated/{path.stem if stems[path.stem] == 1 else path.name}.png"
+        save_image(made["generated"], folder / output)
+        per_image.append({"file": path.name, "output": output, **scores["generated"][-1]})
+        if index < SHOWN:
+            columns = [("input", source), ("generated", made["generated"]), ("target", target)]
+            shown.append((path.name, columns, scores["generated"][-1]))
         for name, extract in extractors.items():
             for method, image in {**made, "target": target}.items():
                 vectors.setdefault((name, method), []).append(extract(image))
             if others and index < len(others):
                 vectors.setdefault((name, "real"), []).append(extract(others.halves(index)[1]))
         if reader:
-            from readback import classes_of, confusion
-
             for method, image in {**made, "real": target}.items():
                 counts[method] = counts.get(method, 0) + confusion(reader(image), classes_of(source)[0])
+
     means: Means = {
-        method: {name: float(np.mean([row[name] for row in found])) for name in found[0]}
-        for method, found in rows.items()
+        method: {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+        for method, rows in scores.items()
     }
     for name, method in vectors:
         if method != "target" and len(vectors[name, method]) > 1:
             x, y = np.stack(vectors[name, method]), np.stack(vectors[name, "target"])
             distances = {f"frechet_{name}": frechet_distance(x, y), f"kernel_{name}": kernel_distance(x, y)}
             means.setdefault(method, {}).update(distances)
-    if reader:
-        import readback
-
-        for method, found in counts.items():
-            means.setdefault(method, {}).update(readback.scores(found))
-    return rows["generated"], means
-
-
-def output_names(files: Sequence[Path]) -> list[str]:
-    """A name for the image of each file: its own with .png, and -2, -3, ... where two would have the same."""
-    names: dict[str, None] = {}
-    for path in files:
-        name, number = f"{path.stem}.png", 1
-        while name in names:
-            number += 1
-            name = f"{path.stem}-{number}.png"
-        names[name] = None
-    return list(names)
-
-
-def write_results(
-    folder: Path, pairs: Pairs, scores: list[dict[str, float]], means: Means, about: dict[str, Any]
-) -> dict[str, Any]:
-    """Writes evaluation.json and gallery.html beside the images of `measure`, and returns what the former holds.
-
-    Args:
-        about: what else evaluation.json tells.
-    """
-    outputs = [f"generated/{name}" for name in output_names(pairs.files)]
-    result = {
-        **about,
-        "images": len(pairs),
-        "size": pairs.args.fine_size,
-        "which_direction": pairs.args.which_direction,
-        "metrics": means,
-        "per_image": [
-            {"file": path.name, "output": output, **row} for path, output, row in zip(pairs.files, outputs, scores)
-        ],
-    }
+    for method, found in counts.items():
+        means.setdefault(method, {}).update(read_scores(found))
+    result = {**about, "images": len(pairs), "size": pairs.args.fine_size}
+    result.update(which_direction=pairs.args.which_direction, metrics=means, per_image=per_image)
     (folder / "evaluation.json").write_text(json.dumps(result, indent=2) + "\n")
-
-    def rows() -> Iterator[tuple]:
-        for index, (path, output, row) in enumerate(zip(pairs.files, outputs, scores)):
-            source, target = pairs.halves(index)
-            with Image.open(folder / output) as image:
-                generated = np.atleast_3d(np.asarray(image))
-            yield path.name, [("input", source), ("generated", generated), ("target", target)], row
-
     title = f"Pix2Pix: {len(pairs)} images of {about['data']}, {pairs.args.which_direction}"
-    images.write_page(folder / "gallery.html", title, {METHODS[name]: values for name, values in means.items()}, rows())
+    images.write_page(folder / "gallery.html", title, {METHODS[name]: row for name, row in means.items()}, shown)
     cli.notice(f"wrote {folder}: generated/, evaluation.json, gallery.html")
     return result
 

@@ -11,14 +11,13 @@ used. What comes out is new: <name>_generated.png here, or <name>.png in the fol
 
 import argparse
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Callable, Optional
 
 import _path  # noqa: F401  (finds ../common)
 import numpy as np
-from data import CHANNELS, DIRECTIONS, MULTIPLE, RANGE, as_channels, is_coloured, split_pair
+from data import CHANNELS, DIRECTIONS, MODES, MULTIPLE, RANGE, split_pair
 from PIL import Image
 from tqdm import tqdm
 
@@ -36,14 +35,8 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument("--output_path", metavar="DIR", help="where the generated images go (default: here)")
     cli.add_boolean(parser, "--pairs", False, "the images are pairs: use the run's input half")
     add_generator_flags(parser)
-    cli.add_boolean(parser, "--skip_bad_files", False, "leave out and count images that cannot be used")
-    parser.add_argument(
-        "--max_pixels",
-        type=cli.in_range(int, 1),
-        default=2**22,
-        metavar="N",
-        help="refuse images that have more when filled up to multiples of 256: each takes some 450 bytes of memory",
-    )
+    text = "refuse images that have more when filled up to multiples of 256: each takes some 450 bytes of memory"
+    parser.add_argument("--max_pixels", type=cli.in_range(int, 1), default=2**22, metavar="N", help=text)
     args = parser.parse_args(argv)
     args.images += args.input
     if not args.images:
@@ -188,27 +181,8 @@ def network_translator(
     return Translator(forward, options, path)
 
 
-def fit_channels(image: Image.Image, channels: int) -> tuple[Image.Image, list[str]]:
-    """An image (L, RGB, RGBA) as near as can be to what a generator of so many channels takes.
-
-    Returns: it, and what was done to it.
-    """
-    done = []
-    if channels == 4 and image.mode != "RGBA":
-        return image.convert("RGBA"), ["taken as opaque, having no alpha channel"]
-    if channels != 4 and image.mode == "RGBA":
-        if image.getextrema()[3][0] < 255:
-            done.append("put on white, being transparent in places")
-        image = images.on_white(image)
-    if channels == 1 and image.mode == "RGB":
-        if is_coloured(np.asarray(image)):
-            done.append("turned grey, being in colour")
-        image = image.convert("L")
-    return image, done
-
-
-def read_input(path: Path, translator: Translator, pairs: bool, max_pixels: int) -> tuple[np.ndarray, list[str]]:
-    """An image file as uint8 [height, width, input_nc] for a generator, and what was done to make it fit.
+def read_input(path: Path, translator: Translator, pairs: bool, max_pixels: int) -> np.ndarray:
+    """An image file as uint8 [height, width, input_nc] for a generator: on white or turned grey where that asks for it.
 
     Raises:
         UserError: it does not decode, is too large, or is no pair where it ought to be.
@@ -223,36 +197,12 @@ def read_input(path: Path, translator: Translator, pairs: bool, max_pixels: int)
             f"{path}: {width} x {height} is more than --max_pixels={max_pixels} allows; "
             "make the image smaller or the limit larger"
         )
-    image = images.decode(path)
+    image, channels = images.decode(path), translator.options.input_nc
     if pairs:
         image, _ = split_pair(image, translator.options.which_direction, path)
-    image, done = fit_channels(image, translator.options.input_nc)
-    return as_channels(image, translator.options.input_nc, "--input_nc", path), done
-
-
-def usable(files: Sequence[Path], translator: Translator, args: argparse.Namespace) -> list[Path]:
-    """The images that can be used, all of them looked at before anything is written; tells what had to be done.
-
-    Raises:
-        UserError: one cannot, where those are not skipped, or none can.
-    """
-    good, bad, changes = [], [], Counter()
-    for path in tqdm(files, "reading", unit="", disable=None):
-        try:
-            changes.update(read_input(path, translator, args.pairs, args.max_pixels)[1])
-        except UserError as error:
-            if not args.skip_bad_files:
-                raise
-            bad.append(str(error))
-        else:
-            good.append(path)
-    for change, count in changes.items():
-        cli.notice(f"{count} of {len(good)} images: {change}")
-    if bad:
-        cli.notice(f"--skip_bad_files: {len(bad)} of {len(files)} images left out: {'; '.join(bad[:5])}")
-    if not good:
-        raise UserError(f"not one of the {len(files)} images can be used; {bad[0]}")
-    return good
+    if image.mode == "RGBA" and channels < 4:
+        image = images.on_white(image)
+    return np.atleast_3d(np.asarray(image.convert(MODES[channels])))
 
 
 def save_image(image: np.ndarray, path: Path) -> None:
@@ -264,19 +214,25 @@ def predict(args: argparse.Namespace) -> list[Path]:
     """Generates an image for each of the user's, prints which is which, and returns their paths.
 
     Raises:
-        UserError: no such weights or image, an image that cannot be used, a folder that cannot be written.
+        UserError: no such weights or image; or, when all others are done, images that cannot be used.
     """
-    files = images.input_files(args.images)
-    translator = load_translator(args)
-    written = []
-    for path in tqdm(usable(files, translator, args), "generating", unit="", disable=None):
-        pixels, _ = read_input(path, translator, args.pairs, args.max_pixels)
-        generated = translator(pixels)
-        name = f"{path.stem}.png" if args.output_path else f"{path.stem}_generated.png"
-        written.append(cli.new_file(Path(args.output_path or ".") / name))
+    files, translator = images.input_files(args.images), load_translator(args)
+    written, bad = [], []
+    for path in tqdm(files, "generating", unit="", disable=None):
+        try:
+            generated = translator(read_input(path, translator, args.pairs, args.max_pixels))
+            name = f"{path.stem}.png" if args.output_path else f"{path.stem}_generated.png"
+            written.append(cli.new_file(Path(args.output_path or ".") / name))
+        except UserError as error:
+            bad.append(str(error))
+            continue
         save_image(generated, written[-1])
         tqdm.write(f"{path}  {written[-1]}", file=sys.stdout)
-    cli.notice(f"{len(written)} images generated by {translator.path}")
+    if written:
+        cli.notice(f"{len(written)} images generated by {translator.path}")
+    if bad:
+        counted = f"{len(bad)} of {len(files)} images were left out: " if len(files) > 1 else ""
+        raise UserError(counted + "; ".join(bad[:5]))
     return written
 
 

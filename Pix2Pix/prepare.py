@@ -13,98 +13,72 @@ Writes train/ and val/, one image a pair, only when all of it is there. Your own
 import argparse
 import os
 import shlex
-import sys
 from pathlib import Path
 from typing import Optional
 
 import _path  # noqa: F401  (finds ../common)
 import numpy as np
-from data import decode
+from data import MODES, decode
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from common import cli, images
 from common.cli import UserError
 
-MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-NAMED = 20  # bad files that are named; the others are counted
+SIGMA = 2.0  # pixels: the blur before edges are looked for
 
 
 def parse_args(argv: Optional[list[str]] = None) -> argparse.Namespace:
     parser = cli.ArgumentParser(description=__doc__)
     parser.add_argument("--a", type=cli.user_path, metavar="DIR", help="the images of the left halves")
     parser.add_argument("--b", type=cli.user_path, metavar="DIR", help="those of the right halves, named as in --a")
-    parser.add_argument(
-        "--images", "--pictures", type=cli.user_path, metavar="DIR", help="images whose other half --make draws"
-    )
+    text = "images whose other half --make draws"
+    parser.add_argument("--images", "--pictures", type=cli.user_path, metavar="DIR", help=text)
     parser.add_argument("--make", choices=["edges", "grey"], help="what that other half is")
     parser.add_argument("--output_path", type=cli.user_path, metavar="DIR", required=True, help="a new or empty folder")
     parser.add_argument("--which_direction", choices=["BtoA", "AtoB"], default="BtoA", help="in which you will train")
     parser.add_argument("--size", type=cli.in_range(int, 8, 8192), default=256, help="each half is N x N pixels")
     cli.add_boolean(parser, "--crop", False, "cut the middle square out of an image; else it is squeezed to one")
     parser.add_argument("--channels", type=int, choices=list(MODES), default=3, help="1 grey, 3 colour, 4 RGBA")
-    parser.add_argument("--sigma", type=cli.in_range(float, 0, 100), default=2.0, help="edges: blur, in pixels")
     parser.add_argument("--val", type=cli.in_range(float, 0, 0.9), default=0.1, help="share held out for val/")
-    parser.add_argument("--seed", type=cli.in_range(int, 0), default=0, help="picks which ones those are")
-    parser.add_argument("--format", choices=["png", "jpg"], default="png", help="png is exact, jpg is small")
-    cli.add_boolean(parser, "--skip_bad_files", False, "leave out what cannot be used, and count it")
     args = parser.parse_args(argv)
     if (args.a is None) != (args.b is None) or (args.images is None) != (args.make is None):
         parser.error("--a and --b go together, and --images and --make")
     if (args.a is None) == (args.images is None):
         parser.error("give --a DIR --b DIR, or --images DIR --make WHAT (--help explains)")
-    if args.format == "jpg" and args.channels == 4:
-        parser.error("--format=jpg has no alpha channel; give --format=png or --channels=3")
     return args
-
-
-def report(folder: Path, counts: dict, *flags: str) -> None:
-    """Prints what a set holds now and the command that trains on it with `flags`."""
-    cli.notice(f"{folder}: {', '.join(f'{count} pairs in {split}/' for split, count in counts.items())}")
-    words = [os.path.relpath(Path(__file__).resolve().with_name("train.py")), f"--data_path={folder}", *flags]
-    print(f"Next:  python {' '.join(map(shlex.quote, words))}", flush=True)
-
-
-def listing(lines: list[str]) -> str:
-    """The first of `lines`, and how many more there are."""
-    more = [f"... and {len(lines) - NAMED} more"] if len(lines) > NAMED else []
-    return "\n".join(f"  {line}" for line in lines[:NAMED] + more)
 
 
 def by_stem(flag: str, folder: Path) -> dict[str, Path]:
     """The images of a folder by their names without suffix.
 
     Raises:
-        UserError: no such folder, no images in it, or a name twice.
+        UserError: no images in it, or a name twice.
     """
-    if not folder.is_dir():
-        raise UserError(f"{flag} {folder}: there is no such folder")
-    files = images.find_images(folder)
-    if not files:
-        raise UserError(f"{flag} {folder}: the folder holds no image (those in folders below it are not looked for)")
     stems: dict[str, Path] = {}
-    for path in files:
+    for path in images.find_images(folder):
         if path.stem in stems:
             raise UserError(f"{flag} {folder}: {stems[path.stem].name} and {path.name} share a name; move one")
         stems[path.stem] = path
+    if not stems:
+        raise UserError(f"{flag} {folder}: there is no image in that folder (those in folders below are not used)")
     return stems
 
 
-def match(args: argparse.Namespace) -> tuple[dict[str, tuple[Path, ...]], list[str]]:
-    """The files that make up each pair, by name, in order; and a line for each file that has no fellow."""
+def match(args: argparse.Namespace) -> dict[str, tuple[Path, ...]]:
+    """The files that make up each pair, by name, in order.
+
+    Raises:
+        UserError: a file has no fellow.
+    """
     if args.images:
-        return {stem: (path,) for stem, path in by_stem("--images", args.images).items()}, []
+        return {stem: (path,) for stem, path in by_stem("--images", args.images).items()}
     lefts, rights = by_stem("--a", args.a), by_stem("--b", args.b)
-    pairs = {stem: (path, rights[stem]) for stem, path in lefts.items() if stem in rights}
-    if not pairs:
-        raise UserError(f"--a {args.a} and --b {args.b} have no name in common (3.jpg goes with 3.jpg or 3.png)")
-    alone = [
-        f"{path}: no image of that name in {other}"
-        for ours, other, theirs in ((lefts, args.b, rights), (rights, args.a, lefts))
-        for stem, path in ours.items()
-        if stem not in theirs
-    ]
-    return pairs, alone
+    alone = [files[stem] for files, others in ((lefts, rights), (rights, lefts)) for stem in files.keys() - others]
+    if alone:
+        named = ", ".join(map(str, sorted(alone)[:5]))
+        raise UserError(f"{len(alone)} images have no fellow (3.jpg goes with 3.jpg or 3.png): {named}")
+    return {stem: (path, rights[stem]) for stem, path in lefts.items()}
 
 
 def fit(image: Image.Image, size: int, crop: bool, channels: int) -> Image.Image:
@@ -122,17 +96,12 @@ def fit(image: Image.Image, size: int, crop: bool, channels: int) -> Image.Image
     return image.resize((size, size), Image.BICUBIC)
 
 
-def make(image: Image.Image, what: str, sigma: float = 2.0) -> Image.Image:
-    """What an image becomes as an input, in its own size and mode.
-
-    Args:
-        what: "edges" (Canny's, black lines on white) or "grey".
-        sigma: of the Gaussian that smooths before edges are looked for, in pixels.
-    """
+def make(image: Image.Image, what: str) -> Image.Image:
+    """What an image becomes as an input, in its own size and mode: "edges" (Canny's, black on white) or "grey"."""
     if what == "edges":
         from skimage.feature import canny  # takes a second to import
 
-        lines = canny(np.asarray(images.on_white(image).convert("L")) / 255.0, sigma=sigma)
+        lines = canny(np.asarray(images.on_white(image).convert("L")) / 255.0, sigma=SIGMA)
         return Image.fromarray(np.where(lines, 0, 255).astype(np.uint8)).convert(image.mode)
     grey = image.convert("L").convert(image.mode)
     if image.mode == "RGBA":
@@ -144,7 +113,7 @@ def make_pair(paths: tuple[Path, ...], args: argparse.Namespace) -> Image.Image:
     """The finished pair, side by side, of two files or of one and what is made of it."""
     halves = [fit(decode(path), args.size, args.crop, args.channels) for path in paths]
     if args.make:
-        halves.append(make(halves[0], args.make, args.sigma))
+        halves.append(make(halves[0], args.make))
         if args.which_direction == "AtoB":
             halves.reverse()
     pair = Image.new(MODES[args.channels], (2 * args.size, args.size))
@@ -153,50 +122,33 @@ def make_pair(paths: tuple[Path, ...], args: argparse.Namespace) -> Image.Image:
     return pair
 
 
-def held_out(names: list[str], share: float, seed: int) -> list[str]:
-    """Picks a share of the names for val: one at least but not all, or none if the share is 0."""
-    count = min(len(names) - 1, max(1, round(share * len(names)))) if share else 0
-    return [names[index] for index in np.random.default_rng(seed).permutation(len(names))[:count]]
-
-
-def refuse_bad(bad: list[str], skip_bad_files: bool) -> None:
-    """Raises a `UserError` that names bad files, unless these are to be skipped."""
-    if bad and not skip_bad_files:
-        raise UserError(f"nothing was written; mend this or give --skip_bad_files\n{listing(bad)}")
+def report(folder: Path, counts: dict, *flags: str) -> None:
+    """Prints what a set holds now and the command that trains on it with `flags`."""
+    cli.notice(f"{folder}: {', '.join(f'{count} pairs in {split}/' for split, count in counts.items())}")
+    words = [os.path.relpath(Path(__file__).resolve().with_name("train.py")), f"--data_path={folder}", *flags]
+    print(f"Next:  python {' '.join(map(shlex.quote, words))}", flush=True)
 
 
 def write(args: argparse.Namespace) -> None:
-    """Makes a set."""
-    pairs, bad = match(args)
-    good = []
-    refuse_bad(bad, args.skip_bad_files)
+    """Makes a set, of which a share is held out: one pair at least but not all, or none if the share is 0.
+
+    Raises:
+        UserError: the folders' images do not go together, one does not decode, or the set cannot be written.
+    """
+    pairs = match(args)
+    count = min(len(pairs) - 1, max(1, round(args.val * len(pairs)))) if args.val else 0
+    held_out = {list(pairs)[index] for index in np.random.default_rng(0).permutation(len(pairs))[:count]}
     with cli.new_set(args.output_path) as work:
-        train, val = work / "train", work / "val"
-        train.mkdir()
         for stem, paths in tqdm(pairs.items(), "pairs", unit="", disable=None):
-            try:
-                pair = make_pair(paths, args)
-            except UserError as error:
-                bad.append(str(error))
-                continue
-            good.append(f"{stem}.{args.format}")
-            pair.save(train / good[-1], quality=95, subsampling=0)
-        refuse_bad(bad, args.skip_bad_files)
-        if not good:
-            raise UserError(f"nothing was written: no pair is left\n{listing(bad)}")
-        held = held_out(good, args.val, args.seed)
-        if held:
-            val.mkdir()
-        for name in held:
-            (train / name).rename(val / name)
-    if bad:
-        print(f"[Warning] {len(bad)} files were left out:\n{listing(bad)}", file=sys.stderr, flush=True)
+            folder = work / ("val" if stem in held_out else "train")
+            folder.mkdir(exist_ok=True)
+            make_pair(paths, args).save(folder / f"{stem}.png")
     flags = [f"--which_direction={args.which_direction}"]
     if args.channels != 3:
         flags += [f"--input_nc={args.channels}", f"--output_nc={args.channels}"]
     if args.size % 256 == 0 and args.size > 256:
         flags += [f"--fine_size={args.size}"]
-    report(args.output_path, {"train": len(good) - len(held), "val": len(held)}, *flags)
+    report(args.output_path, {"train": len(pairs) - count, "val": count}, *flags)
 
 
 def main(argv: Optional[list[str]] = None) -> int:

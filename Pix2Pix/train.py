@@ -59,7 +59,6 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     cli.add_boolean(group, "--flip", True, "mirror half of the pairs")
     group.add_argument("--train_size", type=cli.in_range(float, 1), default=1e8, help="use at most so many pairs")
     cli.add_boolean(group, "--serial_batches", False, "the files' order, unshuffled")
-    cli.add_boolean(group, "--skip_bad_files", False, "leave out and count files that cannot be used")
 
     group = parser.add_argument_group("model")
     channels = {"type": int, "choices": CHANNELS, "default": 3}
@@ -86,13 +85,9 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     group.add_argument("--print_freq", type=count, default=50, help="a line every so many steps")
     group.add_argument("--save_latest_freq", type=count, default=500, help="steps: a checkpoint, a sheet of examples")
     group.add_argument("--save_epoch_freq", type=count, default=50, help="epochs: a checkpoint that is kept")
-    for name, what, place in (
-        ("checkpoint", "checkpoints go", "checkpoints"),
-        ("sample", "sheets of examples go", "examples"),
-        ("test", "--phase=test writes", "evaluation"),
-    ):
-        text = f"where {what} (default: <output_path>/{place})"
-        group.add_argument(f"--{name}_dir", metavar="DIR", help=text)
+    group.add_argument("--checkpoint_dir", metavar="DIR", help="for checkpoints (<output_path>/checkpoints)")
+    group.add_argument("--sample_dir", metavar="DIR", help="for sheets of examples (<output_path>/examples)")
+    group.add_argument("--test_dir", metavar="DIR", help="for what --phase=test writes (<output_path>/evaluation)")
     add_session_flags(parser, precision_mode="allow_mix_precision")
     args = parser.parse_args(argv)
 
@@ -161,10 +156,8 @@ def prepare(args: argparse.Namespace) -> SimpleNamespace:
     args.batch_size = session.agree(args.batch_size or session.world_size)
     set_seed(args.seed)
     files = find_pairs(args.data_path, "train")[: int(args.train_size)]
-    pairs = Pairs(args, files, (args.load_size, args.load_size), args.skip_bad_files)
+    pairs = Pairs(args, files, (args.load_size, args.load_size))
     cli.notice(f"{args.data_path}: {len(pairs)} pairs to train on, {args.which_direction}")
-    if pairs.bad:
-        cli.notice(f"--skip_bad_files: {len(pairs.bad)} of {len(files)} files left out: {'; '.join(pairs.bad[:5])}")
     if args.batch_size > len(pairs):
         raise cli.UserError(
             f"--batch_size: a batch of {args.batch_size} is larger than the data ({len(pairs)} pairs); "
@@ -226,8 +219,7 @@ def train(args: argparse.Namespace) -> dict:
 
     with Run(mine, parts.session, parts.total_steps, parts.state, about=about, data=pairs.files) as run:
         sheets = args.sample_dir or run.path("examples")
-        examples = max(glob.glob(glob.escape(sheets) + "/*.png"), default=None)  # an earlier part's
-        started, stream = perf_counter(), parts.batches(run.step)
+        examples, started, stream = None, perf_counter(), parts.batches(run.step)
         for step in run.steps():
             metrics = parts.update(next(stream), step)
             run.end_step(metrics)
@@ -256,8 +248,6 @@ def train(args: argparse.Namespace) -> dict:
             scores, baseline = evaluate.evaluate_run(args, translator, pairs.files, val_files, folder)
             name = f"SSIM on {scores['images']} held-out images; of the mean colour per label {baseline['ssim']:.4f}"
             run.log(f"[Info] on the held-out pairs: {scores}; mean colour per label: {baseline}")
-        if pairs.bad:
-            run.log(f"[Info] --skip_bad_files: {len(pairs.bad)} files were left out")
         return run.finish(["train/d_loss", "train/g_loss"], scores, baseline, scores.get("ssim"), name, examples)
 
 
@@ -321,8 +311,7 @@ def test(args: argparse.Namespace) -> None:
     """
     flags = [f"--ckpt_path={args.ckpt_path or args.checkpoint_dir or args.output_path}"]
     flags += [f"--data_path={args.data_path}", f"--device={args.device}"]
-    if args.test_dir:
-        flags.append(f"--output_path={args.test_dir}")
+    flags += [f"--output_path={args.test_dir}"] * bool(args.test_dir)
     evaluate.evaluate(evaluate.parse_args(flags))
 
 

@@ -1,6 +1,5 @@
 """The tests import the model's modules flat, as the modules import each other, and `common` from the repository."""
 
-import re
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -13,10 +12,6 @@ sys.path[:0] = [str(MODEL), str(MODEL.parent)]
 import common  # noqa: E402, F401  (before TensorFlow, which it keeps quiet)
 
 TINY = ["--ngf=2", "--ndf=2", "--precision_mode=force_fp32", "--load_size=260"]  # of train.py
-LOG_LINE = re.compile(
-    r"Epoch: \[(?P<epoch>[ \d]\d)\] \[(?P<number>[ \d]{3}\d)/(?P<of>[ \d]{3}\d)\] time: \d+\.\d{4}, "
-    r"d_loss: (?P<d_loss>\d+\.\d{8}), g_loss: (?P<g_loss>\d+\.\d{8})"
-)
 
 
 def write_run(folder: Path, **options) -> SimpleNamespace:
@@ -28,7 +23,7 @@ def write_run(folder: Path, **options) -> SimpleNamespace:
     from common.layers import named_variables
 
     default = {"input_nc": 3, "output_nc": 3, "ngf": 4, "ndf": 4, "fine_size": 256, "which_direction": "BtoA"}
-    default.update(data_path="nowhere", seed=0, skip_bad_files=False)
+    default.update(data_path="nowhere", seed=0)
     options = {**default, **options}
     tf.random.set_seed(1)
     generator = build_generator(256, 256, options["input_nc"], options["output_nc"], options["ngf"])
@@ -63,9 +58,3 @@ def write_pairs(folder: Path, train: int, val: int) -> Path:
 def pair_set(tmp_path_factory):
     """Six pairs to train on and two to measure on."""
     return write_pairs(tmp_path_factory.mktemp("pairs") / "set", train=6, val=2)
-
-
-def log_lines(text: str) -> list:
-    """The original's log lines in a text: [{"epoch": 0, "number": 1, "of": 6, "d_loss": ..., "g_loss": ...}, ...]."""
-    found = [match.groupdict() for match in map(LOG_LINE.fullmatch, text.splitlines()) if match]
-    return [{name: float(value) for name, value in line.items()} for line in found]

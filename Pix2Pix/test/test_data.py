@@ -2,9 +2,6 @@
 
 import argparse
 import itertools
-import subprocess
-import sys
-from pathlib import Path
 
 import data
 import numpy as np
@@ -45,8 +42,8 @@ def ramp():
     return np.stack([12 * columns, 12 * rows, 0 * rows], -1).astype(np.uint8)
 
 
-def pairs_of(args, files, skip_bad=False):
-    return Pairs(args, files, (args.load_size, args.load_size), skip_bad)
+def pairs_of(args, files):
+    return Pairs(args, files, (args.load_size, args.load_size))
 
 
 def first(count, args, pairs, start_step=0):
@@ -105,13 +102,11 @@ def test_where_pairs_are_looked_for(tmp_path):
 
 
 def test_no_images_at_all(tmp_path):
-    (tmp_path / "train").mkdir()
-    (tmp_path / "train" / "a.txt").touch()
     refused(lambda: find_pairs(str(tmp_path), "train"), f"--data_path {tmp_path}: no images in train/", "prepare.py")
     refused(lambda: find_pairs(str(tmp_path), "val"), "no images in val/ or test/")
 
 
-@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".ppm", ".webp", ".jpg"])
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg"])
 def test_directions(tmp_path, suffix):
     """Left is A, right is B, in any format."""
     path = save(tmp_path / f"pair{suffix}", flat(200, 200, 200), flat(40, 40, 40))
@@ -160,7 +155,7 @@ def test_channels_of_a_pair(tmp_path):
     assert source.shape == (HALF, HALF, 1) and (source == 50).all() and (target == [9, 90, 200, 0]).all()
     refused(lambda: read_pair(path, 1, 3, "BtoA"), path, "--output_nc=4")
     refused(lambda: read_pair(path, 1, 4, "AtoB"), path, "--input_nc=4")
-    pairs = Pairs(options(input_nc=1, output_nc=4), [path], (8, 8), False)
+    pairs = Pairs(options(input_nc=1, output_nc=4), [path], (8, 8))
     assert pairs.read(0).shape == (8, 8, 5) and (pairs.read(0)[..., :1] == 50).all()
     [(source, target)] = first(1, options(input_nc=1, output_nc=4), pairs_of(options(input_nc=1, output_nc=4), [path]))
     assert source.shape == (1, 16, 16, 1) and target.shape == (1, 16, 16, 4)
@@ -173,7 +168,6 @@ BAD = {
     "pixels wide, and a pair has two halves": lambda path: save(path, flat(1, 2, 3, width=41)),
     "20 x 20, one half only": lambda path: save(path, flat(1, 2, 3)),
     "is no image that can be decoded": lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n and no more"),
-    "is no image that can": lambda path: path.write_bytes(b""),
 }
 
 
@@ -185,34 +179,25 @@ def test_a_bad_file_in_the_middle(numbered, tmp_path, monkeypatch, memory, words
     BAD[words](bad)
     files = [*numbered[:2], bad, *numbered[2:]]
     refused(lambda: pairs_of(options(), files), f"{bad}: ", words)
-    pairs = pairs_of(options(), files, skip_bad=True)
-    assert pairs.files == numbered and len(pairs) == 5
-    assert len(pairs.bad) == 1 and str(bad) in pairs.bad[0] and words in pairs.bad[0]
-    refused(lambda: pairs_of(options(), [bad, bad], skip_bad=True), "not one of the 2 images", bad)
 
 
-@pytest.mark.parametrize("skip_bad", [False, True])
-def test_a_file_that_ceases_to_decode(noise, tmp_path, monkeypatch, skip_bad):
-    """Named in place of TensorFlow's own error; where bad files are skipped, the next one stands in for it."""
+def test_a_file_that_ceases_to_decode(noise, tmp_path, monkeypatch):
+    """Named in place of TensorFlow's own error."""
     monkeypatch.setattr(data, "MEMORY", 0)
     soon_bad = tmp_path / "soon bad.png"
     soon_bad.write_bytes(noise[1].read_bytes())
     args = options(serial_batches=True, flip=False)
-    pairs = pairs_of(args, [noise[0], soon_bad, noise[2]], skip_bad)
+    pairs = pairs_of(args, [noise[0], soon_bad, noise[2]])
     soon_bad.write_bytes(noise[1].read_bytes()[:-200])
-    if not skip_bad:
-        refused(lambda: first(3, args, pairs), f"{soon_bad}: is no image that can be decoded")
-        return
-    found = first(6, args, pairs)
-    assert len(pairs.bad) == 1 and str(soon_bad) in pairs.bad[0]
-    assert same(found, first(6, args, pairs_of(args, [noise[0], noise[2], noise[2]])))
+    refused(lambda: first(3, args, pairs), f"{soon_bad}: is no image that can be decoded")
 
 
 def test_a_size_that_is_too_large_is_told_by_the_header(tmp_path, monkeypatch):
     """Nothing is decoded for it."""
     path = save(tmp_path / "pair.png", flat(1, 2, 3), flat(1, 2, 3))
+    monkeypatch.setattr(data, "MAX_PIXELS", 2 * HALF * HALF - 1)
     monkeypatch.setattr(data.images, "decode", lambda path: pytest.fail("was decoded"))
-    refused(lambda: data.decode(path, 2 * HALF * HALF - 1), f"{path}: 40 x 20 is more than 799 pixels")
+    refused(lambda: data.decode(path), f"{path}: 40 x 20 is more than 799 pixels")
 
 
 # Batches.
@@ -246,7 +231,7 @@ def test_each_epoch_sees_every_pair_once(numbered):
 
 
 @pytest.mark.parametrize("changed", [{}, {"batch_size": 2}, {"serial_batches": True, "batch_size": 3}], ids=str)
-def test_batches_are_a_function_of_seed_and_step(noise, changed):
+def test_batches_are_a_function_of_seed_and_step(noise, monkeypatch, changed):
     args = options(**changed)
     pairs = pairs_of(args, noise)
     whole = first(9, args, pairs)
@@ -254,15 +239,9 @@ def test_batches_are_a_function_of_seed_and_step(noise, changed):
     for start in (1, 4, 7):
         assert same(whole[start:], first(9 - start, args, pairs, start))
     assert not same(whole, first(9, options(**changed, seed=1), pairs))
-
-
-def test_streamed_is_what_kept_is(noise, monkeypatch):
-    args = options(batch_size=2)
-    kept = pairs_of(args, noise)
     monkeypatch.setattr(data, "MEMORY", 0)
     streamed = pairs_of(args, noise)
-    assert kept.kept is not None and streamed.kept is None
-    assert same(first(6, args, kept), first(6, args, streamed))
+    assert pairs.kept is not None and streamed.kept is None and same(whole, first(9, args, streamed))
 
 
 def test_jitter(twins):
@@ -292,9 +271,3 @@ def test_no_jitter(twins):
     np.testing.assert_array_equal(source, again)
     found = first(60, options(flip=False), pairs_of(options(), twins))
     assert all(source[0, 0, 0, 0] < source[0, 0, -1, 0] for source, _ in found)  # never mirrored
-
-
-def test_reading_pairs_needs_no_tensorflow():
-    """prepare.py and sample_data.py import it."""
-    code = "import sys, data; assert 'tensorflow' not in sys.modules"
-    subprocess.check_call([sys.executable, "-c", code], cwd=str(Path(data.__file__).parent))

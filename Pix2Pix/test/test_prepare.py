@@ -52,19 +52,17 @@ def test_two_folders_become_pairs(capsys, two):
         assert (left == RED).all() and (right == BLUE).all()
 
 
-def test_the_split_is_drawn_by_the_seed_from_good_files(capsys, two):
+def test_the_split(capsys, two):
+    """The same each time; one pair at least, or none."""
+
     def val(name, *flags):
         argv = ["--a", two / "a", "--b", two / "b", "--output_path", two / name, "--size=8", *flags]
         assert call(capsys, *argv)[0] == 0
         return [file for file in written(two / name) if file.startswith("val/")]
 
     first = val("one", "--val=0.3")
-    assert len(first) == 3 and first == val("same", "--val=0.3") != val("seed", "--val=0.3", "--seed=1")
-    assert val("none", "--val=0") == [] and not (two / "none" / "val").exists()
-    assert len(val("least", "--val=0.01")) == 1
-    for number in range(8):
-        (two / "a" / f"{number}.png").write_bytes(b"no image")
-    assert len(val("bad", "--val=0.9", "--skip_bad_files")) == 1  # of two pairs that are left
+    assert len(first) == 3 and first == val("same", "--val=0.3")
+    assert val("none", "--val=0") == [] and len(val("least", "--val=0.01")) == 1
 
 
 @pytest.mark.parametrize("direction", ["BtoA", "AtoB"])
@@ -81,11 +79,11 @@ def test_what_is_made_is_the_input_of_the_direction(capsys, tmp_path, direction)
 def test_edges_run_where_brightness_changes():
     pixels = np.zeros((32, 32, 3), np.uint8)
     pixels[:, 16:] = 255
-    edges = np.asarray(prepare.make(Image.fromarray(pixels), "edges", sigma=1.0))
+    edges = np.asarray(prepare.make(Image.fromarray(pixels), "edges"))
     assert set(np.unique(edges)) == {0, 255} and edges.shape == (32, 32, 3)
     rows, columns, _ = np.nonzero(edges == 0)
-    assert set(columns.tolist()) <= {15, 16} and len(set(rows.tolist())) > 25
-    flat = np.asarray(prepare.make(Image.new("RGB", (32, 32), RED), "edges", sigma=0.0))
+    assert set(columns.tolist()) <= {15, 16} and len(set(rows.tolist())) > 20
+    flat = np.asarray(prepare.make(Image.new("RGB", (32, 32), RED), "edges"))
     assert (flat == 255).all()
 
 
@@ -122,37 +120,9 @@ def test_a_set_of_each_channel_count_can_be_read(capsys, tmp_path, channels, fla
         assert left.shape == right.shape == (512, 512, channels)
 
 
-def test_bad_files_are_all_named_and_nothing_is_written(capsys, two):
-    broken = two / "a" / "3.png"
-    broken.write_bytes(broken.read_bytes()[:50])
-    (two / "b" / "5.bmp").write_text("no image")
-    argv = ["--a", two / "a", "--b", two / "b", "--output_path", two / "out", "--size=8"]
-    status, _, error = call(capsys, *argv)
-    assert status == 2
-    assert "[Error] nothing was written; mend this or give --skip_bad_files\n" in error
-    assert f"  {broken}: is no image" in error and f"  {two / 'b' / '5.bmp'}: is no image" in error
-    assert written(two / "out") == [] and list((two / "out").iterdir()) == []
-    status, said, error = call(capsys, *argv, "--skip_bad_files")
-    assert status == 0 and "[Warning] 2 files were left out:\n" in error and str(broken) in error
-    assert len(written(two / "out")) == 8
-
-
-def test_names_without_a_fellow(capsys, two):
-    for number in range(30):
-        plain(two / "b" / f"alone{number:02}.png")
-    argv = ["--a", two / "a", "--b", two / "b", "--output_path", two / "out", "--size=8"]
-    status, _, error = call(capsys, *argv)
-    assert status == 2 and not (two / "out").exists()
-    assert f"  {two / 'b' / 'alone19.png'}: no image of that name in {two / 'a'}\n  ... and 10 more\n" in error
-    assert "alone20" not in error
-    status, said, error = call(capsys, *argv, "--skip_bad_files")
-    assert status == 0 and "[Warning] 30 files were left out" in error and "9 pairs in train/, 1 pairs in val/" in said
-
-
 def test_refusals(capsys, two):
     ab = ["--a", two / "a", "--b", two / "b"]
     new = ["--output_path", two / "new"]
-    (two / "empty").mkdir()
     plain(two / "other" / "x.png")
     plain(two / "twice" / "x.png")
     plain(two / "twice" / "x.jpg")
@@ -163,42 +133,13 @@ def test_refusals(capsys, two):
         (["--images", two / "a", *new], "and --images and --make"),
         (new, "give --a DIR --b DIR, or --images DIR --make WHAT"),
         (ab, "--output_path"),
-        ([*ab, *new, "--format=jpg", "--channels=4"], "--format=jpg has no alpha channel"),
         ([*ab, *new, "--val=1"], "'1' is not a number, at least 0, at most 0.9"),
         ([*ab, "--output_path", two / "a"], f"{two / 'a'} is not an empty folder"),
-        (["--a", two / "no", "--b", two / "b", *new], f"--a {two / 'no'}: there is no such folder"),
-        (["--a", two / "a", "--b", two / "empty", *new], f"--b {two / 'empty'}: the folder holds no image"),
-        (["--a", two / "a", "--b", two / "other", *new], "have no name in common"),
+        (["--a", two / "no", "--b", two / "b", *new], f"--a {two / 'no'}: there is no image in that folder"),
+        (["--a", two / "a", "--b", two / "other", *new], "11 images have no fellow"),
         (["--images", two / "twice", "--make=grey", *new], "x.jpg and x.png share a name"),
-        (["--images", two / "broken", "--make=grey", "--skip_bad_files", *new], "no pair is left\n"),
+        (["--images", two / "broken", "--make=grey", *new], "x.png: is no image"),
     ]:
         status, _, error = call(capsys, *argv)
         assert status == 2 and error.startswith("[Error] ") and words in error, error
-    assert len(list((two / "a").iterdir())) == 10
-
-
-def test_jpeg_keeps_the_colours_of_thin_lines(capsys, tmp_path):
-    stripes = np.zeros((16, 16, 3), np.uint8)
-    stripes[:, ::2], stripes[:, 1::2] = RED, BLUE
-    (tmp_path / "in").mkdir()
-    Image.fromarray(stripes).save(tmp_path / "in" / "1.png")
-    argv = [
-        "--images",
-        tmp_path / "in",
-        "--make=grey",
-        "--output_path",
-        tmp_path / "out",
-        "--size=16",
-        "--format=jpg",
-    ]
-    assert call(capsys, *argv)[0] == 0
-    left, _ = read_pair(tmp_path / "out" / "train" / "1.jpg", 3, 3, "AtoB")
-    assert np.abs(left.astype(int) - stripes).mean() < 8  # with 4:2:0 the stripes' colours would run together
-
-
-def test_a_size_that_is_too_large(capsys, tmp_path):
-    """Told by the header, although of 60000 x 600 pixels a crop would be 600 x 600."""
-    plain(tmp_path / "in" / "1.png", 0, (60000, 600), "1")
-    argv = ["--images", tmp_path / "in", "--make=grey", "--output_path", tmp_path / "out", "--crop"]
-    status, _, error = call(capsys, *argv)
-    assert status == 2 and "60000 x 600 is more than" in error and not any((tmp_path / "out").glob("*"))
+    assert len(list((two / "a").iterdir())) == 10 and not list((two / "new").glob("*"))
