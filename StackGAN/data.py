@@ -13,15 +13,14 @@ images and captions, and sample_data.py draws one.
 """
 
 import argparse
-import atexit
 import hashlib
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from contextlib import contextmanager
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -34,7 +33,7 @@ from common.cli import UserError, notice
 
 LOAD_SIZES = {64: 76, 256: 304}  # size that a network sees -> size of the images that it is cropped from
 EMBEDDINGS, PREPARED = "embeddings.npy", "prepared.json"
-BY_ENCODER = "train_text_encoder.py"  # made embeddings
+BY_ENCODER, BY_ATTRIBUTES = "train_text_encoder.py", "attributes"  # what made embeddings; the second: sample_data.py
 MAX_TEXT = 2**20  # bytes of a file of captions
 MAX_EMBEDDING = 2**16
 THREADS = 4
@@ -50,25 +49,25 @@ class Split:
         embeddings: float32 [n, captions an image, size], or None where they were not asked for.
     """
 
-    def __init__(self, folder: Path, files: list[Path], embeddings: Optional[np.ndarray]) -> None:
-        self.folder, self.files, self.filenames, self.embeddings = folder, files, names_of(folder, files), embeddings
+    def __init__(self, folder: Path, files: list[Path], embeddings: bool) -> None:
+        self.folder, self.files, self._images = folder, files, {}
+        self.filenames = [path.relative_to(folder / "images").with_suffix("").as_posix() for path in files]
         _, classes = np.unique([name.rpartition("/")[0] for name in self.filenames], return_inverse=True)
         self.classes = (np.arange(len(files)) if classes.max() == 0 else classes).astype(np.int64)
-        self._images, self._captions = {}, ()  # () until it is known
+        self.embeddings = read_embeddings(folder, self.filenames) if embeddings else None
 
     def __len__(self) -> int:
         return len(self.files)
 
-    @property
+    @cached_property
     def captions(self) -> Optional[list[list[str]]]:
         """Each image's captions, or None where the set has none.
 
         Raises:
             UserError: some images have captions and some not.
         """
-        if self._captions == ():
-            self._captions = read_captions(self.folder / "captions", self.filenames)
-        return self._captions
+        folder = self.folder / "captions"
+        return [read_captions(folder, name) for name in self.filenames] if folder.is_dir() else None
 
     def images(self, size: int) -> np.ndarray:
         """All images at 76 or 304 pixels, uint8 [n, size, size, 3], mapped into memory.
@@ -83,9 +82,8 @@ class Split:
     def crops(self, size: int, indices: Optional[Sequence[int]] = None) -> np.ndarray:
         """The middles of the images, or of some, as a network sees them: uint8 [n, size, size, 3], size 64 or 256."""
         edge = (LOAD_SIZES[size] - size) // 2
-        stored = self.images(LOAD_SIZES[size])
-        rows = range(len(self)) if indices is None else indices
-        return np.stack([stored[index, edge : edge + size, edge : edge + size] for index in rows])
+        rows = slice(None) if indices is None else np.asarray(indices)
+        return np.array(self.images(LOAD_SIZES[size])[rows, edge : edge + size, edge : edge + size])
 
 
 def load(folder: Any, embeddings: bool = True) -> Split:
@@ -98,23 +96,27 @@ def load(folder: Any, embeddings: bool = True) -> Split:
         UserError: something is missing or broken, or the counts differ.
     """
     folder = Path(folder).expanduser()
-    makers = "misc/preprocess_birds.py, prepare.py (your images) and sample_data.py (drawn birds) make a set"
-    if not folder.is_dir():
-        raise UserError(f"--data_path {folder.parent}: there is no folder {folder.name} in it; {makers}")
-    root = folder / "images"
-    inside = [root, *sorted(path for path in root.glob("*") if path.is_dir() and path.name[0] != ".")]
-    files = [file for place in inside for file in image_files.find_images(place)]
+    files = find_images(folder / "images")
     if not files:
-        raise UserError(f"{root}: there are no images in it; {makers}")
-    names = names_of(folder, files)
-    if len(set(names)) < len(names):
-        twice = next(name for number, name in enumerate(names) if name in names[:number])
-        raise UserError(f"{root}: two images share the name {twice}; rename one")
-    return Split(folder, files, read_embeddings(folder, names) if embeddings else None)
+        makers = "misc/preprocess_birds.py, prepare.py (your images) and sample_data.py (drawn birds) make a set"
+        raise UserError(f"--data_path {folder.parent}: there are no images in {folder.name}/images; {makers}")
+    return Split(folder, list(files.values()), embeddings)
 
 
-def names_of(folder: Path, files: Sequence[Path]) -> list[str]:
-    return [path.relative_to(folder / "images").with_suffix("").as_posix() for path in files]
+def find_images(root: Path) -> dict[str, Path]:
+    """The images in a folder and in its sub-folders, the classes, by "name" or "class/name".
+
+    Raises:
+        UserError: a name is there twice.
+    """
+    found = {}
+    for folder in [root, *sorted(path for path in root.glob("[!.]*") if path.is_dir())]:
+        for path in image_files.find_images(folder):
+            name = path.relative_to(root).with_suffix("").as_posix()
+            if name in found:
+                raise UserError(f"{root}: two images share the name {name}; rename one")
+            found[name] = path
+    return found
 
 
 def read_lines(path: Path, most: int = MAX_TEXT) -> list[str]:
@@ -123,6 +125,8 @@ def read_lines(path: Path, most: int = MAX_TEXT) -> list[str]:
     Raises:
         UserError: it cannot be read, is too large, or is no text.
     """
+    if not path.is_file():  # a pipe would never end
+        raise UserError(f"{path}: there is no such file")
     try:
         with open(path, "rb") as file:
             raw = file.read(most + 1)
@@ -137,23 +141,17 @@ def read_lines(path: Path, most: int = MAX_TEXT) -> list[str]:
     return [line for line in (" ".join(line.split()) for line in text.splitlines()) if line]
 
 
-def read_captions(folder: Path, names: Sequence[str]) -> Optional[list[list[str]]]:
-    """Each image's captions, or None where there is no such folder.
+def read_captions(folder: Path, name: str) -> list[str]:
+    """The captions of the image "class/name".
 
     Raises:
-        UserError: an image's file is missing or holds no caption.
+        UserError: the file is missing or holds no caption.
     """
-    if not folder.is_dir():
-        return None
-    captions = []
-    for name in names:
-        path = folder / f"{name}.txt"
-        if not path.is_file():
-            raise UserError(f"{path}: the captions of the image {name} are missing; write them there, one a line")
-        captions.append(read_lines(path))
-        if not captions[-1]:
-            raise UserError(f"{path}: holds no caption; write at least one, one a line")
-    return captions
+    path = folder / f"{name}.txt"
+    lines = read_lines(path)
+    if not lines:
+        raise UserError(f"{path}: holds no caption; write at least one, one a line")
+    return lines
 
 
 # What the .npy files were made of.
@@ -177,24 +175,13 @@ def _note(folder: Path, name: str, made_of: Any) -> None:
         file.write(json.dumps({**prepared(folder), name: made_of}, indent=2).encode())
 
 
-class _replacing:
-    """A file that is there only when it is whole."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self):
-        handle, self.work = tempfile.mkstemp(prefix=".unfinished-", dir=self.path.parent)
-        self.file = os.fdopen(handle, "wb")
-        return self.file
-
-    def __exit__(self, kind, error, trace) -> None:
-        self.file.close()
-        if kind is None:
-            os.chmod(self.work, 0o644)
-            os.replace(self.work, self.path)
-        else:
-            os.unlink(self.work)
+@contextmanager
+def _replacing(path: Path) -> Iterator[Any]:
+    """A file to write that is there only when it is whole."""
+    with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=path.parent) as work:
+        with open(Path(work, path.name), "wb") as file:
+            yield file
+        os.replace(file.name, path)
 
 
 # Embeddings.
@@ -230,38 +217,21 @@ def check_embeddings(path: Any, found: Any) -> np.ndarray:
     return found
 
 
-def save_embeddings(folder: Path, names: Sequence[str], embeddings: np.ndarray, made_by: str) -> Path:
-    """Writes a split's embeddings and returns the file.
+def save_embeddings(folder: Path, names: Sequence[str], embeddings: np.ndarray, made_by: str) -> None:
+    """Writes a split's embeddings.
 
     Args:
         embeddings: float32 [images, captions an image, size], in the order of `names`.
         made_by: a word on what made them.
     """
-    with _replacing(Path(folder) / EMBEDDINGS) as file:
+    with _replacing(folder / EMBEDDINGS) as file:
         np.save(file, np.asarray(embeddings, np.float32))
-    _note(Path(folder), EMBEDDINGS, {"made_by": made_by, "names": _digest(list(names))})
-    return Path(folder) / EMBEDDINGS
+    _note(folder, EMBEDDINGS, {"made_by": made_by, "names": _digest(list(names))})
 
 
 def embeddings_made_by(folder: Any) -> Optional[str]:
     """What made a split's embeddings: "attributes" (sample_data.py), BY_ENCODER, or None where unknown."""
     return prepared(Path(folder)).get(EMBEDDINGS, {}).get("made_by")
-
-
-def write_embeddings(split: Split, encode: Callable[[list[str]], np.ndarray], made_by: str = BY_ENCODER) -> Path:
-    """Embeds the captions of a split, which has some, and writes them; returns the file.
-
-    An image with fewer captions than others has its own repeated, so that each has as many.
-
-    Args:
-        encode: captions -> float [their number, size].
-    """
-    most = max(map(len, split.captions))
-    flat = [lines[number % len(lines)] for lines in split.captions for number in range(most)]
-    distinct = sorted(set(flat))
-    row = {caption: number for number, caption in enumerate(distinct)}
-    encoded = np.asarray(encode(distinct), np.float32)[[row[caption] for caption in flat]]
-    return save_embeddings(split.folder, split.filenames, encoded.reshape(len(split), most, -1), made_by)
 
 
 def read_npy(path: Path) -> np.ndarray:
@@ -281,60 +251,41 @@ def square(image: Image.Image, size: int) -> np.ndarray:
     return np.asarray(ImageOps.fit(image, (size, size), Image.BICUBIC))
 
 
-def resized(image: np.ndarray, size: int) -> np.ndarray:
-    """A uint8 image [h, w, 3] at [size, size, 3], antialiased bicubic."""
-    return (
-        image
-        if image.shape[:2] == (size, size)
-        else np.asarray(Image.fromarray(image).resize([size] * 2, Image.BICUBIC))
-    )
-
-
-def _read_square(size: int, path: Path) -> np.ndarray:
-    return resized(square(image_files.decode(path), LOAD_SIZES[256]), size)
-
-
-_elsewhere: dict[Path, tuple[Path, str]] = {}  # the .npy of a folder that cannot be written to -> this run's own
+def resized(image: np.ndarray, size: int, how: int = Image.BICUBIC) -> np.ndarray:
+    """A uint8 image [h, w, 3] at [size, size, 3], antialiased."""
+    return image if image.shape[:2] == (size, size) else np.asarray(Image.fromarray(image).resize((size, size), how))
 
 
 def _prepared_images(folder: Path, files: Sequence[Path], size: int) -> np.ndarray:
     """The images of a split, out of <size>images.npy, which is made first where it is missing or of other files."""
-    path = folder / f"{size}images.npy"
+    path, shape = folder / f"{size}images.npy", (len(files), size, size, 3)
     stats = [(file.name, file.stat()) for file in files]
     made_of = _digest([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])
-    if path in _elsewhere and _elsewhere[path][1] == made_of:
-        return read_npy(_elsewhere[path][0])
     if not (path.is_file() and prepared(folder).get(path.name) == made_of):
-        made = in_threads(partial(_read_square, size), files, f"images, {size} x {size}")
-        target = path
+
+        def read(file: Path) -> np.ndarray:
+            return resized(square(image_files.decode(file), LOAD_SIZES[256]), size)
+
+        images = in_threads(read, files, f"images, {size} x {size}")
         if not os.access(folder, os.W_OK):
-            work = tempfile.mkdtemp(prefix="stackgan-")
-            atexit.register(shutil.rmtree, work, ignore_errors=True)
-            notice(f"{folder} cannot be written to; {path.name} goes to {work} for this run")
-            target = Path(work) / path.name
-            _elsewhere[path] = target, made_of
-        with _replacing(target) as file:
-            header = {"descr": "|u1", "fortran_order": False, "shape": (len(files), size, size, 3)}
-            np.lib.format.write_array_header_1_0(file, header)
-            for image in made:
-                file.write(np.ascontiguousarray(image, np.uint8).data)
-        if target != path:
-            return read_npy(target)
+            notice(f"{folder} cannot be written to: {path.name} goes to a temporary file for this run")
+            file = tempfile.TemporaryFile()  # noqa: SIM115  (it is gone with the array)
+            file.writelines(image.data for image in images)
+            return np.memmap(file, np.uint8, "r", shape=shape)
+        with _replacing(path) as file:
+            np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+            file.writelines(image.data for image in images)
         _note(folder, path.name, made_of)
     found = read_npy(path)
-    if found.dtype != np.uint8 or found.shape != (len(files), size, size, 3):
+    if found.dtype != np.uint8 or found.shape != shape:
         raise UserError(f"{path}: is not what was made of {folder / 'images'}; remove it and repeat")
     return found
 
 
 def in_threads(function: Callable, items: Sequence[Any], title: str) -> Iterator[Any]:
-    """`function` of each item, in their order, some at a time, with a progress bar."""
-    ahead = 64  # results that may wait to be taken
-    with ThreadPoolExecutor(THREADS) as pool, tqdm(total=len(items), desc=title, unit="", disable=None) as bar:
-        for start in range(0, len(items), ahead):  # Pillow decodes outside Python's lock
-            for made in pool.map(function, items[start : start + ahead]):
-                yield made
-                bar.update()
+    """`function` of each item, in their order, some at a time (Pillow decodes outside Python's lock), with a bar."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        yield from tqdm(pool.map(function, items), title, len(items), unit="", disable=None)
 
 
 # Batches.

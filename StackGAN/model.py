@@ -53,6 +53,7 @@ class Generator:
     """The generators of a trained StackGAN, from embeddings and noise to the images of one stage or both.
 
     Attributes:
+        batch: images at a time, at most; `fixed`: 0, any number will do.
         options: of the training; `path`: the file; `folder`: of the run, or where the file lies.
         sizes: of the embedding, the condition (and so of eps) and z.
         stage1, stage2: the networks; stage2 is None of a run of stage I.
@@ -65,7 +66,7 @@ class Generator:
         self.folder = weights.run_folder(path) if path else Path(".")
         self.sizes = tuple(int(x.shape[-1]) for x in stage1.inputs)
         self.image_sizes = (64,) if stage2 is None else (64, 256)
-        self.batch = CHUNK[len(self.image_sizes)]
+        self.batch, self.fixed = CHUNK[len(self.image_sizes)], 0
         self._compiled: Optional[Callable] = None
 
     def function(self, embedding: tf.Tensor, eps: tf.Tensor, z: tf.Tensor, eps_2: tf.Tensor) -> list[tf.Tensor]:

@@ -14,7 +14,7 @@ import re
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Callable, Optional, Union
+from typing import Any, Optional, Union
 
 import _path  # noqa: F401  (finds ../common)
 import data
@@ -31,7 +31,6 @@ RANGE = (-1.0, 1.0)  # black and white to the networks
 OUTPUTS = {64: "image_64", 256: "image_256"}  # of exports
 EMBEDDINGS = ("embedding", "Placeholder")  # what exports call their first input
 BATCH = 8  # of an export that takes any number
-MOST = 1000  # sentences
 SHOWN, MARGIN, FONT = 256, 12, 20  # pixels on a sheet
 
 Generators = Any  # model.Generator or ExportedGenerator
@@ -135,7 +134,7 @@ def generate(generator: Generators, embeddings: np.ndarray, seed: int = 0) -> li
         )
     n, parts = len(embeddings), []
     eps, z = latents(n, seed, generator.sizes)
-    size = getattr(generator, "fixed", 0) or min(generator.batch, n)
+    size = generator.fixed or min(generator.batch, n)
     for start in range(0, n, size):
         rows = np.minimum(np.arange(start, start + size), n - 1)  # one shape: the last image fills the batch up
         inputs = np.asarray(embeddings[rows], np.float32), eps[0][rows], z[rows], eps[1][rows]
@@ -146,28 +145,19 @@ def generate(generator: Generators, embeddings: np.ndarray, seed: int = 0) -> li
     return [np.concatenate(images) for images in zip(*parts)]
 
 
-def generating(generator: Generators) -> Callable[..., list[np.ndarray]]:
-    """`generate` of one generator: (embeddings, seed=number) -> the images of each stage."""
-    return lambda embeddings, seed=0: generate(generator, embeddings, seed)
-
-
-def find_encoder(generator: Generators, path: Optional[str] = None) -> text_encoder.TextEncoder:
-    """The text encoder that a generator's sentences are read by: beside its weights, or in the data of its training.
+def find_encoder(generator: Generators) -> text_encoder.TextEncoder:
+    """The text encoder beside a generator's weights, whose embeddings it was trained on.
 
     Raises:
         UserError: there is none.
     """
-    places = [generator.folder]
-    data_path = Path(getattr(generator.options, "data_path", None) or "")
-    if data_path.name and data.embeddings_made_by(data_path / "train") == data.BY_ENCODER:
-        places.append(data_path)
-    found = path or text_encoder.find(*places)
-    if found is None:
+    path = generator.folder / text_encoder.FILE
+    if not path.is_file():
         raise UserError(
-            f"there is no {places[0] / text_encoder.FILE}: train_text_encoder.py makes it, before a model is trained "
-            "on its embeddings.\nName another by --text_encoder, or give --embeddings that something else made"
+            f"there is no {path}: train_text_encoder.py makes it, before a model is trained on its embeddings.\n"
+            "Copy it there, or give --embeddings that something else made"
         )
-    return text_encoder.load(found)
+    return text_encoder.load(path)
 
 
 def sentence_images(
@@ -186,41 +176,39 @@ def sentence_images(
     return generate(generator, embedding.repeat(num, 0), seed), told
 
 
-def sheet(text: str, stages: Sequence[np.ndarray]) -> Image.Image:
+def sheet(text: str, stages: Sequence[np.ndarray], real: Optional[np.ndarray] = None) -> Image.Image:
     """A sentence above its images, a row a stage.
 
     Args:
         stages: uint8 [n, size, size, 3] each.
+        real: uint8 [size, size, 3], in a column before them.
     """
-    font = ImageFont.load_default(size=FONT)
-    width = len(stages[0]) * (SHOWN + MARGIN) + MARGIN
+    rows = [list(images) for images in stages]
+    if real is not None:
+        rows = [[np.full_like(real, 255) if number else real, *images] for number, images in enumerate(rows)]
+    font, cell = ImageFont.load_default(size=FONT), SHOWN + MARGIN
+    width = len(rows[0]) * cell + MARGIN
     lines = textwrap.wrap(text, max(10, 2 * width // FONT)) or [""]
     top = len(lines) * (FONT + 6) + 2 * MARGIN
-    page = Image.new("RGB", (width, top + len(stages) * (SHOWN + MARGIN)), "white")
-    pen = ImageDraw.Draw(page)
-    for number, line in enumerate(lines):
-        pen.text((MARGIN, MARGIN + number * (FONT + 6)), line, "black", font)
-    for row, images in enumerate(stages):
+    page = Image.new("RGB", (width, top + len(rows) * cell), "white")
+    ImageDraw.Draw(page).multiline_text((MARGIN, MARGIN), "\n".join(lines), "black", font, spacing=6)
+    for row, images in enumerate(rows):
         for column, pixels in enumerate(images):
-            tile = Image.fromarray(pixels).resize((SHOWN, SHOWN), Image.BICUBIC)
-            page.paste(tile, (MARGIN + column * (SHOWN + MARGIN), top + row * (SHOWN + MARGIN)))
+            page.paste(Image.fromarray(data.resized(pixels, SHOWN)), (MARGIN + column * cell, top + row * cell))
     return page
 
 
 # The command.
 
 
-def add_flags(parser: argparse.ArgumentParser, num: Optional[int] = 4) -> None:
+def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags that demo/demo.py has too."""
     parser.add_argument("--caption_path", metavar="FILE", help="sentences, one a line")
     parser.add_argument("--embeddings", metavar="FILE", help="embeddings that something else made, .npy [n, size]")
     parser.add_argument("--ckpt_path", metavar="PATH", help="a run's folder or one file of weights (pretrained/)")
     parser.add_argument("--model", metavar="FILE", help="an export of freeze.py instead: .onnx, .pb, .om, SavedModel")
-    parser.add_argument(
-        "--text_encoder", metavar="FILE", help=f"what reads the sentences ({text_encoder.FILE} beside it)"
-    )
     parser.add_argument("--stage", type=int, choices=[1, 2], help="1: stage I alone (all there are)")
-    parser.add_argument("--num", "--number", type=cli.in_range(int, 1, 256), default=num, help="images a sentence")
+    parser.add_argument("--num", "--number", type=cli.in_range(int, 1, 256), default=4, help="images a sentence")
     parser.add_argument("--seed", type=cli.in_range(int, 0, 10**8), default=0, help="of the noise")
     parser.add_argument("--output_path", type=cli.user_path, default=Path("."), metavar="DIR", help="where images go")
     cli.add_boolean(parser, "--separate", False, "also write each image as a file of its own")
@@ -255,26 +243,23 @@ def predict(args: argparse.Namespace) -> list[Path]:
         open_session(SessionConfig(device=args.device))
     sentences = list(args.sentences)
     if args.caption_path:
-        lines = data.read_lines(Path(args.caption_path))
-        if not lines:
+        sentences += data.read_lines(Path(args.caption_path))
+        if not sentences:
             raise UserError(f"--caption_path {args.caption_path}: holds no sentence; write at least one, one a line")
-        sentences += lines
-    if len(sentences) > MOST:
-        notice(f"there are {len(sentences)} sentences; the first {MOST} are taken")
     generator = open_generator(args.ckpt_path, args.model, args.stage)
-    encoder = find_encoder(generator, args.text_encoder) if sentences else None
-    made = []
-    for sentence in sentences[:MOST]:
+    encoder = find_encoder(generator) if sentences else None
+    sheets = []
+    for sentence in sentences:
         stages, told = sentence_images(generator, encoder, sentence, args.num, args.seed)
         for line in told:
             notice(f"{sentence[:60]!r}: {line}")
-        made.append(write(args, sentence, stages))
+        sheets.append(write(args, sentence, stages))
     if args.embeddings:
         rows = data.check_embeddings(args.embeddings, data.read_npy(Path(args.embeddings)))
-        for number, row in enumerate(rows.reshape(-1, rows.shape[2])[:MOST], 1):
+        for number, row in enumerate(rows.reshape(-1, rows.shape[2]), 1):
             stages = generate(generator, row[None].repeat(args.num, 0), args.seed)
-            made.append(write(args, f"{Path(args.embeddings).stem} {number}", stages))
-    return made
+            sheets.append(write(args, f"{Path(args.embeddings).stem} {number}", stages))
+    return sheets
 
 
 def write(args: argparse.Namespace, text: str, stages: Sequence[np.ndarray]) -> Path:

@@ -11,9 +11,7 @@ train_text_encoder.py learns embeddings of the captions.
 import argparse
 import os
 import shlex
-import sys
-from collections.abc import Iterable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Callable, Optional
 
@@ -24,9 +22,8 @@ from PIL import Image
 
 from common import cli
 from common.cli import UserError
-from common.images import decode, find_images
+from common.images import decode
 
-NAMED = 20  # bad files that are named; the others are counted
 SIZE = data.LOAD_SIZES[256]
 PARTS = ("train", "test")
 
@@ -41,58 +38,13 @@ def add_split_flags(parser: argparse.ArgumentParser, split: str, share: float) -
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser = cli.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--images", type=cli.user_path, required=True, metavar="DIR", help="images, in sub-folders a class or not"
-    )
+    help = "images, in sub-folders a class or not"
+    parser.add_argument("--images", type=cli.user_path, required=True, metavar="DIR", help=help)
     help = "their captions, NAME.txt, in the same sub-folders (beside them)"
     parser.add_argument("--captions", type=cli.user_path, metavar="DIR", help=help)
     parser.add_argument("--output_path", type=cli.user_path, required=True, metavar="DIR", help="a new or empty folder")
     add_split_flags(parser, "images", 0.1)
-    cli.add_boolean(parser, "--skip_bad_files", False, "leave out what cannot be used, and count it")
     return parser.parse_args(argv)
-
-
-def report(folder: Path, embedded: bool = False) -> None:
-    """Prints what a set holds now and the commands that train on it."""
-    counts = [f"{len(data.load(folder / part, False))} images in {part}/" for part in PARTS if (folder / part).is_dir()]
-    print(f"[Info] {folder}: {', '.join(counts)}")
-    for script in ("train.py",) if embedded else ("train_text_encoder.py", "train.py"):
-        words = [os.path.relpath(Path(__file__).resolve().with_name(script)), f"--data_path={folder}"]
-        print(f"Next:  python {' '.join(map(shlex.quote, words))}", flush=True)
-
-
-def listing(lines: Sequence[str]) -> str:
-    """The first lines, and how many more there are."""
-    more = [f"... and {len(lines) - NAMED} more"] if len(lines) > NAMED else []
-    return "\n".join(f"  {line}" for line in [*lines[:NAMED], *more])
-
-
-def find(args: argparse.Namespace) -> dict[str, tuple[Path, Path]]:
-    """The image and the captions' file of each name "class/name" or "name".
-
-    Raises:
-        UserError: there are no images, a name is there twice, or there are images both in classes and outside.
-    """
-    root, texts = args.images, args.captions or args.images
-    for flag, folder in (("--images", root), ("--captions", texts)):
-        if not folder.is_dir():
-            raise UserError(f"{flag} {folder}: there is no such folder")
-    folders = sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".")
-    inside, outside = [file for folder in folders for file in find_images(folder)], find_images(root)
-    if inside and outside:
-        raise UserError(
-            f"--images {root}: {outside[0].name} and {len(outside) - 1} more are in no sub-folder, others are; "
-            "sub-folders are classes, so put them all into some or into none"
-        )
-    found = {}
-    for path in inside or outside:
-        name = path.relative_to(root).with_suffix("").as_posix()
-        if name in found:
-            raise UserError(f"--images {root}: two images share the name {name}; rename one")
-        found[name] = (path, texts / f"{name}.txt")
-    if not found:
-        raise UserError(f"--images {root}: no image in the folder or in its sub-folders")
-    return found
 
 
 def held_out(names: Sequence[str], split: str, share: float, seed: int) -> set[str]:
@@ -124,58 +76,57 @@ def held_out(names: Sequence[str], split: str, share: float, seed: int) -> set[s
     return drawn
 
 
-def write_part(folder: Path, names: Iterable[str], read: Callable[[str], np.ndarray], captions: Callable) -> list[str]:
-    """Writes the images and captions of train/ or test/; returns a line for each name that cannot be used.
+def write_part(folder: Path, names: Sequence[str], read: Callable, captions: Optional[Callable]) -> None:
+    """Writes the images and captions of train/ or test/.
 
     Args:
-        read: name -> uint8 [304, 304, 3], maybe raising a UserError; captions: likewise its lines, or None.
+        read: name -> uint8 [304, 304, 3]; captions: name -> lines, or None where there are none.
+    Raises:
+        UserError: by `read` or `captions`, of the first name that cannot be used.
     """
-    bad = []
 
-    def one(name: str) -> Optional[str]:
-        try:
-            lines, image = captions(name), read(name)
-        except UserError as error:
-            return str(error)
-        path, text = folder / "images" / f"{name}.png", folder / "captions" / f"{name}.txt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(path, compress_level=1)
-        if lines is not None:
-            text.parent.mkdir(parents=True, exist_ok=True)
-            text.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        return None
+    def one(name: str) -> None:
+        content = {"images": read(name), "captions": captions and captions(name)}
+        for kind in content:
+            (folder / kind / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(content["images"]).save(folder / "images" / f"{name}.png", compress_level=1)
+        if captions:
+            lines = "".join(f"{line}\n" for line in content["captions"])
+            (folder / "captions" / f"{name}.txt").write_text(lines, encoding="utf-8")
 
-    for problem in data.in_threads(one, list(names), folder.name):
-        bad += [problem] if problem else []
-    return bad
+    for _ in data.in_threads(one, names, folder.name):
+        pass
+
+
+def report(folder: Path, embedded: bool = False) -> None:
+    """Prints what a set holds now and the commands that train on it."""
+    counts = [f"{len(data.load(folder / part, False))} images in {part}/" for part in PARTS if (folder / part).is_dir()]
+    print(f"[Info] {folder}: {', '.join(counts)}")
+    for script in ("train.py",) if embedded else ("train_text_encoder.py", "train.py"):
+        words = [os.path.relpath(Path(__file__).resolve().with_name(script)), f"--data_path={folder}"]
+        print(f"Next:  python {' '.join(map(shlex.quote, words))}", flush=True)
 
 
 def prepare(args: argparse.Namespace) -> None:
-    """Makes a set."""
-    found = find(args)
+    """Makes a set.
 
-    def read(name: str) -> np.ndarray:
-        return data.square(decode(found[name][0]), SIZE)
-
-    def captions(name: str) -> list[str]:
-        lines = data.read_lines(found[name][1])
-        if not lines:
-            raise UserError(f"{found[name][1]}: holds no caption")
-        return lines
-
+    Raises:
+        UserError: an image or its captions are missing or broken; `output_path` holds something.
+    """
+    found = data.find_images(args.images)
+    if len(found) < 2:
+        raise UserError(
+            f"--images {args.images}: {len(found)} images in the folder and its sub-folders; a set takes two"
+        )
     held = held_out(list(found), args.split, args.test, args.seed)
     with cli.new_set(args.output_path) as work:
-        write = partial(write_part, read=read, captions=captions)
-        bad = [
-            *write(work / "train", [name for name in found if name not in held]),
-            *write(work / "test", sorted(held)),
-        ]
-        if bad and not args.skip_bad_files:
-            raise UserError(f"nothing was written, for what follows; mend it or give --skip_bad_files\n{listing(bad)}")
-        if len(found) - len(bad) < 2 or not (work / "train" / "images").is_dir():
-            raise UserError(f"nothing was written: {len(found) - len(bad)} images are left\n{listing(bad)}".rstrip())
-    if bad:
-        print(f"[Warning] {len(bad)} files were left out:\n{listing(bad)}", file=sys.stderr, flush=True)
+        for part, names in (("train", [name for name in found if name not in held]), ("test", sorted(held))):
+            write_part(
+                work / part,
+                names,
+                read=lambda name: data.square(decode(found[name]), SIZE),
+                captions=lambda name: data.read_captions(args.captions or args.images, name),
+            )
     report(args.output_path)
 
 

@@ -38,28 +38,19 @@ def words(sentence: str) -> list[str]:
     return re.findall(r"[a-z]+(?:'[a-z]+)?", sentence.lower())
 
 
-def check_sentences(
-    sentences: Sequence[str], named: Callable[[int], str] = lambda index: "the sentence", tell: Callable = notice
-) -> np.ndarray:
-    """Sentences as character numbers, int32 [n, 201], with a line that tells what of them is not read.
+def check_sentences(sentences: Sequence[str], tell: Callable = notice) -> np.ndarray:
+    """Sentences as character numbers, int32 [n, 201], with a line to `tell` of what is not read.
 
-    Args:
-        named: what to call the sentence of some index in an error.
-        tell: is given that line.
     Raises:
-        UserError: a sentence is empty, or nothing of it is in the alphabet.
+        UserError: nothing of a sentence is in the alphabet.
     """
     numbers = np.stack([characters(sentence) for sentence in sentences])
-    for sentence, row, index in zip(sentences, numbers, range(len(numbers))):
-        if not (row != 0).any() or not sentence.strip():
-            raise UserError(
-                f"{named(index)} {sentence[:60]!r} is empty: nothing of it is in the encoder's alphabet; "
-                "write a sentence in Latin letters"
-            )
+    for sentence, row in zip(sentences, numbers):
+        if not sentence.strip() or not row.any():
+            raise UserError(f"{sentence[:60]!r} is empty to the text encoder; write a sentence in Latin letters")
     outside = sorted({symbol for sentence in sentences for symbol in "".join(sentence.lower().split())} - set(NUMBERS))
     if outside:
-        more = f" and {len(outside) - 20} more" if len(outside) > 20 else ""
-        tell(f"left out, since the encoder's alphabet has no {' '.join(map(repr, outside[:20]))}{more}")
+        tell(f"left out, since the encoder's alphabet has no {' '.join(map(repr, outside[:20]))}")
     long = [sentence for sentence in sentences if len(" ".join(sentence.split())) > LENGTH]
     if long:
         tell(f"{len(long)} sentences have more than {LENGTH} characters; the rest is not read: {long[0][:60]}...")
@@ -79,11 +70,6 @@ class TextEncoder:
         no_character = np.zeros([KERNEL, 1, arrays["conv1.0"].shape[2]], np.float32)
         self._first = np.concatenate([no_character, arrays["conv1.0"]], 1)
 
-    @property
-    def size(self) -> int:
-        """Of an embedding."""
-        return self.arrays["embedding.1"].shape[0]
-
     def unknown_words(self, sentence: str) -> list[str]:
         """The words of a sentence that were in no caption of the training, each once."""
         return [word for word in dict.fromkeys(words(sentence)) if self.vocabulary and word not in self.vocabulary]
@@ -92,9 +78,9 @@ class TextEncoder:
         """The embeddings of sentences, float32 [n, size].
 
         Raises:
-            UserError: a sentence is empty.
+            UserError: nothing of a sentence can be read.
         """
-        return self.encode_numbers(check_sentences(sentences, tell=tell))
+        return self.encode_numbers(check_sentences(sentences, tell))
 
     def encode_numbers(self, numbers: np.ndarray) -> np.ndarray:
         """The embeddings of character numbers [n, 201], float32 [n, size]."""
@@ -141,22 +127,12 @@ def load(path: Union[str, Path]) -> TextEncoder:
         raise UserError(f"there is no text encoder {path}: train_text_encoder.py makes one")
     found = weights.load(path, NETWORK, "")
     arrays = found.part("text")
-    shapes = {name: array.shape for name, array in arrays.items()}
     try:
-        first, second, third = (shapes[f"conv{number}.0"][2] for number in (1, 2, 3))
-        size, vocabulary = shapes["embedding.0"][1], found.about.get("words", [])
-    except (KeyError, IndexError):
-        shapes, size, first, second, third, vocabulary = {}, 0, 0, 0, 0, []
-    wanted = {
-        "conv1.0": (KERNEL, len(ALPHABET), first), "conv1.1": (first,),
-        "conv2.0": (KERNEL, first, second), "conv2.1": (second,),
-        "conv3.0": (KERNEL, second, third), "conv3.1": (third,),
-        "recurrent.0": (third, 3 * third), "recurrent.1": (third, 3 * third), "recurrent.2": (2, 3 * third),
-        "embedding.0": (third, size), "embedding.1": (size,),
-    }  # fmt: skip
-    if shapes != wanted or not isinstance(vocabulary, list) or not all(isinstance(word, str) for word in vocabulary):
-        raise UserError(f"{path}: is no text encoder that train_text_encoder.py wrote")
-    return TextEncoder(arrays, vocabulary)
+        encoder = TextEncoder(arrays, found.about["words"])
+        encoder.encode(["a bird"])
+    except (LookupError, TypeError, ValueError, MemoryError) as error:
+        raise UserError(f"{path}: is no text encoder that train_text_encoder.py wrote ({error})") from None
+    return encoder
 
 
 def find(*places: Any) -> Optional[Path]:

@@ -13,9 +13,10 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Callable, Optional
+from typing import Callable, Optional
 
 import _path  # noqa: F401  (finds ../common)
 import data
@@ -37,7 +38,7 @@ from common.session import Session, add_session_flags, open_session, session_con
 HERE = os.path.dirname(os.path.abspath(__file__))
 TRAIN_DIR = os.path.join(HERE, "train_dir")
 STAGES = {"1": "stageI", "2": "stageII"}
-TABLES = {"": "data", "TRAIN": "optimisation", "TRAIN.COEFF": "optimisation", "GAN": "model"}
+TABLES = {"": "data", "TRAIN": "optimisation", "TRAIN.COEFF": "optimisation", "GAN": "model"}  # TEST is the demo's
 LOSSES = ("g_loss", "d_loss")
 SHEET = 8  # captions on a sheet of examples
 # Options that do not define a run, beside those that no run is defined by.
@@ -61,7 +62,12 @@ def parse_args(argv: Optional[Sequence[str]] = None, root: str = TRAIN_DIR) -> a
     groups["optimisation"].add_argument("--train_epochs", type=count, help="epochs of a stage; overrides --max_epoch")
     groups["optimisation"].add_argument("--train_steps", type=count, help="steps of a stage; where there is neither")
     for path, key in config.KEYS.items():
-        add_key(groups, path, key)
+        title, text = TABLES.get(path.rpartition(".")[0]), f"{key.help}; {path}"
+        if title and key.kind is cli.boolean:
+            cli.add_boolean(groups[title], f"--{key.option}", key.default, text)
+        elif title:
+            names = [f"--{key.option}", *["--gpu"] * (key.option == "gpu_id")]
+            groups[title].add_argument(*names, type=key.kind, default=key.default, help=text)
     group = add_run_flags(parser, "")
     group.add_argument("--log_interval", type=count, default=10, help="steps: a line, TensorBoard")
     group.add_argument("--held_out_interval", type=count, default=200, help="steps: the discriminator's loss on test/")
@@ -88,21 +94,6 @@ def parse_args(argv: Optional[Sequence[str]] = None, root: str = TRAIN_DIR) -> a
     if args.ema >= 1:
         parser.error(f"--ema {args.ema} is not under 1")
     return args
-
-
-def add_key(groups: dict[str, Any], path: str, key: config.Key) -> None:
-    """The flag of a settings' key."""
-    title = TABLES.get(path.rpartition(".")[0])
-    if title is None:  # of the demo
-        return
-    names = [f"--{key.option}"] + ["--gpu"] * (key.option == "gpu_id")
-    text = f"{key.help}; {path}"
-    if isinstance(key.default, bool):
-        cli.add_boolean(groups[title], names[0], key.default, text)
-    else:
-        kind = type(key.default) if key.least is None else cli.in_range(type(key.default), key.least)
-        choices = {"choices": key.choices} if key.choices else {}
-        groups[title].add_argument(*names, dest=key.option, type=kind, default=key.default, help=text, **choices)
 
 
 def first_epoch(args: argparse.Namespace) -> int:
@@ -158,21 +149,17 @@ def build(args: argparse.Namespace, session: Session, split: data.Split) -> Simp
     return parts
 
 
-def example_saver(args: argparse.Namespace, generate: Callable, splits: dict[str, data.Split]) -> Callable[[Run], str]:
-    """A function that writes a sheet for each split: captions, the real image and some generated ones."""
-    chosen = {part: evaluate.choose(split, min(SHEET, len(split))) for part, split in splits.items()}
-
-    def save_examples(run: Run) -> str:
-        for part, captions in chosen.items():
-            sheet = evaluate.sheet(captions, generate, args.seed, args.num_copy)
-            path = run.path("examples", f"{part}_step_{run.step:07d}.jpg")
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            sheet.save(path, quality=90)
-            sheet.thumbnail((640, 1280))
-            run.images(f"examples/{part}", np.asarray(sheet)[None])
-        return path
-
-    return save_examples
+def save_examples(args: argparse.Namespace, run: Run, generate: Callable, chosen: dict[str, evaluate.Chosen]) -> str:
+    """Writes a sheet for each split: captions, the real image and some generated ones; returns the last one's path."""
+    for part, captions in chosen.items():
+        made = [generate(captions.embeddings, seed=args.seed + number) for number in range(args.num_copy)]
+        sheet = evaluate.sheet(captions, made)
+        path = run.path("examples", f"{part}_step_{run.step:07d}.jpg")
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        sheet.save(path, quality=90)
+        sheet.thumbnail((640, 1280))
+        run.images(f"examples/{part}", np.asarray(sheet)[None])
+    return path
 
 
 def train(args: argparse.Namespace, session: Optional[Session] = None) -> dict:
@@ -189,9 +176,8 @@ def train(args: argparse.Namespace, session: Optional[Session] = None) -> dict:
     splits = read_data(args)
     parts, size = build(args, session, splits["train"]), splits["train"].embeddings.shape[2]
     per_epoch = parts.steps_per_epoch
-    generator = Generator(*parts.generators, args)
-    generate = predict.generating(generator)
-    save_examples = example_saver(args, generate, splits)
+    generate = partial(predict.generate, Generator(*parts.generators, args))
+    shown = {part: evaluate.choose(split, min(SHEET, len(split))) for part, split in splits.items()}
     held_out, held_out_terms = data.held_out_batch(args, splits["test"], parts.size), tf.function(parts.held_out_terms)
     files = [*splits["train"].files, splits["train"].folder / data.EMBEDDINGS]
     about = {"stage": int(args.stage), "embedding_size": size}
@@ -217,7 +203,7 @@ def train(args: argparse.Namespace, session: Optional[Session] = None) -> dict:
                 run.log(f"Epoch {epoch} | " + "; ".join(f"{name}: {mean:.6f}" for name, mean in means.items()))
                 run.scalars("epoch", means)
             if run.due(args.example_interval):
-                examples = save_examples(run)
+                examples = save_examples(args, run, generate, shown)
             if run.due(args.snapshot_interval):
                 run.save()
         run.save()

@@ -25,7 +25,7 @@ import data
 import numpy as np
 import tensorflow as tf
 import text_encoder
-from image_features import vgg19_features
+from image_features import vgg19_halves
 from model import build_feature_encoder, build_image_encoder, build_text_encoder, in_chunks
 from text_encoder import FILE, TextEncoder
 from tqdm import tqdm
@@ -40,7 +40,7 @@ from common.vgg19 import add_vgg19_flag
 POOL = 100  # images that a held-out caption chooses from
 SIZE = 64  # of the images that the small network sees
 PARTS = ("train", "test")
-REPLACED = ("attributes", data.BY_ENCODER)  # whose embeddings are replaced
+REPLACED = (data.BY_ATTRIBUTES, data.BY_ENCODER)  # whose embeddings are replaced
 MAX_WORDS = 50_000
 
 
@@ -53,8 +53,6 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument("--learning_rate", type=cli.in_range(float, 0), default=1e-3, help="falls to 0")
     parser.add_argument("--seed", type=cli.in_range(int, 0, 10**8), default=0, help="initial weights, order")
     add_vgg19_flag(parser, "for the images' side")
-    help = "embed the data set's captions, into it (where it has no others)"
-    cli.add_boolean(parser, "--write_embeddings", None, help)
     add_device_flags(parser)
     args = parser.parse_args(argv)
     args.output_path = args.output_path or args.data_path
@@ -82,20 +80,19 @@ class Part:
         UserError: it cannot be read, has no captions, or an empty one.
     """
 
-    def __init__(self, folder: Path, vgg19: Optional[Any]) -> None:
+    def __init__(self, folder: Path, vgg19: Optional[Callable]) -> None:
         self.split = data.load(folder, embeddings=False)
         captions = self.split.captions
         if captions is None:
             raise UserError(f"{folder}: there are no captions in captions/, and they are what is learned from")
         self.owner = np.repeat(np.arange(len(self.split)), [len(lines) for lines in captions])
         flat = [caption for lines in captions for caption in lines]
-        named = [f"{name}: caption" for name in self.split.filenames]
-        self.numbers = text_encoder.check_sentences(flat, lambda index: named[self.owner[index]])
+        self.numbers = text_encoder.check_sentences(flat)
         self.words = sorted({word for caption in flat for word in text_encoder.words(caption)})
         self.features = None
         if vgg19:
             images = self.split.images(data.LOAD_SIZES[256])
-            self.features = vgg19.halves(images).reshape(len(images), -1)
+            self.features = vgg19(images).reshape(len(images), -1)
 
     def seen(self) -> np.ndarray:
         """All images as the images' side sees them, float32 [n, ...]."""
@@ -151,10 +148,8 @@ def fit(args: argparse.Namespace, part: Part) -> tuple[dict[str, np.ndarray], An
             raise TrainingError(f"step {number}: the loss is no longer a number; give a smaller --learning_rate")
         if number % 100 == 0 or number == args.steps:
             seconds = (time.monotonic() - started) / number
-            tqdm.write(
-                f"[Info] step {number}/{args.steps} loss {np.mean(losses[-100:]):.4f} {seconds:.3f} sec/step",
-                file=sys.stdout,
-            )
+            line = f"[Info] step {number}/{args.steps} loss {np.mean(losses[-100:]):.4f} {seconds:.3f} sec/step"
+            tqdm.write(line, file=sys.stdout)
             sys.stdout.flush()
     arrays = {name: variable.numpy() for name, variable in named_variables(text).items()}
     sample = TextEncoder(arrays).encode_numbers(part.numbers[:: max(1, len(part.numbers) // 1000)])
@@ -181,24 +176,13 @@ def retrieval(captions: np.ndarray, owner: np.ndarray, images: np.ndarray, pool:
     return right / len(owner), 1 / pool
 
 
-def writes_embeddings(args: argparse.Namespace) -> bool:
-    """Whether the data set's captions are to be embedded: by default where the encoder goes beside them, and only what
-    sample_data.py and this program made is replaced.
-
-    Raises:
-        UserError: they are asked for, and would overwrite others.
-    """
-    if args.write_embeddings is False or (args.write_embeddings is None and args.output_path != args.data_path):
-        return False
-    for part in PARTS:
-        folder = Path(args.data_path).expanduser() / part
-        path = folder / data.EMBEDDINGS
-        if path.is_file() and data.embeddings_made_by(folder) not in REPLACED:
-            if args.write_embeddings:
-                raise UserError(f"--write_embeddings: {path} is of another origin; move it away first")
-            notice(f"{path} stays; a model trained on it will not know this encoder's sentences")
-            return False
-    return True
+def write_embeddings(part: Part, encoder: TextEncoder) -> None:
+    """Embeds a split's captions. An image with fewer than others has its own repeated, so that each has as many."""
+    distinct, row = np.unique(part.numbers, axis=0, return_inverse=True)
+    counts = np.bincount(part.owner)
+    captions = (np.cumsum(counts) - counts)[:, None] + np.arange(counts.max()) % counts[:, None]
+    embeddings = encoder.encode_numbers(distinct)[row.ravel()[captions]]
+    data.save_embeddings(part.split.folder, part.split.filenames, embeddings, data.BY_ENCODER)
 
 
 def train(args: argparse.Namespace) -> dict[str, float]:
@@ -207,16 +191,20 @@ def train(args: argparse.Namespace) -> dict[str, float]:
     Raises:
         UserError: the data cannot be used, or a file is there already or cannot be written.
     """
-    folder = Path(args.output_path).expanduser()
+    root, folder = (Path(path).expanduser() for path in (args.data_path, args.output_path))
     if (folder / FILE).exists():
         raise UserError(f"{folder / FILE} is there already; move it away, or set --output_path")
-    embed = writes_embeddings(args)
-    root = Path(args.data_path).expanduser()
-    for place in [folder, *([root / part for part in PARTS] if embed else [])]:
-        if place.is_dir() and not os.access(place, os.W_OK):
-            raise UserError(f"{place} cannot be written to; set --output_path")
-    vgg19 = vgg19_features(args.vgg19_weights, root)
+    if folder.is_dir() and not os.access(folder, os.W_OK):
+        raise UserError(f"{folder} cannot be written to; set --output_path")
+    vgg19 = vgg19_halves(args.vgg19_weights, root)
     parts = [Part(root / part, vgg19) for part in PARTS]
+    others = [
+        path
+        for path in (root / part / data.EMBEDDINGS for part in PARTS)
+        if path.is_file() and data.embeddings_made_by(path.parent) not in REPLACED
+    ]
+    if others:
+        notice(f"{others[0]} stays; a model trained on it will not know this encoder's sentences")
     arrays, images = fit(args, parts[0])
     encoder = TextEncoder(arrays)
     seen = in_chunks(images, parts[1].seen())
@@ -227,13 +215,10 @@ def train(args: argparse.Namespace) -> dict[str, float]:
     about = {"words": parts[0].words[:MAX_WORDS], "vgg19": bool(vgg19), "accuracy": accuracy, "chance": chance}
     try:
         print(weights.save(folder / FILE, text_encoder.NETWORK, tensors, vars(args), about, args.steps))
-        encode: Callable = encoder.encode_numbers
-        for part in parts if embed else ():
-            print(
-                data.write_embeddings(
-                    part.split, lambda lines: encode(np.stack(list(map(text_encoder.characters, lines))))
-                )
-            )
+        if not others and folder == root:
+            for part in parts:
+                write_embeddings(part, encoder)
+                print(part.split.folder / data.EMBEDDINGS)
     except OSError as error:
         raise UserError(f"{error.filename or folder} cannot be written ({error.strerror or error})") from None
     return {"accuracy": accuracy, "chance": chance}

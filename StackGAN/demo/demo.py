@@ -23,8 +23,6 @@ from misc import config  # noqa: E402
 
 from common import cli  # noqa: E402
 
-CFG = MODEL / "demo" / "cfg" / "birds-demo.yml"
-
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """The flags of predict.py, those left out as the settings' file says.
@@ -33,30 +31,31 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
         UserError: that file is broken.
     """
     parser = cli.ArgumentParser(description=__doc__)
-    parser.add_argument("--cfg", metavar="FILE", default=str(CFG), help="settings")
+    cfg = str(MODEL / "demo" / "cfg" / "birds-demo.yml")
+    parser.add_argument("--cfg", metavar="FILE", default=cfg, help="settings")
     parser.add_argument("--caption", action="append", default=[], dest="sentences", help="a sentence; may be repeated")
     parser.add_argument("--gpu", type=cli.in_range(int, 0), metavar="N", help="which GPU or NPU (GPU_ID)")
-    predict.add_flags(parser, None)
-    parser.set_defaults(output_path=Path("generated"), separate=True)
+    predict.add_flags(parser)
+    settings = {**config.defaults(), **config.load(parser.parse_known_args(argv)[0].cfg)}
+    parser.set_defaults(
+        gpu=settings["gpu_id"],
+        num=settings["test_num_copy"],
+        ckpt_path=find(settings["test_pretrained_model"]),
+        caption_path=find(settings["test_caption_path"]),
+        output_path=Path("generated"),
+        separate=True,
+    )
     args = parser.parse_args(argv)
-    settings = {**config.defaults(), **config.load(args.cfg)}
-    args.gpu = settings["gpu_id"] if args.gpu is None else args.gpu
-    args.num = args.num or settings["test_num_copy"]
-    if not args.model:
-        args.ckpt_path = args.ckpt_path or from_settings(settings["test_pretrained_model"])
-    if not (args.sentences or args.caption_path or args.embeddings):
-        args.caption_path = from_settings(settings["test_caption_path"])
     if not (args.sentences or args.caption_path or args.embeddings):
         parser.error('nothing to show: give --caption="a red bird" or --caption_path FILE')
     return args
 
 
-def from_settings(path: str) -> Optional[str]:
+def find(path: str) -> Optional[str]:
     """A path of the settings' file: from the working folder, or else from this model's; None (for weights, pretrained/)
     where it is in neither."""
-    if not path or Path(path).exists():
-        return path or None
-    return str(MODEL / path) if (MODEL / path).exists() else None
+    places = [Path(path), MODEL / path] if path else []
+    return next((str(place) for place in places if place.exists()), None)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

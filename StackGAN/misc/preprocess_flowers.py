@@ -8,9 +8,9 @@ split and embeddings of {train,test}/filenames.pickle and char-CNN-RNN-embedding
 (--split) of the images that have captions.
 """
 
+import argparse
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Optional
 
@@ -25,23 +25,14 @@ from common.images import decode  # noqa: E402
 from misc import preprocess  # noqa: E402
 
 
-def read_flower(folder: Path, name: str) -> np.ndarray:
-    """An image, squeezed to a square, uint8 [304, 304, 3].
-
-    Raises:
-        UserError: it is missing or broken.
-    """
-    path = folder / "jpg" / f"{Path(name).name}.jpg"
-    if not path.is_file():
-        raise UserError(f"{path}: is missing; unpack 102flowers.tgz again")
-    return preprocess.scaled(decode(path))
-
-
-def run(args) -> None:
+def run(args: argparse.Namespace) -> None:
     texts = args.data_path / "text_c10"
     classes = {path.stem: path.parent.name for path in sorted(texts.glob("class_*/image_*.txt"))}
     if not classes:
         raise UserError(f"{texts}: there are no captions, whose folders tell the classes; unpack them there")
+
+    def read(name: str) -> np.ndarray:
+        return preprocess.scaled(decode(args.data_path / "jpg" / f"{Path(name).name}.jpg"))
 
     def new_name(name: str) -> str:  # jpg/image_00001 -> class_00077/image_00001
         stem = Path(name).name
@@ -49,10 +40,8 @@ def run(args) -> None:
             raise UserError(f"{texts}: the captions of the image {name} are missing")
         return f"{classes[stem]}/{stem}"
 
-    names = preprocess.split_names(args, lambda: [f"{kind}/{stem}" for stem, kind in classes.items()])
-    captions = preprocess.caption_reader(texts)
-    read = partial(read_flower, args.data_path)
-    preprocess.convert(args, names, read, lambda name: captions(new_name(name)), new_name)
+    names = preprocess.split_names(args, [f"{kind}/{stem}" for stem, kind in classes.items()])
+    preprocess.convert(args, names, read, new_name)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

@@ -54,9 +54,8 @@ def test_images_are_made_once_and_again_when_they_change(own, monkeypatch):
 
 def test_a_folder_that_cannot_be_written_to(own, monkeypatch, capsys):
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    split = data.load(own)
-    assert split.images(76).shape == (6, 76, 76, 3)
-    assert data.load(own).images(76).filename == split.images(76).filename  # made once a run
+    found = data.load(own).images(76)
+    assert found.shape == (6, 76, 76, 3) and found[4, 0, 0, 0] > 180
     assert not list(own.glob("*images.npy")) and "cannot be written to" in capsys.readouterr().out
 
 
@@ -74,19 +73,6 @@ def test_captions_in_other_encodings(tmp_path):
     assert data.read_lines(tmp_path / "x.txt") == ["this bird is red", "caf\u00e9"]
     (tmp_path / "y.txt").write_bytes(b"caf\xe9")
     assert data.read_lines(tmp_path / "y.txt") == ["caf\u00e9"]
-
-
-def test_embeddings_of_captions(own):
-    def encode(captions):
-        assert len(captions) == len(set(captions))
-        return np.array([[len(caption), ord(caption[2])] for caption in captions], float)
-
-    (own / "captions" / "red" / "00.txt").write_text("a red one\na r\n")  # fewer than the others
-    data.write_embeddings(data.load(own), encode)
-    split = data.load(own)
-    assert split.embeddings.shape == (6, 3, 2)
-    assert split.embeddings[4].tolist() == [[9, ord("r")], [3, ord("r")], [9, ord("r")]]
-    assert data.embeddings_made_by(own) == "train_text_encoder.py"
 
 
 @pytest.mark.parametrize(
@@ -111,24 +97,17 @@ def test_embeddings_of_no_use(own, content, words):
 
 
 def test_more_refusals(own, tmp_path):
-    with pytest.raises(UserError, match="no folder nowhere in it; misc/preprocess_birds.py, prepare.py"):
+    with pytest.raises(UserError, match="no images in nowhere/images; misc/preprocess_birds.py, prepare.py"):
         data.load(tmp_path / "nowhere")
-    with pytest.raises(UserError, match="there are no images in it"):
-        data.load(tmp_path)
     path = own / "captions" / "red" / "00.txt"
-    path.write_text(" \n\n")
-    with pytest.raises(UserError, match="00.txt: holds no caption"):
-        _ = data.load(own).captions
-    path.unlink()
-    with pytest.raises(UserError, match="00.txt: the captions of the image red/00 are missing"):
-        _ = data.load(own).captions
+    for content, words in ((b" \n\n", "holds no caption"), (b"a\0b", "no text file"), (None, "there is no such file")):
+        path.write_bytes(content) if content else path.unlink()
+        with pytest.raises(UserError, match=f"00.txt: .*{words}"):
+            _ = data.load(own).captions
     (own / "images" / "red" / "00.png").write_bytes(b"no image")
     with pytest.raises(UserError, match="00.png"):
         data.load(own).images(76)
     assert not list(own.glob(".unfinished*")) and not (own / "76images.npy").exists()
-    Image.new("RGB", (4, 4)).save(own / "images" / "red" / "03.jpg")
-    with pytest.raises(UserError, match="two images share the name red/03"):
-        data.load(own)
 
 
 # Batches
@@ -189,11 +168,3 @@ def test_held_out_batch(told):
     images, embedding, classes = data.held_out_batch(options(num_embedding=1), told, 64)
     assert np.round((images[:, 0, 0, 0] + 1) * 127.5 / 40).tolist() == [0, 2, 4] and classes.tolist() == [0, 1, 2]
     assert embedding[:, 0].tolist() == [1, 201, 401] and np.round((images[0, 0, 0, 1] + 1) * 127.5) == 6
-
-
-def test_where_there_are_no_classes_every_image_is_one(tmp_path):
-    (tmp_path / "images").mkdir()
-    for name in "abc":
-        Image.new("RGB", (4, 4)).save(tmp_path / "images" / f"{name}.png")
-    split = data.load(tmp_path, False)
-    assert split.classes.tolist() == [0, 1, 2] and split.captions is None

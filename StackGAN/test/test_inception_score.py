@@ -49,13 +49,12 @@ def test_inception_v3(monkeypatch):
 
 
 def test_bad_input(capsys, tmp_path, folder):
-    def refused(reason, image_folder, *flags):
-        status, _, error = call_main(capsys, inception_score.main, f"--image_folder={image_folder}", *flags)
-        assert status == 2 and reason in error and error.count("\n") <= 2
-
-    weights = f"--weights={tmp_path / 'w.h5'}"
-    refused("there is no folder", tmp_path / "none", weights)
-    refused("there is no such file", folder, weights)
     (tmp_path / "w.h5").write_bytes(b"no HDF5")
-    refused("no HDF5 file", folder, weights)
-    refused("no network to judge the images by", folder)
+    for reason, *flags in (
+        ("there is no folder", "--image_folder=none", "--weights=none"),
+        ("there is no such file", f"--image_folder={folder}", "--weights=none"),
+        ("no HDF5 file", f"--image_folder={folder}", f"--weights={tmp_path / 'w.h5'}"),
+        ("no network to judge the images by", f"--image_folder={folder}"),
+    ):
+        status, _, error = call_main(capsys, inception_score.main, *flags)
+        assert status == 2 and reason in error and error.count("\n") <= 2

@@ -11,30 +11,24 @@ from conftest import MODEL, call_main
 from misc import preprocess, preprocess_birds, preprocess_flowers
 from PIL import Image, ImageDraw
 
+NAMES = [f"00{n // 2 + 1}.{('Auk', 'Ani', 'Jay', 'Tit')[n // 2]}/Bird_{n}" for n in range(8)]
+
 
 @pytest.fixture
 def birds(tmp_path):
     """CUB in small: four classes of two images with a white bird on red, and captions."""
     root = tmp_path / "Data" / "birds"
     cub = root / "CUB_200_2011"
-    images, boxes = [], []
-    for number in range(8):
-        name = f"00{number // 2 + 1}.{('Auk', 'Ani', 'Jay', 'Tit')[number // 2]}/Bird_{number}"
+    for number, name in enumerate(NAMES):
         for path in (cub / "images" / name, root / "text_c10" / name):
             path.parent.mkdir(parents=True, exist_ok=True)
         image = Image.new("RGB", (100, 80), (150, 60, 70))
         ImageDraw.Draw(image).rectangle((40, 30, 59, 39), "white")
         image.save(cub / "images" / f"{name}.jpg", quality=98, subsampling=0)
         (root / "text_c10" / f"{name}.txt").write_text(f"a white bird, {number}\n" * 10)
-        images.append(f"{number + 1} {name}.jpg\n")
-        boxes.append(f"{number + 1} 40.0 30.0 20.0 10.0\n")
-    (cub / "images.txt").write_text("".join(images))
-    (cub / "bounding_boxes.txt").write_text("".join(boxes))
+    (cub / "images.txt").write_text("".join(f"{n} {name}.jpg\n" for n, name in enumerate(NAMES, 1)))
+    (cub / "bounding_boxes.txt").write_text("".join(f"{n} 40.0 30.0 20.0 10.0\n" for n in range(1, 9)))
     return root
-
-
-def names_of(root):
-    return [line[:-4] for line in (root / "CUB_200_2011" / "images.txt").read_text().split()[1::2]]
 
 
 def page_split(root, **parts):
@@ -50,9 +44,6 @@ def test_the_crop():
     """Half-size 0.75 x 20 = 15 around (50, 35); at the rim what there is."""
     assert preprocess_birds.square((40, 30, 20, 10), 100, 80) == (35, 20, 65, 50)
     assert preprocess_birds.square((0, 0, 40, 20), 100, 80) == (0, 0, 50, 40)
-    for box in ((500, 500, 10, 10), (0, 0, 0, 0), (float("nan"), 0, 1, 1), (0, 0, 1e300, 1)):
-        with pytest.raises(ValueError):
-            preprocess_birds.square(box, 100, 80)
 
 
 def test_images_keep_their_brightness():
@@ -65,14 +56,13 @@ def test_images_keep_their_brightness():
 
 def test_the_pages_command(birds):
     """From the folder that holds Data/birds, with no flag, with the split that is there."""
-    names = names_of(birds)
-    page_split(birds, train=names[:1:-1], test=names[:2])  # the train split backwards
+    page_split(birds, train=NAMES[:1:-1], test=NAMES[:2])  # the train split backwards
     command = [sys.executable, str(MODEL / "misc" / "preprocess_birds.py")]
     done = subprocess.run(command, cwd=birds.parent.parent, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "6 images in train/, 2 images in test/" in done.stdout and "train_text_encoder" not in done.stdout
     split = data.load(birds / "train")
-    assert split.filenames == names[2:] and split.classes.tolist() == [0, 0, 1, 1, 2, 2]
+    assert split.filenames == NAMES[2:] and split.classes.tolist() == [0, 0, 1, 1, 2, 2]
     assert split.embeddings.shape == (6, 10, 8) and split.embeddings[:, 0, 0].tolist() == [5, 4, 3, 2, 1, 0]
     assert split.captions[0] == ["a white bird, 2"] * 10
     for size in (76, 304):
@@ -114,17 +104,18 @@ def test_flowers(capsys, tmp_path):
 @pytest.mark.parametrize(
     "file, content, words",
     [
-        ("CUB_200_2011/images.txt", None, "images.txt: cannot be read"),
-        ("CUB_200_2011/images.txt", "1\n", "images.txt, line 1: '1' is not a number and 1 more"),
+        ("CUB_200_2011/images.txt", None, "images.txt: there is no such file"),
+        ("CUB_200_2011/images.txt", "1\n", "images.txt and bounding_boxes.txt do not fit"),
         ("CUB_200_2011/images.txt", "1 ../../secret.jpg\n", "'../../secret' is no name of an image"),
         ("CUB_200_2011/images.txt", "1 /etc/passwd.jpg\n", "is no name of an image"),
-        ("CUB_200_2011/bounding_boxes.txt", "1 1 1 1 1\n", "there is no box of image 2"),
-        ("CUB_200_2011/bounding_boxes.txt", "1 1 1 one 1\n", "the box of image 1 is no four numbers"),
+        ("CUB_200_2011/bounding_boxes.txt", "1 1 1 1 1\n", "do not fit"),
+        ("CUB_200_2011/bounding_boxes.txt", "1 1 1 one 1\n", "do not fit"),
         ("CUB_200_2011/bounding_boxes.txt", "".join(f"{n} 900 1 9 9\n" for n in range(1, 9)), "is not in the image"),
-        ("CUB_200_2011/images/001.Auk/Bird_0.jpg", None, "Bird_0.jpg: is missing"),
+        ("CUB_200_2011/bounding_boxes.txt", "".join(f"{n} nan 1 9 inf\n" for n in range(1, 9)), "is not in the image"),
+        ("CUB_200_2011/images/001.Auk/Bird_0.jpg", None, "Bird_0.jpg: there is no such file"),
         ("CUB_200_2011/images/001.Auk/Bird_0.jpg", "no", "Bird_0.jpg"),
-        ("text_c10/002.Ani/Bird_2.txt", None, "the captions of the image 002.Ani/Bird_2 are missing"),
-        ("test/filenames.pickle", pickle.dumps(["a"]), "train/filenames.pickle: is missing"),
+        ("text_c10/002.Ani/Bird_2.txt", None, "Bird_2.txt: there is no such file"),
+        ("test/filenames.pickle", pickle.dumps(["a"]), "train/filenames.pickle: is no file"),
     ],
 )
 def test_broken_downloads(capsys, birds, file, content, words):
@@ -135,13 +126,12 @@ def test_broken_downloads(capsys, birds, file, content, words):
     else:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
     status, _, error = call_main(capsys, preprocess_birds.main, "--data_path", birds)
-    assert status == 2 and words in error
+    assert status == 2 and words in error and not list(birds.glob("t*/images"))
 
 
 @pytest.mark.parametrize("content", [["a"] * 6, [np.zeros((2, 3))] * 5, np.zeros((6, 2, 3), complex)])
 def test_embeddings_of_no_use(capsys, birds, content):
-    names = names_of(birds)
-    page_split(birds, train=names[2:], test=names[:2])
+    page_split(birds, train=NAMES[2:], test=NAMES[:2])
     (birds / "train" / "char-CNN-RNN-embeddings.pickle").write_bytes(pickle.dumps(content, 2))
     status, _, error = call_main(capsys, preprocess_birds.main, "--data_path", birds)
     assert status == 2 and "embeddings" in error and error.count("\n") == 1
@@ -149,8 +139,6 @@ def test_embeddings_of_no_use(capsys, birds, content):
 
 def test_nothing_there(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for module in (preprocess_birds, preprocess_flowers):
+    for module, told in ((preprocess_birds, "images.txt: there is no such file"), (preprocess_flowers, "unpack")):
         status, _, error = call_main(capsys, module.main)
-        assert status == 2 and "--data_path is missing, and there is neither Data/" in error
-        status, _, error = call_main(capsys, module.main, "--data_path", tmp_path)
-        assert status == 2 and "unpack" in error
+        assert status == 2 and "Data/" in error and told in error

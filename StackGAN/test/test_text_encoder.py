@@ -47,7 +47,7 @@ def test_numpy_computes_what_keras_does():
 def test_unknown_words(stage2_run):
     encoder = text_encoder.load(text_encoder.find(None, stage2_run.folder / "no", stage2_run.folder))
     assert encoder.unknown_words("A small red PENGUIN, with a jet-black belly; penguin!") == ["penguin", "jet", "black"]
-    assert encoder.size == 1024 and text_encoder.TextEncoder(encoder.arrays).unknown_words("penguin") == []
+    assert text_encoder.TextEncoder(encoder.arrays).unknown_words("penguin") == []
 
 
 def test_files_of_no_use(tmp_path):
@@ -109,10 +109,14 @@ def test_the_command(birds, capsys):
     path.unlink()
     for part in ("train", "test"):
         split = data.load(birds / part)
-        data.save_embeddings(split.folder, split.filenames, split.embeddings, "attributes")
+        data.save_embeddings(split.folder, split.filenames, split.embeddings, data.BY_ATTRIBUTES)
+    (birds / "train" / "captions" / "red" / "00.txt").write_text("a red one\na red\n")  # fewer than the others
     assert call_main(capsys, train_text_encoder.main, *flags[:1], "--steps=1", "--batch_size=3")[0] == 0
-    split = data.load(birds / "train")
-    assert split.embeddings.shape[2] == 24 and data.embeddings_made_by(split.folder) == data.BY_ENCODER
+    split, encoder = data.load(birds / "train"), text_encoder.load(path)
+    assert data.embeddings_made_by(split.folder) == data.BY_ENCODER
+    row = split.filenames.index("red/00")
+    wanted = encoder.encode(["a red one", "a red", "a red one", *split.captions[row - 1]]).reshape(2, 3, 24)
+    np.testing.assert_allclose(split.embeddings[[row, row - 1]], wanted, atol=1e-5)
 
 
 def test_against_vgg19(birds, capsys):
@@ -123,5 +127,5 @@ def test_against_vgg19(birds, capsys):
     assert status == 0, error
     path = birds / text_encoder.FILE
     assert image_features.load_image_encoder(path) is None
-    encode = image_features.load_image_encoder(path, image_features.vgg19_features("random"))
+    encode = image_features.load_image_encoder(path, image_features.vgg19_halves("random"))
     assert encode(np.zeros((3, 64, 64, 3), np.uint8)).shape == (3, 24)
