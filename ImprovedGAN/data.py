@@ -8,60 +8,31 @@
     train-images-idx3-ubyte[.gz] and three others    MNIST as published
     train/<class>/*.png, test/<class>/*.png          your own images; train/unlabelled/ may hold some without a label
     <class>/*.png                                    the same without a split: a tenth of each class is held out
-
-classes.txt beside any of the files names the classes, a line each.
 """
 
 import argparse
 import os
 import shlex
-import zipfile
-import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional, Union
 
-import formats
 import numpy as np
 import preprocess
-from formats import Parts, class_folders, subfolders
+from formats import ARRAYS, FORMS, Data, form_of, read_class_folders, subfolders
 
-from common import cli
-from common.cli import UserError
+from common.cli import UserError, notice
 
 KNOWN = ("MNIST", "SVHN", "CIFAR10")
 FILE = "data.npz"
 HELP = "sample_data.py writes a small set, download.py fetches MNIST, SVHN and CIFAR10"
 
 
-@dataclass(frozen=True)
-class Data:
-    """A data set in memory."""
-
-    train_images: np.ndarray  # uint8 [n, h, w, c]
-    train_labels: np.ndarray  # int32 [n], -1: an image without a label
-    test_images: np.ndarray  # uint8 [m, h, w, c]
-    test_labels: np.ndarray  # int32 [m]
-    class_names: list[str]
-    name: str
-    files: tuple[Path, ...] = ()  # that it was read from
-
-    def __str__(self) -> str:
-        shape = " x ".join(str(size) for size in self.train_images.shape[1:])
-        unlabelled = int((self.train_labels < 0).sum())
-        return (
-            f"{self.name}: {len(self.train_images)} images to train on"
-            + (f" ({unlabelled} unlabelled)" if unlabelled else "")
-            + f", {len(self.test_images)} to test on, {shape}, {len(self.class_names)} classes"
-        )
-
-
 def load(
     data_path: Union[str, Path],
     dataset: Optional[str] = None,
-    image_size: Union[int, tuple[int, int], None] = None,
+    size: Optional[tuple[int, int]] = None,
     image_shape: Optional[tuple[int, int, int]] = None,
     ink: Optional[dict[str, Any]] = None,
 ) -> Data:
@@ -70,132 +41,78 @@ def load(
     Args:
         data_path: the set's own folder, or `datasets/`, or the folder above `datasets/`.
         dataset: the set's name (in any case) where there are several.
-        image_size: a size, or (height, width), to scale every image to; nothing is cropped away.
+        size: (height, width) to scale every image to; nothing is cropped away.
         image_shape, ink: image files are read as predict.py reads them (`preprocess.to_input`).
-    Raises:
-        UserError: no such folder, no or several sets in it, or files that are damaged or do not fit each other.
     """
-    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+
+    def read(path):
+        pixels = preprocess.read_image(path, image_shape, ink)
+        return pixels if image_shape else preprocess.resize(pixels[None], size)[0]
+
     try:
         folder = find_set(Path(data_path).expanduser().resolve(), dataset)
-        pattern, read = FORMS.get(container(folder), ("**/*.*", None))
-        if read:
-            parts = read(folder)
-        else:
-            parts = formats.read_class_folders(folder, partial(_read_image, size, image_shape, ink))
-        files, names = tuple(sorted(path for path in folder.glob(pattern) if path.is_file())), folder / "classes.txt"
-        if read and names.exists():
-            lines = formats.read_file(names).decode("utf-8", "replace").splitlines()
-            parts = parts._replace(class_names=[line.strip() for line in lines if line.strip()])
+        form = form_of(folder)
+        found = FORMS[form](folder) if form in FORMS else read_class_folders(folder, read)
+        files = tuple(sorted(path for path in folder.glob(form) if path.is_file()))
     except OSError as error:
         raise UserError(f"{error.filename or data_path}: cannot be read ({error.strerror or error})") from error
-    parts = check(parts, str(folder))
-    train, test = (formats.resize(images, size) for images in (parts.train_images, parts.test_images))
-    return Data(train, parts.train_labels, test, parts.test_labels, parts.class_names, dataset or folder.name, files)
-
-
-def _read_image(size, image_shape, ink, path: Path) -> np.ndarray:
-    pixels = preprocess.read_image(path, image_shape, ink)
-    return pixels if image_shape else formats.resize(pixels[None], size)[0]
-
-
-def container(folder: Path) -> Optional[str]:
-    """Which of the forms `folder` has, or None."""
-    for form, (pattern, _) in FORMS.items():
-        if any(folder.glob(pattern)):
-            return form
-    split = (folder / "train").is_dir() and (folder / "test").is_dir()
-    return "images" if len(class_folders(folder / "train" if split else folder)) > 1 else None
+    found = check(found, folder)
+    train, test = (preprocess.resize(images, size) for images in (found.train_images, found.test_images))
+    return replace(found, train_images=train, test_images=test, name=dataset or folder.name, files=files)
 
 
 def find_set(root: Path, dataset: Optional[str]) -> Path:
     """Finds the data set's folder: `root` itself, or the one that is meant among those below it."""
     if not root.is_dir():
         raise UserError(f"--data_path: there is no folder {root}; {HELP}")
-    if container(root):
+    if form_of(root):
         if dataset and root.name.upper() in KNOWN and root.name.upper() != dataset.upper():
             raise UserError(f"--dataset={dataset}, but --data_path names another set: {root}")
         return root
-    found: dict[str, Path] = {}
-    for level in (root / "datasets" / "datasets", root / "datasets", root):
-        for folder in subfolders(level):
-            if container(folder):
-                found.setdefault(folder.name, folder)
-    listing = ", ".join(sorted(found))
+    levels = (root, root / "datasets", root / "datasets" / "datasets")
+    found = {folder.name.lower(): folder for level in levels for folder in subfolders(level) if form_of(folder)}
+    listing = ", ".join(sorted(folder.name for folder in found.values()))
     if not found:
         raise UserError(f"--data_path: no data set in {root} (data.npz, idx, or a folder of images a class); {HELP}")
     if dataset is None and len(found) > 1:
         raise UserError(f"--data_path holds several data sets: {listing}; choose one with --dataset")
-    names = [name for name in found if dataset is None or name.lower() == dataset.lower()]
-    if not names:
+    name = dataset.lower() if dataset else next(iter(found))
+    if name not in found:
         raise UserError(f"--dataset={dataset}: no such data set in {root}, which holds {listing}; {HELP}")
-    return found[dataset if dataset in names else names[0]]
+    return found[name]
 
 
-def check(parts: Parts, where: str) -> Parts:
-    """Refuses parts that do not fit each other. Returns them with their classes named."""
-    train, test = parts.train_images, parts.test_images
-    used = np.unique(parts.train_labels[parts.train_labels >= 0])
-    names = list(parts.class_names or map(str, range(len(used))))
-    largest = max(parts.train_labels.max(initial=-1), parts.test_labels.max(initial=-1))
+def check(data: Data, where: Path) -> Data:
+    """Refuses a set whose parts do not fit each other. Returns it with its classes named."""
+    train, test = data.train_images, data.test_images
+    used = np.unique(data.train_labels[data.train_labels >= 0])
+    names = list(data.class_names or map(str, range(len(used))))
+    largest = max(data.train_labels.max(initial=-1), data.test_labels.max(initial=-1))
+    shapes = [data.train_labels.shape, data.test_labels.shape]
     missing = sorted(set(range(len(names))) - set(used.tolist()))
     sizes = f"images to train on are {train.shape[1:]}, to test on {test.shape[1:]}; both [h, w, 1 or 3]"
     for wrong, what in (
         (not train.size, "there is no image to train on"),
         (not test.size, "there is no image to test on"),
         (train.shape[1:] != test.shape[1:] or train.ndim != 4 or train.shape[-1] not in (1, 3), sizes),
-        ([len(train), len(test)] != [len(parts.train_labels), len(parts.test_labels)], "not as many labels as images"),
+        (shapes != [(len(train),), (len(test),)], "not as many labels as images"),
         (len(set(names)) != len(names), "two classes have the same name"),
         (largest >= len(names), f"label {largest} is out of range for {len(names)} classes (0, 1, ...)"),
         (len(names) < 2, "there must be two classes at least"),
         (missing, f"no labelled image of class {missing[:1]} to train on; every class needs one"),
-        (parts.test_labels.min(initial=0) < 0, "an image of the test set has no label; only images to train on may"),
+        (data.test_labels.min(initial=0) < 0, "an image of the test set has no label; only images to train on may"),
     ):
         if wrong:
             raise UserError(f"{where}: {what}")
-    return parts._replace(class_names=names)
-
-
-# The one form that is written: data.npz
-
-
-def read_npz(folder: Path) -> Parts:
-    """Reads what `save` wrote. Its arrays lie in the file unpacked, so that none is larger than the file."""
-    path = folder / FILE
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
-                raise ValueError("its arrays are packed")
-        with np.load(path, allow_pickle=False) as arrays:
-            *parts, names = (arrays[name] for name in Parts._fields)
-        if [array.dtype for array in parts] != [np.uint8, np.int32] * 2 or names.dtype.kind != "U" or names.ndim != 1:
-            raise ValueError("its arrays are of other kinds")
-        return Parts(*parts, names.tolist())
-    except (zipfile.BadZipFile, ValueError, LookupError, TypeError, SyntaxError, EOFError, RuntimeError) as error:
-        reason = str(error).split("\n")[0][:100]
-    except (zlib.error, OverflowError, MemoryError) as error:
-        reason = str(error)[:100]
-    raise UserError(f"{path}: damaged, or not written by this program ({reason}); make it again")
-
-
-FORMS = {  # files -> their reader
-    "npz": (FILE, read_npz),
-    "tfrecord": ("*.tfrecord", formats.read_tfrecords),
-    "hdf5": ("data.hdf5", formats.read_hdf5),
-    "idx": ("*-images*ubyte*", formats.read_idx),
-}
+    return replace(data, class_names=names)
 
 
 def save(data: Data, folder: Path) -> None:
-    """Writes a data set to `folder`/data.npz, whole or not at all.
-
-    Raises:
-        UserError: it is there, or cannot be written.
-    """
+    """Writes a data set to `folder`/data.npz, whole or not at all, and prints the command that trains on it."""
     path, temporary = folder / FILE, folder / f"{FILE}.part"
     if path.exists():
         raise UserError(f"--output_path: {path} is there already, nothing is overwritten; name another folder")
-    arrays = {name: getattr(data, name) for name in Parts._fields[:4]}
+    arrays = {name: getattr(data, name) for name in ARRAYS}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
@@ -206,12 +123,8 @@ def save(data: Data, folder: Path) -> None:
     finally:
         if temporary.exists():
             temporary.unlink()
-
-
-def report(data: Data, folder: Path, script: str) -> None:
-    """Prints what a folder holds now and the command that trains on it; `script` is any of this model's."""
-    cli.notice(f"{data}, in {folder / FILE}")
-    train = os.path.relpath(Path(script).resolve().with_name("train.py"))
+    notice(f"{data}, in {path}")
+    train = os.path.relpath(Path(__file__).resolve().with_name("train.py"))
     print(f"Next:  python {shlex.quote(train)} --data_path={shlex.quote(str(folder))}", flush=True)
 
 
@@ -227,8 +140,6 @@ def choose_labels(labels: np.ndarray, n_labels: int, split_seed: int) -> np.ndar
         split_seed: the draw's seed. With one seed a smaller budget's images are among a larger one's.
     Returns:
         Sorted int64 [n_labels] indices.
-    Raises:
-        UserError: `n_labels` does not divide by the classes, or a class has too few.
     """
     classes = max(1, int(labels.max()) + 1)
     if n_labels < 1 or n_labels % classes:
@@ -275,7 +186,7 @@ def training_batches(
     Yields:
         ssgan: (images, labels or -1). paper: (labelled images, labels, unlabelled, unlabelled for the generator).
     """
-    import tensorflow as tf
+    import tensorflow as tf  # which evaluating an export does not need
 
     from common.stream import shuffled_batches
 

@@ -13,6 +13,7 @@ import hashlib
 import http.client
 import os
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from typing import Optional
 
@@ -22,11 +23,11 @@ import formats
 from tqdm import tqdm
 
 from common import cli
-from common.cli import UserError
+from common.cli import UserError, notice
 
 TIMEOUT = 30  # seconds without a byte
 READERS = {"MNIST": formats.read_idx, "SVHN": formats.read_svhn, "CIFAR10": formats.read_cifar10}
-SOURCES = {"MNIST": "*ubyte*", "SVHN": "*_32x32.mat", "CIFAR10": "*cifar-10-python.tar.gz *_batch*"}
+SOURCES = {"MNIST": ("*ubyte*",), "SVHN": ("*_32x32.mat",), "CIFAR10": ("cifar-10-python.tar.gz", "test_batch")}
 ADDRESSES = {  # tried in this order; MNIST's own host, the last, mostly refuses
     "MNIST": (
         "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -69,40 +70,35 @@ def prepare(args: argparse.Namespace) -> None:
     for name in dict.fromkeys(args.dataset):
         folder = args.output_path / name
         if (folder / data.FILE).exists():
-            cli.notice(f"{folder} holds {name} already; nothing was done")
+            notice(f"{folder} holds {name} already; nothing was done")
             continue
         source = find_source(args.source, name) if args.source else fetch(name, folder / "raw")
-        cli.notice(f"reading {source}")
-        made = data.Data(*data.check(READERS[name](source), str(source)), name=name)
-        data.save(made, folder)
-        data.report(made, folder, __file__)
+        notice(f"reading {source}")
+        data.save(replace(data.check(READERS[name](source), source), name=name), folder)
 
 
 def find_source(source: Path, name: str) -> Path:
-    """Finds the folder with a set's published files: `source`, or one in it or in a folder of it."""
-    below = [folder for folder in formats.subfolders(source) if folder.name.lower() in (name.lower(), "raw")]
-    below += [folder for near in (source, *below) for folder in formats.subfolders(near)]
-    for folder in (source, *below):
-        if any(path.is_file() for pattern in SOURCES[name].split() for path in folder.glob(pattern)):
+    """Finds the folder with a set's published files: `source`, or one up to two levels below it."""
+    below = sorted(formats.subfolders(source), key=lambda folder: folder.name.lower() != name.lower())
+    for folder in (source, *(inner for outer in below for inner in (outer, *formats.subfolders(outer)))):
+        if any(path.is_file() for pattern in SOURCES[name] for path in folder.glob(pattern)):
             return folder
-    what = "no such folder" if not source.is_dir() else f"no file of {name} in it ({SOURCES[name]})"
+    what = "no such folder" if not source.is_dir() else f"no file of {name} in it ({', '.join(SOURCES[name])})"
     raise UserError(f"--source={source}: {what}")
 
 
 def fetch(name: str, folder: Path) -> Path:
     """Fetches a set's published files into `folder`, those that are not there yet."""
     for file, (size, digest) in FILES[name].items():
-        target, reasons = folder / file, []
-        if target.exists() and sha256(target) == digest:
+        target, part, reasons = folder / file, folder / f"{file}.part", []
+        if target.exists() and hashlib.sha256(target.read_bytes()).hexdigest() == digest:
             continue
-        part = target.with_name(file + ".part")
         for address in ADDRESSES[name]:
-            cli.notice(f"fetching {address}{file}")
+            notice(f"fetching {address}{file}")
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                transfer(address + file, part, size)
-                if sha256(part) != digest:
-                    raise OSError("its SHA-256 is not the published file's")
+                if transfer(address + file, part, size) != digest:
+                    raise OSError(f"its {size} bytes or their SHA-256 are not the published file's")
                 os.replace(part, target)
                 break
             except (OSError, http.client.HTTPException) as error:
@@ -119,30 +115,18 @@ def fetch(name: str, folder: Path) -> Path:
     return folder
 
 
-def transfer(url: str, part: Path, size: int) -> None:
-    """Fetches a file of `size` bytes.
-
-    Raises:
-        OSError: no connection, another size, or it broke off.
-    """
+def transfer(url: str, part: Path, size: int) -> str:
+    """Fetches a file of `size` bytes, no more, and returns its SHA-256 in hex."""
     request = urllib.request.Request(url, headers={"User-Agent": "Python-urllib"})
-    bar = tqdm(total=size, desc=part.stem, unit="B", unit_scale=True, disable=None)
+    bar, digest = tqdm(total=size, desc=part.stem, unit="B", unit_scale=True, disable=None), hashlib.sha256()
     with urllib.request.urlopen(request, timeout=TIMEOUT) as response, open(part, "wb") as file, bar:
-        for chunk in iter(lambda: response.read(2**18), b""):
-            file.write(chunk)
-            bar.update(len(chunk))
-            if file.tell() > size:
+        while file.tell() <= size:
+            chunk = response.read(2**18)
+            if not chunk:
                 break
-    if part.stat().st_size != size:
-        raise OSError(f"another number of bytes than the {size} expected")
-
-
-def sha256(path: Path) -> str:
-    """The file's SHA-256 in hex."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for chunk in iter(lambda: file.read(2**20), b""):
+            file.write(chunk)
             digest.update(chunk)
+            bar.update(len(chunk))
     return digest.hexdigest()
 
 

@@ -16,13 +16,11 @@ from typing import Optional
 import _path  # noqa: F401  (finds ../common)
 import data
 import numpy as np
-from predict import add_device_flags, add_judge_flag
-from predictor import Predictor, open_export
+from predict import add_device_flags, open_predictor
+from predictor import Predictor
 
 from common import cli, weights
 from common.cli import UserError, notice
-
-BATCH = 500  # images classified at a time
 
 
 def parse_args(argv: Optional[Sequence[str]] = None, description: Optional[str] = __doc__) -> argparse.Namespace:
@@ -33,8 +31,9 @@ def parse_args(argv: Optional[Sequence[str]] = None, description: Optional[str] 
     parser.add_argument("--data_path", metavar="DIR", help="the data set, or the folder that holds it (the run's own)")
     parser.add_argument("--dataset", help="its name, where DIR holds several")
     parser.add_argument("--data_id", type=cli.in_range(int, 0), nargs="+", help="only these held-out images, from 0")
-    parser.add_argument("--batch_size", type=cli.in_range(int, 1), default=BATCH, help="images at a time")
-    add_judge_flag(parser)
+    parser.add_argument("--batch_size", type=cli.in_range(int, 1), default=500, help="images at a time")
+    text = "updates of the classifier that judges generated images, 0: none"
+    parser.add_argument("--judge_steps", type=cli.in_range(int, 0), default=1000, help=text)
     cli.add_boolean(parser, "--dump_result", False, "write results.hdf5: each image's number, label, probabilities")
     parser.add_argument("--output_path", metavar="DIR", help="where evaluation.json goes (the run's folder)")
     add_device_flags(parser)
@@ -42,11 +41,7 @@ def parse_args(argv: Optional[Sequence[str]] = None, description: Optional[str] 
 
 
 def load_data(args: argparse.Namespace, predictor: Predictor) -> tuple[data.Data, str]:
-    """The data to evaluate on, image files read as predict.py reads them; and where it is.
-
-    Raises:
-        UserError: there is none, or it is of another kind than the network's.
-    """
+    """The data to evaluate on, image files read as predict.py reads them; and where it is."""
     path = args.data_path or predictor.options.get("data_path")
     if path is None:
         raise UserError("--data_path DIR: an exported file does not say what it was trained on")
@@ -63,17 +58,8 @@ def load_data(args: argparse.Namespace, predictor: Predictor) -> tuple[data.Data
 
 
 def evaluate(args: argparse.Namespace) -> dict:
-    """Evaluates a checkpoint or an exported file, prints the metrics and writes them to a new `evaluation.json`.
-
-    Raises:
-        UserError: no such checkpoint, data or image, or data of another kind than the network's.
-    """
-    if args.model:
-        predictor = open_export(args.model)
-    else:
-        from model import open_checkpoint  # which needs TensorFlow
-
-        predictor = open_checkpoint(args.ckpt_path, args)
+    """Evaluates a checkpoint or an exported file, prints the metrics and writes them to a new `evaluation.json`."""
+    predictor = open_predictor(args)
     if predictor.classify is None:
         raise UserError(f"--model {args.model}: not a classifier; evaluate.py takes exported/classifier....")
     loaded, path = load_data(args, predictor)
@@ -109,21 +95,16 @@ def evaluate(args: argparse.Namespace) -> dict:
     if folder.name == "pretrained":  # what is shipped stays as it is
         folder = Path(".")
     if args.dump_result:
-        notice(f"wrote {write_results(folder, chosen, labels, probabilities)}")
-    file = cli.new_file(folder / "evaluation.json")
-    file.write_text(json.dumps(result, indent=2) + "\n")
-    notice(f"wrote {file}")
+        import h5py
+
+        target = cli.new_file(folder / "results.hdf5")
+        with h5py.File(str(target), "w") as file:
+            file["test/number"], file["test/label"], file["test/probabilities"] = chosen, labels, probabilities
+        notice(f"wrote {target}")
+    target = cli.new_file(folder / "evaluation.json")
+    target.write_text(json.dumps(result, indent=2) + "\n")
+    notice(f"wrote {target}")
     return result
-
-
-def write_results(folder: Path, numbers: np.ndarray, labels: np.ndarray, probabilities: np.ndarray) -> Path:
-    """Writes `test/number`, `test/label` and `test/probabilities` to a new results.hdf5 and returns its path."""
-    import h5py
-
-    path = cli.new_file(folder / "results.hdf5")
-    with h5py.File(str(path), "w") as file:
-        file["test/number"], file["test/label"], file["test/probabilities"] = numbers, labels, probabilities
-    return path
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

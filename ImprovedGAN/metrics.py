@@ -3,16 +3,19 @@
 import argparse
 
 import data
+import losses
 import numpy as np
 import tensorflow as tf
-from baseline import train_supervised
-from model import predict_logits, value_range
+from layers import data_dependent_init
+from model import build_discriminator, predict_logits, value_range
 from predictor import in_batches
-from steps import latents
+from steps import begin_average, latents, make_optimizer, move_tested, noise
 from tensorflow import keras
+from tqdm import tqdm
 
-from common.images import to_uint8
-from common.session import Session
+from common.images import to_float, to_uint8
+from common.session import Session, set_seed
+from common.stream import shuffled_batches
 
 JUDGED = 1000  # images generated to be judged
 SURE = 0.9  # the probability from which on the judge counts an image as recognised
@@ -23,6 +26,58 @@ def count_errors(
 ) -> int:
     """How many images' largest class logit is not their label's."""
     return int((predict_logits(discriminator, options, images).argmax(-1) != labels).sum())
+
+
+def train_supervised(
+    options: argparse.Namespace,
+    session: Session,
+    images: np.ndarray,
+    labels: np.ndarray,
+    n_classes: int,
+    updates: int,
+    name: str = "supervised",
+) -> keras.Model:
+    """The supervised-only baseline: the same discriminator on labelled images alone, with all else that the model gets.
+
+    Of several workers each takes its shard of a batch, as in the training of the model.
+
+    Args:
+        images, labels: uint8 [n, height, width, channels] and int32 [n], all of them labelled.
+        updates: how many.
+        name: a word of its own, from which its order and noise come.
+    Returns:
+        The average of its weights, which is what is tested.
+    """
+    set_seed(options.seed + 1)  # whatever was drawn before, as where a run goes on
+    batch_size = min(options.batch_size, len(images) // session.world_size * session.world_size)
+    rows = session.local_batch(batch_size)
+    discriminator, tested = (build_discriminator(options, images.shape[1:], n_classes, rows) for _ in range(2))
+    optimizer = make_optimizer(options, session, discriminator, options.learning_rate_d, updates)
+    low, high = value_range(options)
+
+    def supervised_step(batch, targets, step):
+        """min_D  CE(D(x), y)"""
+        batch = tf.cast(batch, tf.float32) * ((high - low) / 255.0) + low
+        with tf.GradientTape() as tape:
+            if options.model == "ssgan":
+                loss = losses.real_or_class(discriminator(batch, training=True), targets)
+            else:
+                seed = noise(options, session, f"{name}_noise", step)
+                loss = losses.labelled(discriminator([batch, seed], training=True)[1], targets)
+        optimizer.minimize(loss, tape)
+        move_tested(options, tested, discriminator, step)
+        return {"loss": loss}
+
+    if options.model == "paper":
+        first = tf.constant(to_float(images[:500], (low, high)))
+        data_dependent_init(discriminator, [first, noise(options, session, f"{name}_init", 0)])
+    begin_average(session, tested, discriminator)
+    supervised_step = session.compile(supervised_step)
+    order = iter(shuffled_batches(len(images), batch_size, options.seed, purpose=f"{name}_order"))
+    for step in tqdm(range(updates), name, unit="step", disable=None):
+        chosen = session.shard(next(order).numpy())
+        supervised_step(tf.constant(images[chosen]), tf.constant(labels[chosen]), tf.constant(step))
+    return tested
 
 
 def judge(probabilities: np.ndarray) -> dict[str, float]:
@@ -75,17 +130,19 @@ def evaluate_run(
         frequent class, "supervised_only_accuracy", "supervised_only_errors", "supervised_only_updates": the same
         discriminator trained on the same labels alone}.
     """
-    images, labels = loaded.test_images, loaded.test_labels
-    errors = count_errors(tested, options, images, labels)
-    metrics = {"accuracy": 1 - errors / len(images), "errors": errors, "test_images": len(images)}
-    metrics["labels"] = len(labelled)
-    known = loaded.train_labels[labelled]
-    baseline = {"accuracy": float((labels == np.bincount(known).argmax()).mean())}
+    n_classes, known = len(loaded.class_names), loaded.train_labels[labelled]
+
+    def score(network):
+        errors = count_errors(network, options, loaded.test_images, loaded.test_labels)
+        return 1 - errors / len(loaded.test_images), errors
+
+    accuracy, errors = score(tested)
+    metrics = {"accuracy": accuracy, "errors": errors, "test_images": len(loaded.test_images), "labels": len(known)}
+    baseline = {"accuracy": float((loaded.test_labels == np.bincount(known).argmax()).mean())}
     if baseline_steps:
         seen = loaded.train_images[labelled]
-        supervised = train_supervised(options, session, seen, known, len(loaded.class_names), baseline_steps)
-        errors = count_errors(supervised, options, images, labels)
-        baseline.update(supervised_only_accuracy=1 - errors / len(images), supervised_only_errors=errors)
+        accuracy, errors = score(train_supervised(options, session, seen, known, n_classes, baseline_steps))
+        baseline.update(supervised_only_accuracy=accuracy, supervised_only_errors=errors)
         baseline["supervised_only_updates"] = baseline_steps
     if judge_steps:
         metrics.update(judge_generated(options, session, generator, loaded, judge_steps))

@@ -7,8 +7,10 @@ MNIST networks. Every layer with weights has a name: checkpoints go by it.
 import argparse
 import math
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
-from typing import Optional
+from typing import Any, Callable, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -212,46 +214,6 @@ def build_discriminator(
     return build_conv_discriminator(image_shape, n_classes, size=64 if options.recipe == "svhn" else 96, **paper)
 
 
-def load_generator(loaded: Weights) -> keras.Model:
-    """The trained generator, or the exponential average of its weights where the file has it."""
-    return _load(loaded, "generator")
-
-
-def load_discriminator(loaded: Weights) -> keras.Model:
-    """The trained discriminator that is tested: the average of its weights."""
-    return _load(loaded, "average")
-
-
-def _load(loaded: Weights, part: str) -> keras.Model:
-    """One of a file's networks, built as its options say if that is no more than the file can hold.
-
-    Raises:
-        UserError: it is of another kind.
-    """
-    options, about, network = loaded.options, loaded.about, None
-    try:
-        (height, width, channels), n_z, ink = about["image_shape"], options.n_z, about.get("ink")
-        pixels, classes = height * width * channels, len(about["class_names"])
-        layer = n_z * 1024 if options.model == "ssgan" else n_z * height * width * 8
-        if options.model == "paper" and options.recipe == "mnist":
-            layer = (n_z + pixels) * 500
-        values = sum(array.size for array in loaded.tensors.values())
-        fits = (
-            1 < classes <= 10**4 and min(height, width, n_z) > 0 and channels in (1, 3) and max(layer, pixels) <= values
-        )
-        if fits and (ink is None or 0 < min(ink["extent"], ink["stroke"]) <= max(ink["extent"], ink["stroke"]) < 100):
-            shape = (height, width, channels)
-            if part == "generator":
-                network = build_generator(options, shape)
-            else:
-                network = build_discriminator(options, shape, classes)
-    except (LookupError, TypeError, ValueError, AttributeError):
-        pass
-    if network is None:
-        raise UserError(f"{loaded.path}: does not tell its networks, images and classes as train.py does")
-    return loaded.restore(network, part)
-
-
 def value_range(options: argparse.Namespace) -> tuple[float, float]:
     """The values that black and white have for a run's networks."""
     return (0.0, 1.0) if options.model == "paper" and options.recipe == "mnist" else (-1.0, 1.0)
@@ -280,34 +242,68 @@ def predict_logits(
     return in_batches(logits, images, size)
 
 
+# Trained ones.
+
+
+def load_generator(loaded: Weights) -> keras.Model:
+    """The trained generator, or the exponential average of its weights where the file has it."""
+    return _load(loaded, "generator", lambda shape, classes: build_generator(loaded.options, shape))
+
+
+def load_discriminator(loaded: Weights) -> keras.Model:
+    """The trained discriminator that is tested: the average of its weights."""
+    return _load(loaded, "average", lambda shape, classes: build_discriminator(loaded.options, shape, classes))
+
+
+def _load(loaded: Weights, part: str, build: Callable) -> keras.Model:
+    """One of a file's networks, built as its record says if that is no more than the file can hold."""
+    options, about, network = loaded.options, loaded.about, None
+    with suppress(LookupError, TypeError, ValueError, AttributeError):  # of a record that train.py did not write
+        (height, width, channels), n_z, ink = about["image_shape"], options.n_z, about.get("ink")
+        pixels, classes = height * width * channels, len(about["class_names"])
+        layer = n_z * 1024 if options.model == "ssgan" else n_z * height * width * 8
+        if options.model == "paper" and options.recipe == "mnist":
+            layer = (n_z + pixels) * 500
+        fits = max(layer, pixels) <= sum(array.size for array in loaded.tensors.values())
+        fits = fits and 1 < classes <= 10**4 and min(height, width, n_z) > 0 and channels in (1, 3)
+        if fits and (ink is None or 0 < min(ink["extent"], ink["stroke"]) <= max(ink["extent"], ink["stroke"]) < 100):
+            network = build((height, width, channels), classes)
+    if network is None:
+        raise UserError(f"{loaded.path}: does not tell its networks, images and classes as train.py does")
+    return loaded.restore(network, part)
+
+
+def describe(loaded: Weights) -> dict[str, Any]:
+    """What `Predictor` has to know of the networks in a file."""
+    options, about = loaded.options, loaded.about
+    return {
+        **{name: about.get(name) for name in ("image_shape", "class_names", "dataset", "ink")},
+        "values": value_range(options),
+        "latent": (options.n_z, *LATENT_RANGES[options.model]),
+    }
+
+
 def open_checkpoint(path: Optional[str], args: argparse.Namespace) -> Predictor:
     """The networks in a file of weights or a run's folder; without a `path` those in pretrained/.
 
     Args:
         args: the flags `device` and `precision_mode`.
-    Raises:
-        UserError: there is none, or it cannot be used.
     """
     loaded = weights.load(path, "ImprovedGAN", FOLDER)
     if args.precision_mode not in PRECISION_MODES:
         raise UserError(f"--precision_mode {args.precision_mode}: none of {', '.join(PRECISION_MODES)}")
-    session, options, made = open_session(device_config(args)), loaded.options, {}
+    session, options = open_session(device_config(args)), loaded.options
     discriminator = load_discriminator(loaded)
-
-    def generator():
-        if not made:  # when it is first asked for
-            made["network"] = load_generator(loaded)
-            made["graph"] = tf.function(lambda z: made["network"](z, training=False))
-        return made["network"]
+    generator = lru_cache(None)(lambda: load_generator(loaded))  # when it is first asked for
+    graph = tf.function(lambda z: generator()(z, training=False))
 
     def classify_images(images, size=BATCH):
         return tf.nn.softmax(predict_logits(discriminator, options, images, size)).numpy()
 
     def draw(z, size=BATCH):
-        generator()
-        return in_batches(lambda rows: made["graph"](tf.constant(rows)).numpy(), z, size)
+        generator()  # is made outside of the graph
+        return in_batches(lambda rows: graph(tf.constant(rows)).numpy(), z, size)
 
-    about, latent = loaded.about, (options.n_z, *LATENT_RANGES[options.model])
-    described = tuple(about["image_shape"]), list(about["class_names"]), about.get("ink"), value_range(options), latent
-    trained_on = f"{about.get('dataset')} with {options.n_labels or 'all'} labels, {loaded.step} steps"
-    return Predictor(loaded.path, *described, classify_images, draw, trained_on, vars(options), session, generator)
+    trained_on = f"{loaded.about.get('dataset')} with {options.n_labels or 'all'} labels, {loaded.step} steps"
+    own = {"trained_on": trained_on, "options": vars(options), "session": session, "generator": generator}
+    return Predictor(loaded.path, describe(loaded), classify_images, draw, **own)

@@ -17,7 +17,7 @@ from typing import Optional
 import _path  # noqa: F401  (finds ../common)
 import numpy as np
 import preprocess
-from predictor import open_export
+from predictor import Predictor, open_export
 
 from common import cli
 from common.cli import UserError, notice
@@ -30,10 +30,13 @@ def add_device_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision_mode", default="allow_fp32_to_fp16", metavar="MODE", help="arithmetic")
 
 
-def add_judge_flag(group: argparse.ArgumentParser) -> None:
-    """Adds how long the classifier that judges generated images is trained."""
-    text = "updates of the classifier that judges generated images, 0: none"
-    group.add_argument("--judge_steps", type=cli.in_range(int, 0), default=1000, help=text)
+def open_predictor(args: argparse.Namespace) -> Predictor:
+    """The network that --model or --ckpt_path names."""
+    if args.model:
+        return open_export(args.model)
+    from model import open_checkpoint  # which needs TensorFlow
+
+    return open_checkpoint(args.ckpt_path, args)
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -58,18 +61,9 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
 
 
 def predict(args: argparse.Namespace) -> None:
-    """Prints and writes what the images show, and writes generated ones.
-
-    Raises:
-        UserError: no such weights or image, or an image that does not decode.
-    """
+    """Prints and writes what the images show, and writes generated ones."""
     files = input_files(args.images)
-    if args.model:
-        predictor = open_export(args.model)
-    else:
-        from model import open_checkpoint  # which needs TensorFlow
-
-        predictor = open_checkpoint(args.ckpt_path, args)
+    predictor = open_predictor(args)
     if files and predictor.classify is None:
         raise UserError(f"--model {args.model}: a generator; give a classifier for images, or --generate=N")
     if args.generate and predictor.draw is None:

@@ -19,7 +19,8 @@ class Predictor:
     """A trained network and how it is used.
 
     Attributes:
-        values: what black and white are to it; `latent`: the size and the range of a latent.
+        about: `model.describe`'s: its images' shape and its classes, how the images show ink, what black and white are
+            to it, and a latent's size and range.
         classify: (uint8 images [n, height, width, channels], rows at a time) -> probabilities float32 [n, classes].
         draw: (latents float32 [n, n_z], rows at a time) -> images in the network's range. None where there is none.
         options: of the training; `session`, `generator`: the device and a function that gives the network, both None
@@ -27,17 +28,18 @@ class Predictor:
     """
 
     path: str
-    image_shape: tuple[int, int, int]
-    class_names: list[str]
-    ink: Optional[dict[str, Any]]
-    values: tuple[float, float]
-    latent: tuple[int, float, float]
+    about: dict[str, Any]
     classify: Optional[Callable] = None
     draw: Optional[Callable] = None
     trained_on: str = ""
     options: dict[str, Any] = field(default_factory=dict)
     session: Any = None
-    generator: Any = None
+    generator: Optional[Callable] = None
+
+    def __post_init__(self) -> None:
+        self.image_shape, self.values = tuple(self.about["image_shape"]), tuple(self.about["values"])
+        self.class_names, self.ink = list(self.about["class_names"]), self.about["ink"]
+        self.latent = tuple(self.about["latent"])
 
     def generate(self, count: int, seed: int) -> np.ndarray:
         """`count` generated images, uint8 [count, height, width, channels]."""
@@ -57,22 +59,14 @@ def in_batches(function: Callable, rows: np.ndarray, size: int) -> np.ndarray:
 
 
 def open_export(path: str) -> Predictor:
-    """An exported classifier or generator, with the .json that freeze.py wrote beside it.
-
-    Raises:
-        UserError: it cannot be read or run.
-    """
+    """An exported classifier or generator, with the .json that freeze.py wrote beside it."""
     model, file = Exported(path), Path(path)
     beside = file.with_name(f"{file.name.replace('_saved_model', '') if file.is_dir() else file.stem}.json")
     try:
-        about = json.loads(beside.read_text())["about"]
-        names = ("image_shape", "class_names", "ink", "values", "latent")
-        shape, classes, ink, values, latent = (about[name] for name in names)
+        predictor = Predictor(str(path), json.loads(beside.read_text())["about"])
     except (OSError, ValueError, LookupError, TypeError):
         raise UserError(f"--model {path}: needs {beside.name} beside it, as freeze.py wrote it") from None
-    predictor = Predictor(str(path), tuple(shape), classes, ink, tuple(values), tuple(latent))
-    name, output = next(iter(model.inputs)), next(iter(model.outputs))
-    rows = model.inputs[name][0]
+    (name, (rows, *_)), (output, *_) = *model.inputs.items(), model.outputs
 
     def run(x, size):
         return in_batches(lambda batch: model.run({name: batch})[output], x, rows or size)

@@ -5,7 +5,7 @@ digit is made to look like it, as MNIST was made of scans: thresholded, cropped,
 """
 
 from pathlib import Path
-from typing import Any, Callable, Optional, Union
+from typing import Any, Optional, Union
 
 import numpy as np
 from PIL import Image
@@ -15,7 +15,6 @@ from common.images import decode, on_white
 
 WORK = 256  # pixels of the longer side while ink is looked for
 CONTRAST = 24  # grey levels that ink differs from its ground by, at least
-Reader = Callable[[Path], np.ndarray]
 Ink = dict[str, Any]
 
 
@@ -25,11 +24,7 @@ def read_image(
     ink: Optional[Ink] = None,
     invert: Optional[bool] = None,
 ) -> np.ndarray:
-    """An image file as uint8 [h, w, c]; without an `image_shape` of its own size, grey or RGB. See `to_input`.
-
-    Raises:
-        UserError: it is too large, or does not decode.
-    """
+    """An image file as uint8 [h, w, c]; without an `image_shape` of its own size, grey or RGB. See `to_input`."""
     image = decode(path)
     image = on_white(image) if image.mode == "RGBA" else image
     return _pixels(image) if image_shape is None else to_input(image, image_shape, ink, invert)
@@ -67,6 +62,13 @@ def fit(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
     whole = Image.new(image.mode, (width, height), tuple(ground) if len(ground) == 3 else ground[0])
     whole.paste(inner, ((width - inner.width) // 2, (height - inner.height) // 2))
     return _pixels(whole)
+
+
+def resize(rows: np.ndarray, size: Optional[tuple[int, int]]) -> np.ndarray:
+    """uint8 [n, h, w, 1 or 3] scaled to (h, w) as `fit` does; unchanged where that is None or their size."""
+    if size is None or rows.shape[1:3] == tuple(size):
+        return rows
+    return np.stack([fit(Image.fromarray(row[..., 0] if row.shape[2] == 1 else row), size) for row in rows])
 
 
 def ink_of(rows: np.ndarray) -> Optional[Ink]:

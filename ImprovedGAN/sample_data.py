@@ -11,15 +11,15 @@ from typing import Optional
 
 import _path  # noqa: F401  (finds ../common)
 import data
-import formats
 import numpy as np
+import preprocess
 
 from common import cli
 
 
 def parse_args(argv: Optional[list[str]] = None) -> argparse.Namespace:
     parser = cli.ArgumentParser(description=__doc__)
-    parser.add_argument("--output_path", type=cli.user_path, required=True, help="a new or empty folder")
+    parser.add_argument("--output_path", type=cli.user_path, required=True, help="a folder without a data set")
     parser.add_argument("--size", type=cli.in_range(int, 8, 512), default=28, help="of the images in pixels")
     parser.add_argument("--seed", type=cli.in_range(int, 0), default=0, help="draws which images are kept to test on")
     return parser.parse_args(argv)
@@ -31,7 +31,7 @@ def digits(size: int, seed: int) -> data.Data:
 
     raw = load_digits()
     images = np.rint(raw.images * (255 / 16)).astype(np.uint8)[..., None]
-    images = formats.resize(images, (size, size))
+    images = preprocess.resize(images, (size, size))
     labels = raw.target.astype(np.int32)
     rng = np.random.default_rng(seed)
     held = np.zeros(len(labels), bool)
@@ -44,10 +44,7 @@ def digits(size: int, seed: int) -> data.Data:
 
 def write(args: argparse.Namespace) -> None:
     """Writes the digits."""
-    sample = digits(args.size, args.seed)
-    with cli.new_set(args.output_path) as folder:
-        data.save(sample, folder)
-    data.report(sample, args.output_path, __file__)
+    data.save(digits(args.size, args.seed), args.output_path)
 
 
 def main(argv: Optional[list[str]] = None) -> int:

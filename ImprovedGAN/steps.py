@@ -8,7 +8,7 @@ import tensorflow as tf
 from model import LATENT_RANGES
 from tensorflow import keras
 
-from common.layers import named_variables, update_average
+from common.layers import moving_statistics, named_variables, update_average
 from common.session import Session
 from common.stream import key
 
@@ -47,11 +47,10 @@ def accuracy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     return tf.math.divide_no_nan(tf.reduce_sum(right * known), tf.reduce_sum(known))
 
 
-def begin_average(average: keras.Model, network: keras.Model) -> None:
+def begin_average(session: Session, average: keras.Model, network: keras.Model) -> None:
     """Gives an average the network's own weights to begin with."""
-    newest = named_variables(network)
-    for name, variable in named_variables(average).items():
-        variable.assign(newest[name])
+    session.average(moving_statistics(average))
+    update_average(average, network, 0.0)
 
 
 def move_tested(args: argparse.Namespace, tested: keras.Model, discriminator: keras.Model, updates: tf.Tensor) -> None:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from types import SimpleNamespace
-from typing import Callable, Optional
+from typing import Optional
 
 import _path  # noqa: F401  (finds ../common)
 import data
@@ -24,14 +24,12 @@ import tensorflow as tf
 from layers import data_dependent_init
 from metrics import count_errors, evaluate_run
 from model import build_discriminator, build_generator, value_range
-from predict import add_judge_flag
 from steps import begin_average, copies, latents, make_optimizer, noise, paper_step, ssgan_steps
-from tensorflow import keras
 
 from common import cli, modelarts
 from common.cli import UserError, notice
 from common.images import save_grid, to_float, to_uint8
-from common.layers import moving_statistics, named_variables
+from common.layers import named_variables
 from common.run import Run, add_run_flags, claim
 from common.session import add_session_flags, open_session, session_config, set_seed
 
@@ -110,7 +108,8 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     group.add_argument("--output_save_step", type=count, default=1000, help="a grid of generated images")
     text = "updates of the supervised-only baseline, 0: none (as many as the discriminator's)"
     group.add_argument("--baseline_steps", type=cli.in_range(int, 0), help=text)
-    add_judge_flag(group)
+    text = "updates of the classifier that judges generated images, 0: none"
+    group.add_argument("--judge_steps", type=cli.in_range(int, 0), default=1000, help=text)
     group.add_argument("--obs_url", metavar="URL", help="copy the results there at the end")
     cli.add_boolean(group, "--debug", False, "run op by op, for a debugger")
     add_session_flags(parser)
@@ -140,18 +139,6 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     return args
 
 
-def example_saver(args: argparse.Namespace, generator: keras.Model) -> Callable[[Run], str]:
-    """A function that writes a grid of 64 images from fixed latents, so that grids compare from step to step."""
-    z = latents(args, "example_latents", 0, 64)
-
-    def save_examples(run: Run) -> str:
-        images = to_uint8(generator(z, training=False), value_range(args))
-        run.images("examples", images[:16])
-        return save_grid(images, run.path("examples", f"step_{run.step:06d}.png"))
-
-    return save_examples
-
-
 def log_line(kind: str, step: int, values: dict[str, float], seconds: float, images: int) -> str:
     """The original's log line."""
     now = datetime.datetime.now()
@@ -161,21 +148,6 @@ def log_line(kind: str, step: int, values: dict[str, float], seconds: float, ima
         f"G loss: {values.get('g_loss', 0):.5f} Accuracy: {values['accuracy']:.5f} "
         f"({seconds:.3f} sec/batch, {images / seconds:.3f} instances/sec)"
     )
-
-
-def check_sizes(args: argparse.Namespace, n: int, image_shape: Sequence[int]) -> None:
-    """Refuses a batch larger than the data, and images too small for the networks."""
-    if args.batch_size > n:
-        raise UserError(
-            f"--batch_size: a batch of {args.batch_size} is larger than the data ({n} samples); choose a smaller one"
-        )
-    # The paper's convolutions without padding need 3x3 of what two halvings leave.
-    smallest = 9 if args.model == "paper" and args.recipe != "mnist" else 2
-    if min(image_shape[:2]) < smallest:
-        raise UserError(
-            f"images of {image_shape[0]} x {image_shape[1]} are too small for these networks; "
-            f"scale them with --image_size={smallest} or more"
-        )
 
 
 def prepare(args: argparse.Namespace) -> SimpleNamespace:
@@ -188,12 +160,18 @@ def prepare(args: argparse.Namespace) -> SimpleNamespace:
     session = open_session(session_config(args))
     tf.config.run_functions_eagerly(args.debug)
     set_seed(args.seed)
-    loaded = data.load(args.data_path, args.dataset, args.image_size)
+    loaded = data.load(args.data_path, args.dataset, args.image_size and (args.image_size, args.image_size))
     notice(str(loaded))
     loaded, labelled = data.choose_images(args, loaded)
     n, image_shape, n_classes = len(loaded.train_images), loaded.train_images.shape[1:], len(loaded.class_names)
     total_steps = args.train_epochs * (n // args.batch_size) if args.train_epochs else args.train_steps
-    check_sizes(args, n, image_shape)
+    # The paper's convolutions without padding need 3x3 of what two halvings leave.
+    smallest = 9 if args.model == "paper" and args.recipe != "mnist" else 2
+    if min(image_shape[:2]) < smallest:
+        raise UserError(
+            f"images of {image_shape[0]} x {image_shape[1]} are too small for these networks; "
+            f"scale them with --image_size={smallest} or more"
+        )
 
     rows = session.local_batch(args.batch_size)
     generator = build_generator(args, image_shape)
@@ -235,11 +213,9 @@ def prepare(args: argparse.Namespace) -> SimpleNamespace:
         def update(batch, step):
             return train_step(*batch, tf.constant(step))
 
-    for average, network in ((tested, discriminator), (ema, generator)):
-        if average is not None:
-            session.average(moving_statistics(average))
-            begin_average(average, network)
+    begin_average(session, tested, discriminator)
     if ema is not None:
+        begin_average(session, ema, generator)
         state["ema_generator"] = named_variables(ema)
     return SimpleNamespace(
         session=session,
@@ -266,7 +242,7 @@ def train(args: argparse.Namespace) -> dict:
     session, loaded, tested = parts.session, parts.data, parts.tested
     if args.model == "paper" and args.recipe != "mnist" and any("train_" in text for text in claimed.changed):
         notice("the learning rate falls over the last third of the run's new length")
-    save_examples = example_saver(args, parts.generator)
+    example_latents = latents(args, "example_latents", 0, 64)  # fixed, so that grids compare from step to step
     held_out = loaded.test_images[: args.val_samples], loaded.test_labels[: args.val_samples]
     about = {
         "image_shape": loaded.train_images.shape[1:],
@@ -295,7 +271,9 @@ def train(args: argparse.Namespace) -> dict:
                 run.log(log_line("val", run.step, values, time.perf_counter() - started, len(held_out[0])))
                 run.scalars("val", {"accuracy": accuracy})
             if run.due(args.output_save_step):
-                examples = save_examples(run)
+                images = to_uint8(parts.generator(example_latents, training=False), value_range(args))
+                run.images("examples", images[:16])
+                examples = save_grid(images, run.path("examples", f"step_{run.step:06d}.png"))
             if run.due(args.ckpt_save_step):
                 run.save()
 

@@ -35,18 +35,23 @@ def fails(read, *words):
     assert all(str(word) in text for word in words), text
 
 
-def test_npz(tmp_path):
+def test_npz(tmp_path, capsys):
     made = toy.random_set(unlabelled=3)
     data.save(made, tmp_path / "toy")
+    assert "12 images to train on (3 unlabelled), 6 to test on" in capsys.readouterr().out
     read = data.load(tmp_path / "toy")
     same(made, read)
     assert (read.class_names, read.name) == (["0", "1", "2"], "toy")
     assert [path.name for path in (tmp_path / "toy").iterdir()] == ["data.npz"] == [path.name for path in read.files]
-    assert "12 images to train on (3 unlabelled), 6 to test on" in str(read)
     fails(lambda: data.save(made, tmp_path / "toy"), "nothing is overwritten")
 
 
-FORMS = {"idx": toy.write_idx, "tfrecord": toy.write_tfrecords, "hdf5": toy.write_hdf5}
+FORMS = {
+    "idx": toy.write_idx,
+    "packed idx": lambda folder: toy.write_idx(folder, ".gz", "."),
+    "tfrecord": toy.write_tfrecords,
+    "hdf5": toy.write_hdf5,
+}
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -55,24 +60,14 @@ def test_other_containers(tmp_path, form):
     read = data.load(tmp_path)
     same(made, read)
     assert read.class_names == ["0", "1", "2"] and read.files
-    (tmp_path / "classes.txt").write_text("a\nb\nc\n")
-    assert data.load(tmp_path).class_names == ["a", "b", "c"]
-    (tmp_path / "classes.txt").write_text("a\nb\n")
-    fails(lambda: data.load(tmp_path), "label 2", "out of range for 2 classes")
-
-
-@pytest.mark.parametrize("mark", "-.")
-def test_packed_idx(tmp_path, mark):
-    same(toy.write_idx(tmp_path, ".gz", mark), data.load(tmp_path))
 
 
 def test_tfrecord_of_bytes(tmp_path):
-    """uint8 images with their sizes, a class number as label."""
-    sizes = {"height": [4], "width": [2], "channels": [3]}
-    rows = [{"image": [bytes(range(24))], "label": [label], **sizes} for label in (1, 0)]
+    """uint8 images, a class number as label."""
+    rows = [{"image": [bytes(range(48))], "label": [label]} for label in (1, 0)]
     toy.write_examples(tmp_path / "train.tfrecord", rows)
     (images, labels), names = formats.read_tfrecord(tmp_path / "train.tfrecord")
-    assert images.shape == (2, 4, 2, 3) and labels.tolist() == [1, 0] and names is None
+    assert images.shape == (2, 4, 4, 3) and labels.tolist() == [1, 0] and names is None
 
 
 def test_hdf5_without_a_split(tmp_path, capsys):
@@ -124,7 +119,7 @@ def test_class_folders_without_a_split(tmp_path, capsys):
     assert first.train_images.shape[3] == 3  # grey becomes colour where one is
     assert np.bincount(first.test_labels).tolist() == [2, 1]
     assert np.bincount(first.train_labels + 1).tolist() == [2, 18, 5]
-    assert "a tenth of each class (3 of 26" in capsys.readouterr().out
+    assert "a tenth of each class (3 images)" in capsys.readouterr().out
     cats = np.concatenate([first.train_images[first.train_labels == 0], first.test_images[first.test_labels == 0]])
     assert sorted(cats[:, 0, 0, 0]) == list(range(20))  # each image once
 
@@ -137,29 +132,17 @@ def test_image_size(tmp_path):
         save_images(tmp_path / name, 2, colour=100)
         Image.fromarray(wide).save(tmp_path / name / "wide.png")
     fails(lambda: data.load(tmp_path), "different sizes", "--image_size=N")
-    read = data.load(tmp_path, image_size=12)
+    read = data.load(tmp_path, size=(12, 12))
     assert read.train_images.shape == (4, 12, 12, 1)
     striped = next(image[..., 0] for image in np.concatenate([read.train_images, read.test_images]) if np.ptp(image))
     assert (striped[:4] == 100).all() and (striped[8:] == 100).all() and striped[6, 6] >= 200
-    assert data.load(tmp_path, image_size=(4, 8)).train_images.shape == (4, 4, 8, 1)
-
-
-def test_a_broken_image(tmp_path):
-    for name in ("a", "b"):
-        save_images(tmp_path / name, 3, size=(40, 40), suffix=".jpg")
-    path = tmp_path / "b" / "01.jpg"
-    path.write_bytes(path.read_bytes()[:200])
-    fails(lambda: data.load(tmp_path), path)
+    assert data.load(tmp_path, size=(4, 8)).train_images.shape == (4, 4, 8, 1)
 
 
 # Damaged and hostile files
 
 
-def packed(zeros):
-    return gzip.compress(bytes([0, 0, 8, 3]) + struct.pack(">3I", 1000, 1000, 1000) + bytes(zeros))
-
-
-def test_damaged_idx(tmp_path):
+def test_damaged_idx(tmp_path, monkeypatch):
     toy.write_idx(tmp_path)
     path = tmp_path / "train-images-idx3-ubyte"
     whole = path.read_bytes()
@@ -169,23 +152,19 @@ def test_damaged_idx(tmp_path):
         fails(lambda: data.load(tmp_path), path)
     path.unlink()
     fails(lambda: data.load(tmp_path), "train-images-idx3-ubyte", "missing")
-    path = tmp_path / "train-images-idx3-ubyte.gz"
-    whole = gzip.compress(whole)
-    for content in (whole[:-12], b"not gzip", whole[:-8] + bytes(4) + whole[-4:], b"", packed(1000)):
+    path, packed = tmp_path / "train-images-idx3-ubyte.gz", gzip.compress(whole)
+    for content in (packed[:-12], b"not gzip", packed[:-8] + bytes(4) + packed[-4:], b""):
         path.write_bytes(content)
         fails(lambda: data.load(tmp_path), path)
-
-
-def test_a_file_that_unpacks_to_more_than_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(formats, "MAX_BYTES", 10**6)
-    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(packed(10**7))
+    path.write_bytes(gzip.compress(whole + bytes(10**7)))
     fails(lambda: data.load(tmp_path), "more than 1000000 bytes")
 
 
 def npz(**changed):
     """A data.npz with members changed: arrays, or the raw bytes of a member."""
     made = toy.random_set()
-    arrays = {name: getattr(made, name) for name in formats.Parts._fields[:4]}
+    arrays = {name: getattr(made, name) for name in formats.ARRAYS}
     arrays["class_names"] = np.array(made.class_names)
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", changed.pop("packing", zipfile.ZIP_STORED)) as archive:
@@ -242,19 +221,18 @@ def test_damaged_tfrecord(tmp_path):
     fails(lambda: data.load(tmp_path), "train.tfrecord is missing")
 
 
-GOOD = {"image": [bytes(16)], "label": [0], "height": [4], "width": [4], "channels": [1]}
+GOOD = {"image": [bytes(16)], "label": [0]}
 RECORDS = [
     [{"label": [0]}],
     [{"image": [bytes(16)]}],
-    [{"image": [bytes(16)], "label": [b"cat"]}],
-    [{"image": [bytes(15)], "label": [0]}],
-    [{**GOOD, "width": [2**40]}],
-    [{**GOOD, "width": [-4], "height": [-4], "channels": [0]}],
-    [GOOD, {**GOOD, "width": [2], "height": [8]}],
+    [{**GOOD, "label": [b"cat"]}],
+    [{**GOOD, "image": [bytes(15)]}],
+    [GOOD, {**GOOD, "image": [bytes(25)]}],
     [{**GOOD, "label": [-2]}],
     [{**GOOD, "label": [float("nan")]}],
     [{**GOOD, "label": [0, 2]}],
-    [{"image": [0.5] * 8 + [float("nan")] * 8, "label": [0]}],
+    [GOOD, {**GOOD, "label": [0, 1]}],
+    [{**GOOD, "image": [0.5] * 8 + [float("nan")] * 8}],
 ]
 
 
@@ -285,7 +263,6 @@ def test_damaged_hdf5(tmp_path):
     changed(lambda file: None)
     changed(lambda file: file.create_dataset("train_1/image", (10**6, 10**6, 1), np.uint8, chunks=(64, 64, 1)))
     changed(lambda file: file.__setitem__("train_1/image", h5py.ExternalLink("secret.hdf5", "train_1/image")))
-    changed(lambda file: file.__setitem__("train_1/image", h5py.SoftLink("/train_2/image")))
     outside = [(str(tmp_path / "secret.hdf5"), 0, 36)]
     changed(lambda file: file.create_dataset("train_1/image", (6, 6, 1), np.uint8, external=outside))
 
@@ -348,16 +325,8 @@ def test_damaged_cifar10(tmp_path):
     bomb = b"\x80\x02}(" + b"r\xff\xff\xff\x7f" * 10 + b"u."  # a memo of 2**31 entries, if anyone built it
     digits = b"\x80\x02}(U\x06labels](I" + b"9" * 10**6 + b"\neu."  # a number that takes hours to read
     fewer = batch.replace(b"K\x05", b"N")
-    for content in (
-        batch[:-4000],
-        b"",
-        b"garbage",
-        fewer,
-        bomb,
-        digits,
-        b"T\xff\xff\xff\xff",
-    ):
-        with pytest.raises(UserError, match="a batch: not a CIFAR-10 batch"):
+    for content in (batch[:-4000], b"", b"garbage", fewer, bomb, digits, b"T\xff\xff\xff\xff"):
+        with pytest.raises(UserError, match="a batch: does not hold a CIFAR-10 batch"):
             formats.read_batch(content, "a batch")
     archive = tmp_path / "cifar-10-python.tar.gz"
     toy.write_archive(archive, good)

@@ -106,17 +106,6 @@ def test_one_sided_label_smoothing(logits):
     close(losses.unlabelled(tf.constant(logits), tf.constant(fakes), 0.1), expected)
 
 
-def test_large_logits_stay_finite():
-    large = tf.constant([[3e4, -3e4], [-3e4, -3e4]])
-    for value in (
-        losses.labelled(large, tf.constant([1, 0])),
-        losses.unlabelled(large, large, 0.1),
-        losses.adversarial(large),
-        losses.real_or_class(large, tf.constant([0, -1])),
-    ):
-        assert np.isfinite(value.numpy())
-
-
 def test_feature_matching():
     real = tf.constant([[1.0, 0.0], [3.0, 2.0]])  # means 2, 1
     fake = tf.constant([[0.0, 0.0], [0.0, 0.0], [0.0, 12.0]])  # means 0, 4
@@ -132,10 +121,10 @@ def test_historical_averaging():
 
 
 def test_half_precision_comes_back_as_float32(logits):
-    """Under mixed precision the sums are taken in float32."""
-    half = tf.constant(logits, tf.float16)
+    """Under mixed precision the sums are taken in float32, of large logits too."""
+    half = tf.constant(np.concatenate([logits, 3e4 * np.sign(logits)]), tf.float16)
     exact = tf.cast(half, tf.float32)
-    labels = tf.constant([0, 2, 1, 1])
+    labels = tf.constant([0, 2, 1, 1] * 2)
     for loss in (losses.labelled, losses.real_or_class, losses.supervised):
         close(loss(half, labels), loss(exact, labels).numpy())
     for loss in (losses.unlabelled, losses.feature_matching, losses.huber):

@@ -1,8 +1,7 @@
-"""Data sets small enough for a test, in every form that is read; and the lines of a run's log, read back."""
+"""Data sets small enough for a test, in every form that is read."""
 
 import gzip
 import io
-import re
 import struct
 import tarfile
 import zlib
@@ -10,13 +9,6 @@ from pathlib import Path
 
 import data
 import numpy as np
-
-LOG_LINE = re.compile(
-    r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}\]  \[(?P<kind>train|val  ) step (?P<step>\d+)\] "
-    r"Supervised loss: (?P<supervised_loss>-?\d+\.\d{5}) D loss: (?P<d_loss>-?\d+\.\d{5}) "
-    r"G loss: (?P<g_loss>-?\d+\.\d{5}) Accuracy: (?P<accuracy>[01]\.\d{5}) "
-    r"\(\d+\.\d{3} sec/batch, \d+\.\d{3} instances/sec\)"
-)
 
 
 def write_set(folder, shape=(8, 8, 1), train=60, test=12):
@@ -31,12 +23,6 @@ def write_set(folder, shape=(8, 8, 1), train=60, test=12):
     names = ["above", "middle", "below"]
     data.save(data.Data(images[:train], labels[:train], images[train:], labels[train:], names, "toy"), folder)
     return folder
-
-
-def log_lines(text):
-    """The log lines in a text: [{"kind": "train", "step": 10, "d_loss": ...}, ...]."""
-    found = [match.groupdict() for match in map(LOG_LINE.fullmatch, text.splitlines()) if match]
-    return [{name: value.strip() if name == "kind" else float(value) for name, value in line.items()} for line in found]
 
 
 def random_set(shape=(6, 6, 1), train=12, test=6, classes=3, unlabelled=0):
@@ -71,9 +57,9 @@ def mat_element(kind, content):
     return struct.pack("<II", kind, len(content)) + content + bytes(-len(content) % 8)
 
 
-def mat_matrix(name, array, packed=True, kind=None):
+def mat_matrix(name, array, packed=True):
     """A MATLAB 5 array, packed by zlib as SVHN's are."""
-    flags = struct.pack("<II", kind or {"u1": 9, "f8": 6}[array.dtype.str[1:]], 0)
+    flags = struct.pack("<II", {"u1": 9, "f8": 6}[array.dtype.str[1:]], 0)
     shape = np.array(array.shape, "<i4").tobytes()
     numbers = mat_element({"u1": 2, "f8": 9}[array.dtype.str[1:]], array.tobytes(order="F"))
     body = mat_element(6, flags) + mat_element(5, shape) + mat_element(1, name.encode()) + numbers
