@@ -9,4 +9,4 @@ if not (REPOSITORY / "common").is_dir():
 if str(REPOSITORY) not in sys.path:
     sys.path.insert(0, str(REPOSITORY))
 
-import common  # noqa: E402, F401  (before TensorFlow, whose start-up lines it holds back)
+import common  # noqa: E402, F401  (keeps TensorFlow quiet, so it comes before TensorFlow)

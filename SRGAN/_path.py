@@ -8,3 +8,5 @@ if not (REPOSITORY / "common").is_dir():
     sys.exit(f"[Error] {REPOSITORY} has no folder common: copy the whole repository, not one model's folder alone")
 if str(REPOSITORY) not in sys.path:
     sys.path.insert(0, str(REPOSITORY))
+
+import common  # noqa: E402, F401  (keeps TensorFlow quiet, so it comes before TensorFlow)

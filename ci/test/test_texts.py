@@ -86,6 +86,12 @@ def test_every_module_is_a_script_or_imported_by_one():
     assert [name(path) for path, text in lonely.items() if '__name__ == "__main__"' not in text] == []
 
 
+def test_every_folder_finds_common_in_the_same_way():
+    """common comes before TensorFlow, whose start-up lines it keeps back."""
+    paths = {(REPOSITORY / model / "_path.py").read_text() for model in MODELS}
+    assert len(paths) == 1 and "\nimport common " in paths.pop()
+
+
 def test_two_floors_and_no_circle():
     """A model imports itself and `common`; `common` only itself, nothing of tests, and no module what imports it."""
     arrows = {path: imports(path) for path in PRODUCT}
