@@ -2,9 +2,12 @@
 
 import shutil
 
+import baseline
 import checkpoint
 import h5py
+import metrics
 import numpy as np
+import predict
 import pytest
 from model import load_generator
 
@@ -35,6 +38,16 @@ def refused(path, reason):
     with pytest.raises(UserError, match=reason) as error:
         load_generator(checkpoint.read_h5(path))
     assert str(path) in str(error.value) and str(error.value).count("\n") <= 1
+
+
+def test_the_shipped_weights_give_the_figure_of_their_card():
+    import skimage.data
+
+    hr = skimage.data.coffee()[100:292, 200:392]
+    network = checkpoint.load(str(checkpoint.HERE / "pretrained" / "fidelity.safetensors"))
+    figure = metrics.compare(predict.enlarge(network, baseline.shrink(hr, 4)), hr)["psnr_y"]
+    assert figure == pytest.approx(29.28, abs=0.1)
+    assert "29.28 dB" in (checkpoint.HERE / "pretrained" / "MODEL_CARD.md").read_text()
 
 
 def test_files_of_another_kind(tmp_path, model):
