@@ -381,6 +381,6 @@ FORMS = {  # files -> their reader
 def form_of(folder: Path) -> Optional[str]:
     """A folder's form of data set: one of `FORMS`, or "**/*.*" for a folder a class; None where it holds none."""
     for form in FORMS:
-        if any(folder.glob(form)):
+        if any(path.is_file() for path in folder.glob(form)):  # and no pipe, which would never end
             return form
     return "**/*.*" if len(class_folders(folder / "train" if is_split(folder) else folder)) > 1 else None

@@ -192,7 +192,7 @@ class Exported:
         kind = "saved_model" if os.path.isdir(self.path) else os.path.splitext(self.path)[1][1:]
         if kind not in RUNNERS:
             raise UserError(f"--model {path}: neither .onnx, .pb nor .om, nor a SavedModel's folder")
-        if not os.path.exists(self.path):
+        if not (os.path.isdir(self.path) or os.path.isfile(self.path)):  # a pipe would never end
             raise UserError(f"--model {path}: there is no such file")
         try:
             self.inputs, self.outputs, self._run = RUNNERS[kind](self.path)

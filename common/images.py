@@ -65,6 +65,8 @@ def size(path: Union[str, Path]) -> tuple[int, int]:
     Raises:
         UserError: it is no image.
     """
+    if not os.path.isfile(path):
+        raise UserError(f"{path}: there is no such file")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)

@@ -62,6 +62,11 @@ def test_other_containers(tmp_path, form):
     assert read.class_names == ["0", "1", "2"] and read.files
 
 
+def test_a_pipe_is_no_data_set(tmp_path):
+    os.mkfifo(tmp_path / "data.npz")
+    fails(lambda: data.load(tmp_path), "no data set", tmp_path)
+
+
 def test_tfrecord_of_bytes(tmp_path):
     """uint8 images, a class number as label."""
     rows = [{"image": [bytes(range(48))], "label": [label]} for label in (1, 0)]

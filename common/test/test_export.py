@@ -1,6 +1,7 @@
 """Exports written, run and compared; Exported; an .om by doubles of atc, pyACL and ais_bench; what is refused."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -144,6 +145,7 @@ def test_check_says_how_far_apart_and_fails_for_another_network(written, tmp_pat
     [
         ("x.tflite", b"", "neither .onnx, .pb nor .om, nor a SavedModel's folder"),
         ("none.onnx", None, "there is no such file"),
+        ("pipe.onnx", os.mkfifo, "there is no such file"),
         ("x.onnx", b"no model", "cannot be read"),
         ("x.pb", b"no model", "cannot be read"),
         ("x.pb", b"", "not a graph that freeze.py wrote"),
@@ -153,7 +155,9 @@ def test_check_says_how_far_apart_and_fails_for_another_network(written, tmp_pat
 )
 def test_a_file_that_cannot_be_run_is_one_line(tmp_path, name, content, reason):
     path = tmp_path / name
-    if content is not None:
+    if callable(content):
+        content(path)
+    elif content is not None:
         path.mkdir() if content == "" else path.write_bytes(content)
     with pytest.raises(UserError) as error:
         Exported(path)

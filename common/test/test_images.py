@@ -99,6 +99,9 @@ def test_a_hostile_file_is_one_line(tmp_path, content, reason):
     with pytest.raises(UserError) as caught:
         images.decode(path)
     assert str(caught.value).startswith(f"{path}: ") and reason in str(caught.value) and "\n" not in str(caught.value)
+    if not isinstance(content, bytes):
+        with pytest.raises(UserError, match=reason):
+            images.size(path)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM"])
