@@ -237,6 +237,8 @@ def embeddings_made_by(folder: Any) -> Optional[str]:
 def read_npy(path: Path) -> np.ndarray:
     """An .npy mapped into memory, never with pickles in it."""
     try:
+        if not path.is_file():  # a pipe would never end
+            raise FileNotFoundError("no file")
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:
         raise UserError(f"{path}: is no .npy that can be read ({str(error)[:120]}); remove it and repeat") from error

@@ -168,3 +168,10 @@ def test_held_out_batch(told):
     images, embedding, classes = data.held_out_batch(options(num_embedding=1), told, 64)
     assert np.round((images[:, 0, 0, 0] + 1) * 127.5 / 40).tolist() == [0, 2, 4] and classes.tolist() == [0, 1, 2]
     assert embedding[:, 0].tolist() == [1, 201, 401] and np.round((images[0, 0, 0, 1] + 1) * 127.5) == 6
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.write_bytes(b"no array")])
+def test_what_is_no_npy(tmp_path, make):
+    make(tmp_path / "x.npy")
+    with pytest.raises(UserError, match="x.npy: is no .npy that can be read"):
+        data.read_npy(tmp_path / "x.npy")
