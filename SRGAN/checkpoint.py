@@ -23,14 +23,16 @@ from common.session import SessionConfig, open_session
 from common.vgg19 import check_hdf5
 
 HERE = Path(__file__).resolve().parent
+DEFAULT = HERE / "pretrained" / "photo.safetensors"  # of those that ship
 
 
 def load_weights(path: Optional[str]) -> weights.Weights:
-    """What `--ckpt_path` names: a weights file, a run, an .h5 model, or None: pretrained/.
+    """What `--ckpt_path` names: a weights file, a run, an .h5 model, or None: pretrained/photo.safetensors.
 
     Raises:
         UserError: there are none, or they cannot be used.
     """
+    path = DEFAULT if path is None and DEFAULT.is_file() else path
     return read_h5(path) if str(path).endswith((".h5", ".hdf5")) else weights.load(path, NETWORK, HERE)
 
 

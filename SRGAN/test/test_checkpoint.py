@@ -50,6 +50,10 @@ def test_the_shipped_weights_give_the_figure_of_their_card():
     assert "29.28 dB" in (checkpoint.HERE / "pretrained" / "MODEL_CARD.md").read_text()
 
 
+def test_what_ships_for_photographs_is_taken_where_nothing_is_named():
+    assert checkpoint.load_weights(None).options.degradation == "photo"
+
+
 def test_files_of_another_kind(tmp_path, model):
     refused(tmp_path / "no.h5", "there is no such file")
     (tmp_path / "text.h5").write_text("weights")
