@@ -21,8 +21,8 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
+from common import cli, weights  # noqa: E402  isort:skip  (before TensorFlow, whose start-up lines it holds back)
 from ci.test.test_folders import EVERY_STEP  # noqa: E402
-from common import cli, weights  # noqa: E402
 from common.test import testing  # noqa: E402
 
 MODELS = sorted(path.parent.name for path in REPOSITORY.glob("*/train.py"))
@@ -99,6 +99,7 @@ def main() -> int:
     parser.add_argument("--kills", type=cli.in_range(int, 1), default=200, help="in all")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     args: argparse.Namespace = parser.parse_args()
+    os.environ.update(TF_NUM_INTRAOP_THREADS="1", TF_NUM_INTEROP_THREADS="1")  # one thread adds in one order
     rng, total = random.Random(args.seed), 0
     for number, model in enumerate(args.models):
         share = args.kills * (number + 1) // len(args.models) - args.kills * number // len(args.models)
