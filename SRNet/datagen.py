@@ -100,8 +100,11 @@ def read_words(path: Optional[str]) -> list[str]:
         found = re.compile(r"(?<![\w.`'/\\-])[a-z]{3,14}(?![\w`'/(\\-]|\.\w)")  # words of prose, no names of functions
         counts = Counter(word for text in topics.values() for word in found.findall(text))
         return sorted(word for word, count in counts.items() if count > 1)
+    file = Path(path).expanduser()
+    if file.exists() and not file.is_file():  # a pipe would never end
+        raise UserError(f"--words {path}: cannot be read (no file)")
     try:
-        text = Path(path).expanduser().read_text("utf-8-sig")
+        text = file.read_text("utf-8-sig")
     except OSError as error:
         raise UserError(f"--words {path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError:

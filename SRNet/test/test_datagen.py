@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import os
 import shutil
 import signal
 import subprocess
@@ -284,6 +285,7 @@ def mistakes(folder):
     (folder / "fonts" / "broken.ttf").write_text("no font")
     (folder / "photos" / "broken.jpg").write_bytes(b"\xff\xd8\xff no image")
     texts = {"binary": b"\x00\xff\xfe\x12" * 99, "blank": b" \n\n", "none": "漢字".encode(), "few": b"one\ntwo\nthree"}
+    os.mkfifo(folder / "pipe")
     for name, content in texts.items():
         (folder / name).write_bytes(content)
     return [
@@ -296,6 +298,7 @@ def mistakes(folder):
         (f"--words={folder / 'binary'}", "is no text in UTF-8"),
         (f"--words={folder / 'blank'}", "holds no word"),
         (f"--words={folder / 'x'}", "cannot be read"),
+        (f"--words={folder / 'pipe'}", "cannot be read (no file)"),
         (f"--words={folder / 'none'}", "no font covers any of the 1 words"),
         (f"--words={folder / 'few'}", "too few words for train/"),
     ]
