@@ -1,4 +1,4 @@
-"""A page in the browser: draw a digit and see what it is taken for; a grid of generated digits.
+"""ImprovedGAN in the browser: draw a digit and see what it is taken for; a grid of generated digits.
 
 python ImprovedGAN/app.py [--ckpt_path=RUN]        needs Gradio 6; serves on 127.0.0.1 alone, asks no other host
 """

@@ -1,6 +1,6 @@
 """Gives every script that reads strangers' files spoilt ones, and says how many were answered as they should be.
 
-python ci/hostile.py                    all models, some twenty minutes on two cores
+python ci/hostile.py                    all models
 python ci/hostile.py SRGAN --each=10    one, ten files of each kind
 
 Spoilt are weights, images, data sets in each of their forms, exported networks, settings, fonts and words: cut short,
@@ -79,7 +79,7 @@ def answer(process: testing.Process) -> tuple[int, float, int]:
         told = status.read_text()
         if "State:\tZ" in told:
             break
-        most = max(most, *(int(line.split()[1]) * 1024 for line in told.splitlines() if line.startswith("VmHWM")), 0)
+        most = max([most, *(int(line.split()[1]) * 1024 for line in told.splitlines() if line.startswith("VmHWM"))])
         time.sleep(0.01)
     seconds = time.monotonic() - started
     return process.end(signal.SIGKILL), seconds, most

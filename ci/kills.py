@@ -1,6 +1,6 @@
 """Kills trainings of all models with SIGKILL, again and again, and compares how they end with one that was left alone.
 
-python ci/kills.py --kills=200          some minutes on two cores
+python ci/kills.py --kills=200          about 40 minutes of one core
 
 A fifth of the kills come while a checkpoint is being written, a fifth while the run is being measured at its end, the
 others at any time. After every few the run is let go to its end, and its weights have to be those of the undisturbed
