@@ -33,8 +33,9 @@ from common.export import add_export_flags, begin_export, export
 
 NAMES = {"pb": "model", "saved_model": "generator", "onnx": "generator"}  # the .pb's is the ModelZoo README's
 BATCH = 64  # the ModelZoo README's
-# An eighth of a grey level; rounding errors add up over thirty layers, more where a CPU multiplies in other orders.
-TOLERANCE = 1e-3
+# Two thirds of a grey level. Rounding errors add up over thirty layers, and the batch norm of a generator that has
+# hardly been trained enlarges them a hundredfold: up to 1e-3 was seen after two steps.
+TOLERANCE = 5e-3
 DESCRIPTION = {
     "Placeholder": "embeddings of sentences",
     "embedding": "embeddings of sentences",

@@ -410,7 +410,9 @@ def _compare(path: str, inputs: Arrays, expected: Arrays, tolerance: float) -> N
     difference = np.max([np.abs(results[key] - expected[key]).max() for key in expected])  # NaN if one is
     print(f"{name}: differs from the checkpoint by at most {difference:.1e}")
     if not difference <= tolerance:
-        raise TrainingError(f"{name} does not give what the checkpoint gives, so it is not kept")
+        raise TrainingError(
+            f"{name} does not give what the checkpoint gives, so it is not kept: {difference:.1e} off, not {tolerance:g}"
+        )
 
 
 # ATC.
