@@ -411,7 +411,7 @@ def _compare(path: str, inputs: Arrays, expected: Arrays, tolerance: float) -> N
     print(f"{name}: differs from the checkpoint by at most {difference:.1e}")
     if not difference <= tolerance:
         raise TrainingError(
-            f"{name} does not give what the checkpoint gives, so it is not kept: {difference:.1e} off, not {tolerance:g}"
+            f"{name} does not give what the checkpoint gives, so it is not kept: {difference:.1e}, over {tolerance:g}"
         )
 
 
