@@ -1,11 +1,27 @@
-"""What the five models share. Importing it imports nothing else; TensorFlow's start-up lines are left out."""
+"""What the five models share. Importing it imports nothing else; TensorFlow's start-up lines are left out, and it uses
+oneDNN."""
 
+import contextlib
 import importlib.abc
+import importlib.metadata
 import importlib.util
 import os
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # warnings are TensorFlow's own affair, errors are not
+
+
+def _choose_kernels() -> None:
+    """Has TensorFlow take oneDNN's convolutions on any x86 processor, unless the user has said something else.
+
+    By itself it takes them where there is AVX-512 alone. With AVX2 they make a step up to twice as fast. Those of 2.6
+    divide by zero there.
+    """
+    for package in ("tensorflow", "tensorflow-cpu"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            release = tuple(int(part) for part in importlib.metadata.version(package).split(".")[:2])
+            if release >= (2, 9) and os.uname().machine == "x86_64":
+                os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
 class _QuietTensorFlow(importlib.abc.MetaPathFinder):
@@ -15,6 +31,7 @@ class _QuietTensorFlow(importlib.abc.MetaPathFinder):
         if name != "tensorflow":
             return None
         sys.meta_path.remove(self)
+        _choose_kernels()
         spec = importlib.util.find_spec(name)
         if spec is not None and spec.loader is not None:
             load = spec.loader.exec_module

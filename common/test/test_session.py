@@ -274,3 +274,19 @@ def test_a_seed_gives_the_same_weights():
         layer.build((None, 4))
         drawn.append(layer.get_weights()[0])
     assert (drawn[0] == drawn[1]).all() and (drawn[0] != drawn[2]).any()
+
+
+def test_onednn_is_taken_where_it_works():
+    """By TensorFlow 2.9 and later on x86, unless the user says otherwise; 2.6 divides by zero without AVX-512."""
+    code = "import common, os; import tensorflow; print(os.environ.get('TF_ENABLE_ONEDNN_OPTS'))"
+    environment = {key: value for key, value in os.environ.items() if key != "TF_ENABLE_ONEDNN_OPTS"}
+    taken = tuple(map(int, tf.__version__.split(".")[:2])) >= (2, 9) and os.uname().machine == "x86_64"
+    for given, expected in (({}, "1" if taken else "None"), ({"TF_ENABLE_ONEDNN_OPTS": "0"}, "0")):
+        run = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=Path(session.__file__).parents[1],
+            env={**environment, **given},
+            capture_output=True,
+            text=True,
+        )
+        assert run.stdout.strip() == expected, run.stderr
