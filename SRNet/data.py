@@ -23,6 +23,8 @@ FOLDERS = ("i_t", "i_s", "t_sk", "t_t", "t_b", "t_f", "mask_t")
 GREY = {"t_sk", "mask_t"}  # one channel, the others have three
 CHANNELS = sum(1 if folder in GREY else 3 for folder in FOLDERS)
 HELD_OUT, HELD_OUT_SHARE = 1000, 0.1  # at most, where there is no val/
+INK = 40  # levels between what is written in i_t and its ground
+BORDERS = 0.08, 0.025  # above and below a word that fills i_t, in its height, and on its left and right, in its width
 MEMORY = 2 * 2**30  # bytes of decoded samples that are kept; the rest is decoded when it is needed
 
 Sample = tuple[Path, str]  # the folder with the seven, the file's name in each
@@ -67,8 +69,9 @@ def split(data_path: str) -> tuple[list[Sample], list[Sample]]:
     return samples[:-held_out], samples[-held_out:]
 
 
-def read_sample(folder: Path, name: str) -> dict[str, np.ndarray]:
-    """The seven images of a sample by their folders' names, uint8 [h, w, 3], or [h, w, 1] of `GREY`.
+def read_sample(folder: Path, name: str, tight: bool = False) -> dict[str, np.ndarray]:
+    """The seven images of a sample by their folders' names, uint8 [h, w, 3], or [h, w, 1] of `GREY`; with `tight` i_t
+    is what `tightened` cuts out of it.
 
     Raises:
         UserError: one does not decode, or they are not all of one size.
@@ -84,7 +87,23 @@ def read_sample(folder: Path, name: str) -> dict[str, np.ndarray]:
             raise UserError(
                 f"{path}: is {width} x {height}, and its i_t is {wide} x {high}; the seven must be of one size"
             )
+    if tight:
+        sample["i_t"] = tightened(sample["i_t"])
     return sample
+
+
+def tightened(i_t: np.ndarray) -> np.ndarray:
+    """What is written in a standard image uint8 [h, w, 3], with narrow borders. Brought back to the image's size, its
+    letters stand about where those of a word stand that fills its crop."""
+    ink = np.abs(i_t.astype(int) - i_t[0, 0]).max(-1) > INK
+    if not ink.any():
+        return i_t
+    box = []
+    for axis, border in enumerate(BORDERS):
+        first, last = np.flatnonzero(ink.any(1 - axis))[[0, -1]]
+        room = round((last + 1 - first) * border)
+        box.append(slice(max(0, first - room), last + 1 + room))
+    return i_t[tuple(box)]
 
 
 def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -109,19 +128,23 @@ class Samples:
         height: that all are scaled to.
         widths: each sample is scaled to the one that keeps its aspect best; a width that fewer than `batch_size`
             samples fit is left out, so that every batch is of one width.
+        tight: as in `read_sample`.
     Attributes:
         widths: of the samples, int [count].
     Raises:
         UserError: a batch is larger than the data, or an image's size cannot be read.
     """
 
-    def __init__(self, samples: Sequence[Sample], height: int, widths: Sequence[int], batch_size: int) -> None:
+    def __init__(
+        self, samples: Sequence[Sample], height: int, widths: Sequence[int], batch_size: int, tight: bool = False
+    ) -> None:
         if batch_size > len(samples):
             raise UserError(
                 f"--batch_size: a batch of {batch_size} is larger than the data ({len(samples)} samples); "
                 "give a smaller one"
             )
         self.samples, self.height, self.batch_size, self._kept = list(samples), height, batch_size, {}
+        self.tight = tight
         widths, sizes = sorted(widths), [(1, 1)] * len(samples)
         if len(widths) > 1:
             sizes = [images.size(folder / "i_t" / name)[::-1] for folder, name in samples]
@@ -157,7 +180,7 @@ class Samples:
         """
         if index in self._kept:
             return self._kept[index]
-        sample = read_sample(*self.samples[index])
+        sample = read_sample(*self.samples[index], self.tight)
         size = (self.height, int(self.widths[index]))
         stacked = np.concatenate([resized(sample[kind], size) for kind in FOLDERS], 2)
         if len(self._kept) < self._most:

@@ -78,6 +78,8 @@ def parse_args(argv: Optional[list[str]] = None) -> argparse.Namespace:
     add("--shape", type=pair("64x128", 8, 2048), metavar="HxW", help=text)
     text = "most pixels above and below the longer word, and on its left and right"
     add("--padding", type=pair("10,20", 0, 200), default="10,20", metavar="ROWS,COLUMNS", help=text)
+    text = "stretch or condense the target word to the source's width, as a word that takes another one's place"
+    cli.add_boolean(parser, "--fit", False, text)
     for name, text in (("plain", "are on a board"), ("degraded", "are small, noisy or compressed photographs")):
         text = f"of the samples {text}; 0: none, as in the original"
         share = getattr(RECIPE, name)
@@ -147,6 +149,7 @@ def gather(args: argparse.Namespace) -> dict[str, Sources]:
         plain=args.plain,
         degraded=args.degraded,
         skeleton=args.skeleton,
+        fit=args.fit,
     )
     photographs = find_backgrounds(args.backgrounds)
     whole = Sources(faces, drawable, photographs, standard, args.seed, shape=args.shape, recipe=recipe)
@@ -252,6 +255,7 @@ def options_of(args: argparse.Namespace, parts: dict[str, Sources]) -> dict[str,
         "--plain": args.plain,
         "--degraded": args.degraded,
         "--skeleton": args.skeleton,
+        "--fit": args.fit,
         "--val": "some" if args.val else "none",
         "--fonts": told("fonts", lambda face: face[0].name),
         "--words": told("words", str),

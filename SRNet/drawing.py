@@ -73,6 +73,8 @@ class Recipe:
     noise_deviation: tuple[float, float] = (1.0, 8.0)  # of a pixel, 0..255
     jpeg: float = 0.6
     jpeg_quality: tuple[int, int] = (30, 90)
+    fit: bool = False  # the target word is as wide as the source's
+    fit_range: tuple[float, float] = (0.6, 1.6)  # times its own width; other pairs are drawn again
     skeleton: int = 3  # pixels that the lines of t_sk are wide; the original's are 1
 
 
@@ -404,6 +406,11 @@ def draw_pair(rng: np.random.Generator, sources: Sources) -> Iterator[tuple]:
         yield first, second, path
 
 
+def widened(layer: np.ndarray, width: int) -> np.ndarray:
+    """A layer uint8 [h, w] at another width."""
+    return np.asarray(Image.fromarray(layer).resize((width, len(layer)), Image.BICUBIC))
+
+
 def centred(layer: np.ndarray, height: int, width: int, top: int, left: int, room: tuple[int, int]) -> np.ndarray:
     """A layer in the middle of a room at (top, left) of a canvas [height, width] of zeros."""
     canvas = np.zeros((height, width), np.uint8)
@@ -441,7 +448,14 @@ def draw_sample(sources: Sources, index: int) -> tuple[dict[str, np.ndarray], di
     for (first, second, font), _ in zip(draw_pair(rng, sources), range(TRIES)):
         style = draw_style(rng, font, recipe)
         drawn = [draw_word(word, style) for word in (first, second)]
-        if None not in drawn and max(layer.shape[1] for pair in drawn for layer in pair) <= WIDEST:
+        if None in drawn or max(layer.shape[1] for pair in drawn for layer in pair) > WIDEST:
+            continue
+        if not recipe.fit:
+            break
+        least, most = recipe.fit_range
+        width = drawn[0][1].shape[1]
+        if least <= width / drawn[1][1].shape[1] <= most:
+            drawn[1] = tuple(widened(layer, width) for layer in drawn[1])
             break
     else:
         raise UserError(f"none of {TRIES} words could be drawn, the last {first!r} with {font}; name other fonts")

@@ -165,7 +165,7 @@ def generate(editor: predict.Editor, samples: Sequence[data.Sample]) -> Iterator
             yield number, sample, {kind: x[place] for kind, x in outputs.items()}
 
     for number, (folder, name) in enumerate(samples):
-        sample = data.read_sample(folder, name)
+        sample = data.read_sample(folder, name, getattr(editor.options, "tight_text", False))
         size = editor.size_of(*sample["i_s"].shape[:2])
         pending.setdefault(size, []).append((number, sample))
         if len(pending[size]) == BATCH:

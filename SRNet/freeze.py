@@ -79,7 +79,7 @@ def freeze(args: argparse.Namespace) -> None:
     export(NAME, generate, inputs, expected, args, DESCRIPTION, loaded, tolerance=TOLERANCE, dynamic=dynamic)
     if not args.check:  # what predict.py scales crops by
         file = folder / f"{NAME}.json"
-        scaling = {"data_shape": list(trained), "widths": getattr(loaded.options, "widths", None)}
+        scaling = {name: getattr(loaded.options, name, None) for name in ("data_shape", "widths", "tight_text")}
         file.write_text(json.dumps({**json.loads(file.read_text()), **scaling}, indent=2) + "\n")
 
 

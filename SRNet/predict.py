@@ -31,7 +31,7 @@ import fonts
 import numpy as np
 import ocr
 import quads
-from data import nearest_width, resized
+from data import nearest_width, resized, tightened
 from PIL import Image
 from tqdm import tqdm
 
@@ -53,7 +53,7 @@ HERE = Path(__file__).resolve().parent
 
 
 class Editor:
-    """A trained generator. `path`: its file; `options`: of its training, with `data_shape` and `widths`."""
+    """A trained generator. `path`: its file; `options`: of its training, with `data_shape`, `widths` and `tight_text`."""
 
     path: str
     options: argparse.Namespace
@@ -105,6 +105,8 @@ class Editor:
             UserError: the crop is too long, or the weights are of no use.
         """
         size = self.size_of(*i_s.shape[:2])
+        if getattr(self.options, "tight_text", False):
+            i_t = tightened(i_t)
         outputs = self.generate(*(resized(image, size)[None] for image in (i_t, i_s)))
         return {name: resized(image[0], i_s.shape[:2]) for name, image in outputs.items()}
 
@@ -155,7 +157,9 @@ class ExportedEditor(Editor):
         if len({height for height, _ in self._models}) > 1:
             raise UserError(f"--model: {self.path} are not all of one height")
         shape = record.get("data_shape") or min(self._models, default=(64, 128))
-        self.options = argparse.Namespace(data_shape=tuple(shape), widths=record.get("widths"))
+        self.options = argparse.Namespace(
+            data_shape=tuple(shape), widths=record.get("widths"), tight_text=record.get("tight_text")
+        )
 
     def size_of(self, height: int, width: int) -> tuple[int, int]:
         size = super().size_of(height, width)

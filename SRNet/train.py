@@ -73,6 +73,8 @@ def fast(steps: int) -> dict[str, Any]:
     return {
         "cnum": 16,
         "widths": [64, 96, 128, 192, 256],
+        "tight_text": True,
+        "text_skips": True,
         "norm": "group",
         "precision_mode": "allow_mix_precision",
         "learning_rate": 1e-3,
@@ -100,11 +102,15 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     add(group, "data_shape", size, "height,width that samples are scaled to")
     text = "scale samples to that height and to the one of these widths that keeps their aspect: 64,96,128,192,256"
     group.add_argument("--widths", type=widths, metavar="W,W", help=text)
+    text = "cut i_t to its word, so that its letters stand about where those of the result will"
+    cli.add_boolean(group, "--tight_text", False, text)
 
     group = parser.add_argument_group("model")
     add(group, "cnum", count, "channels of the networks' first layers")
     text = "normalisation by the batch, or of each sample by groups of channels"
     group.add_argument("--norm", choices=("batch", "group"), default="batch", help=text)
+    text = "skip connections from the wanted word to the skeleton and the styled word"
+    cli.add_boolean(group, "--text_skips", False, text)
     add_vgg19_flag(group, "of the perceptual and the style term")
 
     group = parser.add_argument_group("optimisation")
@@ -285,7 +291,7 @@ def build(args: argparse.Namespace, session: Session, total_steps: int) -> Simpl
     """The networks with their optimizers; `.state` is what a checkpoint holds, `.trained` what is measured."""
     height, width = args.data_shape
     shape = (height, width if not args.widths else None, args.cnum, args.norm)
-    generator, training_generator, forced_generator = build_training_generators(*shape)
+    generator, training_generator, forced_generator = build_training_generators(*shape, args.text_skips)
     discriminator = build_discriminator(*shape)
     adam = {"beta_1": args.beta1, "beta_2": args.beta2, "loss_scale": LOSS_SCALE}  # scaled in float16 alone
     d_rate = learning_rate(args, total_steps, args.adversarial_from)
@@ -316,7 +322,7 @@ def build(args: argparse.Namespace, session: Session, total_steps: int) -> Simpl
 
 def example_saver(args: argparse.Namespace, generator: keras.Model, held_out: Sequence) -> Callable[[Run], str]:
     """A function that writes a sheet: a row a held-out sample, of i_t, i_s, o_sk, o_t, o_b, o_f and the target t_f."""
-    samples = [read_sample(*sample) for sample in held_out[:EXAMPLES]]
+    samples = [read_sample(*sample, args.tight_text) for sample in held_out[:EXAMPLES]]
     samples = [{name: resized(sample[name], args.data_shape) for name in FOLDERS} for sample in samples]
     inputs = [np.stack([to_float(sample[name], RANGE) for sample in samples]) for name in ("i_t", "i_s")]
     generate = tf.function(lambda i_t, i_s: generator([i_t, i_s], training=False))
@@ -345,7 +351,8 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
     session = open_session(session_config(args))
     set_seed(args.seed)
     train_samples, held_out = split(args.data_path)
-    samples = Samples(train_samples, args.data_shape[0], args.widths or args.data_shape[1:], args.batch_size)
+    widths = args.widths or args.data_shape[1:]
+    samples = Samples(train_samples, args.data_shape[0], widths, args.batch_size, args.tight_text)
     notice(f"{args.data_path}: {len(samples)} samples to train on, {len(held_out)} held out")
     total_steps = args.train_epochs * samples.steps_per_epoch if args.train_epochs else args.train_steps
     features = perceptual_features(args)

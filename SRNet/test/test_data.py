@@ -56,6 +56,20 @@ def test_read_sample(folder):
         data.read_sample(folder, "02.png")
 
 
+def test_a_standard_image_cut_to_its_word(folder):
+    """Borders of 8 % of the word's height and 2.5 % of its width; what holds no word stays whole."""
+    image = np.full((60, 200, 3), 127, np.uint8)
+    image[20:45, 30:110] = 0
+    assert data.tightened(image).shape == (25 + 2 * 2, 80 + 2 * 2, 3)
+    np.testing.assert_array_equal(data.tightened(image), image[18:47, 28:112])
+    blank = np.full((16, 32, 3), 127, np.uint8)
+    assert data.tightened(blank).shape == blank.shape
+    blank[:, 4:8] = 0
+    Image.fromarray(blank).save(folder / "i_t" / "00.png")
+    samples = data.Samples(data.split(str(folder))[0], 16, (32,), 1, tight=True)
+    assert (data.unstack(samples.read(0))["i_t"] < 20).all()
+
+
 def samples_of(folder, batch_size=1, widths=(32,)):
     return data.Samples(data.split(str(folder))[0], 16, widths, batch_size)
 

@@ -209,6 +209,14 @@ def test_skeletons_of_one_pixel(at_hand):
     assert (wide == binary_dilation(thin, np.ones((3, 3), bool))).all() and thin.sum() < 0.5 * wide.sum()
 
 
+def test_a_word_that_takes_anothers_place(at_hand):
+    """With --fit and no padding the target reaches both sides, as the source does, and is as high as it was."""
+    for index in range(6):
+        sample = draw(sources(at_hand, "--fit", "--padding=0,0", "--plain=0", "--degraded=0"), index)
+        source = (sample["i_s"] != sample["t_b"]).any(axis=2)
+        assert (sample["mask_t"] > 0)[:, [0, -1]].any(axis=0).all() and source[:, [0, -1]].any(axis=0).all()
+
+
 def test_only_fonts_that_have_a_words_characters(at_hand, capsys):
     words = at_hand[0] / "scripts.txt"
     words.write_text("слово\napple\nмост\nbridge\n漢字\n", encoding="utf-8")

@@ -44,6 +44,15 @@ def test_what_each_output_sees():
         assert all(float(tf.reduce_max(tf.abs(tape.gradient(output, x)))) > 0 for x in (i_t, i_s))
 
 
+def test_skips_of_the_wanted_word():
+    """With --text_skips the decoders of text conversion have the half and the quarter of i_t's encoder beside theirs."""
+    plain, joined = (build_generator(channels=2, text_skips=skips) for skips in (False, True))
+    for name in ("skeleton", "styled"):
+        for level, channels in ((1, 16), (2, 8), (3, 4)):
+            before, after = (m.get_layer(f"{name}_{level}a").weights[0].shape[2] for m in (plain, joined))
+            assert after - before == (channels if level > 1 else 0)
+
+
 def test_discriminator():
     """Patches of a sixteenth of the size; its last normalisation centres the logits of a batch."""
     discriminator = build_discriminator(channels=2)
@@ -68,7 +77,7 @@ def test_group_normalisation_by_hand():
 
 def test_teacher_forcing():
     """The fusion of t_t has the same weights as that of o_t, and sends no gradient into text conversion."""
-    generator, _, forced = build_training_generators(16, 32, 2, "group")
+    generator, _, forced = build_training_generators(16, 32, 2, "group", True)
     i_t, i_s = (tf.random.stateless_uniform([1, 16, 32, 3], [seed, 0], -1, 1) for seed in (1, 2))
     _, o_t, _, o_f = generator([i_t, i_s], training=True)
     with tf.GradientTape() as tape:

@@ -74,6 +74,20 @@ def test_a_crop_by_hand(editor):
     np.testing.assert_array_equal(edited, resized(generated["o_f"][0], (50, 70)))
 
 
+def test_a_network_that_was_trained_on_tight_words(editor, monkeypatch):
+    """The standard word is cut out of i_t first, however much room is round it."""
+    i_t, i_s, seen = np.full((40, 100, 3), 127, np.uint8), noise(50, 70, seed=1), []
+    i_t[18:28, 20:60] = 0
+    generate = editor.generate
+    monkeypatch.setattr(editor, "generate", lambda *images: seen.append(images) or generate(*images))
+    editor.edit(i_t, i_s)
+    monkeypatch.setattr(editor.options, "tight_text", True, raising=False)
+    editor.edit(i_t, i_s)
+    loose, tight = (images[0][0] for images in seen)
+    np.testing.assert_array_equal(loose, resized(i_t, (32, 64)))
+    np.testing.assert_array_equal(tight, resized(i_t[17:29, 19:61], (32, 64)))
+
+
 def test_the_size_that_the_network_sees(editor):
     """Trained squeezed: 32 x 64, and of long crops half of their width; trained in buckets: the nearest one."""
     sizes = {(10, 10): 64, (50, 100): 64, (50, 202): 64, (10, 44): 72, (100, 2000): 320, (1, 32): 512}
