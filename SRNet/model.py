@@ -120,15 +120,23 @@ def leaky(x):
     return layers.LeakyReLU(0.2)(x)
 
 
-def text_conversion(net: Network, i_t, i_s, channels: int, text_skips: bool):
-    """Section 3.1: the wanted word's skeleton, the word in the source's style on grey, and the skeleton's logits."""
+def text_conversion(net: Network, i_t, i_s, channels: int, skips: bool):
+    """Section 3.1: the wanted word's skeleton, the word in the source's style on grey, and the skeleton's logits.
+
+    Args:
+        skips: U-Net's connections, which the paper has for the background alone: strokes from i_t, and colours from
+            i_s, then need not pass through the bottleneck.
+    """
     text, (half, quarter) = net.encoder(i_t, channels, "text")
-    style, _ = net.encoder(i_s, channels, "style")
+    style, (style_half, style_quarter) = net.encoder(i_s, channels, "style")
     both = layers.Concatenate()([net.residual_blocks(text, "text"), net.residual_blocks(style, "style")])
-    skips = (None, quarter, half) if text_skips else (None, None, None)  # strokes need not pass through the bottleneck
-    skeleton, _ = net.decoder(both, channels, "skeleton", skips)
+    strokes = colours = (None, None, None)
+    if skips:
+        strokes = (None, quarter, half)
+        colours = (None, *(layers.Concatenate()(pair) for pair in ((quarter, style_quarter), (half, style_half))))
+    skeleton, _ = net.decoder(both, channels, "skeleton", strokes)
     logits = net.conv(skeleton, 1, "o_sk_last")
-    styled, _ = net.decoder(both, channels, "styled", skips)
+    styled, _ = net.decoder(both, channels, "styled", colours)
     joined = layers.Concatenate()([styled, skeleton])
     o_t = net.image(net.cbr(joined, 2 * channels, "styled_joined"), "o_t")
     return net.activation(logits, "o_sk", "sigmoid"), o_t, logits
@@ -148,9 +156,9 @@ def fusion(net: Network, o_t, background: Sequence, channels: int):
     return net.image(x, "o_f")
 
 
-def outputs(net: Network, i_t, i_s, channels: int, text_skips: bool, t_t=None) -> list:
+def outputs(net: Network, i_t, i_s, channels: int, skips: bool, t_t=None) -> list:
     """[o_sk, o_t, o_b, o_f, o_sk's logits]; with t_t, the true styled word, the fusion gets that in place of o_t."""
-    o_sk, o_t, logits = text_conversion(net, i_t, i_s, channels, text_skips)
+    o_sk, o_t, logits = text_conversion(net, i_t, i_s, channels, skips)
     o_b, background = background_inpainting(net, i_s, channels)
     return [o_sk, o_t, o_b, fusion(net, o_t if t_t is None else t_t, background, channels), logits]
 
@@ -160,7 +168,7 @@ def build_generator(
     width: Optional[int] = None,
     channels: int = 32,
     norm: str = "batch",
-    text_skips: bool = False,
+    skips: bool = False,
 ) -> keras.Model:
     """All three parts of the generator.
 
@@ -168,24 +176,24 @@ def build_generator(
         height, width: multiples of 8, or None: any.
         channels: of the first layers, 8 times as many in the deepest.
         norm: "batch" or "group" normalisation.
-        text_skips: U-Net's connections from i_t to the skeleton and the styled word, which the paper has not.
+        skips: of `text_conversion`.
     Returns:
         A model of [i_t, i_s], the wanted word in a standard font and the source, that gives float32
         [o_sk, o_t, o_b, o_f]: the skeleton [batch, height, width, 1] in 0..1, the styled word on grey, the background
         and the two in one image.
     """
     i_t, i_s = (layers.Input((height, width, 3), name=name) for name in ("i_t", "i_s"))
-    return keras.Model([i_t, i_s], outputs(Network(norm), i_t, i_s, channels, text_skips)[:4], name="generator")
+    return keras.Model([i_t, i_s], outputs(Network(norm), i_t, i_s, channels, skips)[:4], name="generator")
 
 
 def build_training_generators(
-    height: Optional[int], width: Optional[int], channels: int, norm: str, text_skips: bool
+    height: Optional[int], width: Optional[int], channels: int, norm: str, skips: bool
 ) -> tuple[keras.Model, keras.Model, keras.Model]:
     """Three models of the same weights: `build_generator`'s; one that gives o_sk's logits after its four images; and
     that one with teacher forcing: of [i_t, i_s, t_t], so that no gradient of o_f reaches text conversion."""
     net = Network(norm)
     i_t, i_s, t_t = (layers.Input((height, width, 3), name=name) for name in ("i_t", "i_s", "t_t"))
-    free, forced = (outputs(net, i_t, i_s, channels, text_skips, word) for word in (None, t_t))
+    free, forced = (outputs(net, i_t, i_s, channels, skips, word) for word in (None, t_t))
     return (
         keras.Model([i_t, i_s], free[:4], name="generator"),
         keras.Model([i_t, i_s], free, name="training_generator"),
@@ -221,7 +229,7 @@ def build_discriminator(
 
 def build_from(options: argparse.Namespace, size: Sequence[Optional[int]] = (None, None)) -> keras.Model:
     """The generator that a training's options ask for, with random weights, for images of `size` or of any."""
-    names = {"norm": "batch", "text_skips": False}  # and what they are where a run does not say
+    names = {"norm": "batch", "skips": False}  # and what they are where a run does not say
     return build_generator(*size, options.cnum, **{name: getattr(options, name, own) for name, own in names.items()})
 
 

@@ -72,10 +72,11 @@ def fast(steps: int) -> dict[str, Any]:
     """What `--recipe=fast` sets for so many steps: meant for a CPU. NOTES.md tells why, flag by flag."""
     return {
         "cnum": 16,
-        "widths": [64, 96, 128, 192, 256],
+        "batch_size": 4,
+        "lt_l1": 20.0,
         "tight_text": True,
-        "text_skips": True,
-        "norm": "group",
+        "skips": True,
+        "norm": "batch",
         "precision_mode": "allow_mix_precision",
         "learning_rate": 1e-3,
         "schedule": "cosine",
@@ -109,8 +110,8 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     add(group, "cnum", count, "channels of the networks' first layers")
     text = "normalisation by the batch, or of each sample by groups of channels"
     group.add_argument("--norm", choices=("batch", "group"), default="batch", help=text)
-    text = "skip connections from the wanted word to the skeleton and the styled word"
-    cli.add_boolean(group, "--text_skips", False, text)
+    text = "skip connections in text conversion too: from i_t to o_sk, from i_t and i_s to o_t"
+    cli.add_boolean(group, "--skips", False, text)
     add_vgg19_flag(group, "of the perceptual and the style term")
 
     group = parser.add_argument_group("optimisation")
@@ -291,7 +292,7 @@ def build(args: argparse.Namespace, session: Session, total_steps: int) -> Simpl
     """The networks with their optimizers; `.state` is what a checkpoint holds, `.trained` what is measured."""
     height, width = args.data_shape
     shape = (height, width if not args.widths else None, args.cnum, args.norm)
-    generator, training_generator, forced_generator = build_training_generators(*shape, args.text_skips)
+    generator, training_generator, forced_generator = build_training_generators(*shape, args.skips)
     discriminator = build_discriminator(*shape)
     adam = {"beta_1": args.beta1, "beta_2": args.beta2, "loss_scale": LOSS_SCALE}  # scaled in float16 alone
     d_rate = learning_rate(args, total_steps, args.adversarial_from)

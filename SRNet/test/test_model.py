@@ -44,13 +44,14 @@ def test_what_each_output_sees():
         assert all(float(tf.reduce_max(tf.abs(tape.gradient(output, x)))) > 0 for x in (i_t, i_s))
 
 
-def test_skips_of_the_wanted_word():
-    """With --text_skips the decoders of text conversion have the half and the quarter of i_t's encoder beside theirs."""
-    plain, joined = (build_generator(channels=2, text_skips=skips) for skips in (False, True))
-    for name in ("skeleton", "styled"):
-        for level, channels in ((1, 16), (2, 8), (3, 4)):
+def test_skips():
+    """With --skips the decoders of text conversion have what the encoders of i_t, and for o_t of i_s too, have at a
+    quarter and at half of the size beside theirs."""
+    plain, joined = (build_generator(channels=2, skips=skips) for skips in (False, True))
+    for name, encoders in (("skeleton", 1), ("styled", 2)):
+        for level, channels in ((1, 0), (2, 8), (3, 4), (4, 0)):
             before, after = (m.get_layer(f"{name}_{level}a").weights[0].shape[2] for m in (plain, joined))
-            assert after - before == (channels if level > 1 else 0)
+            assert after - before == channels * encoders
 
 
 def test_discriminator():
