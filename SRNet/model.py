@@ -149,9 +149,12 @@ def background_inpainting(net: Network, i_s, channels: int):
     return net.image(x, "o_b"), features
 
 
-def fusion(net: Network, o_t, background: Sequence, channels: int):
-    """Section 3.3: the styled word on the background."""
-    x, _ = net.encoder(o_t, channels, "fusion")
+def fusion(net: Network, o_t, background: Sequence, channels: int, skips: bool):
+    """Section 3.3: the styled word on the background. `skips`: the word's too, as in `text_conversion`."""
+    x, (half, quarter) = net.encoder(o_t, channels, "fusion")
+    if skips:
+        eighth, *rest = background
+        background = eighth, *(layers.Concatenate()(pair) for pair in zip(rest, (quarter, half)))
     x, _ = net.decoder(net.residual_blocks(x, "fusion"), channels, "fused", background)
     return net.image(x, "o_f")
 
@@ -160,7 +163,7 @@ def outputs(net: Network, i_t, i_s, channels: int, skips: bool, t_t=None) -> lis
     """[o_sk, o_t, o_b, o_f, o_sk's logits]; with t_t, the true styled word, the fusion gets that in place of o_t."""
     o_sk, o_t, logits = text_conversion(net, i_t, i_s, channels, skips)
     o_b, background = background_inpainting(net, i_s, channels)
-    return [o_sk, o_t, o_b, fusion(net, o_t if t_t is None else t_t, background, channels), logits]
+    return [o_sk, o_t, o_b, fusion(net, o_t if t_t is None else t_t, background, channels, skips), logits]
 
 
 def build_generator(

@@ -3,7 +3,8 @@
 python SRNet/sample_data.py --output_path pairs
 
 val/ shows other words, fonts and photographs than train/. It is what datagen.py writes with nothing else at hand, at
-the size that the network is trained at: take fonts, words and photographs of your own there for one that is of use.
+the size that the network is trained at, words in tight crops and as wide as those they replace: take fonts, words and
+photographs of your own there for one that is of use.
 """
 
 import argparse
@@ -24,7 +25,8 @@ def parse_args(argv: Optional[list[str]] = None) -> argparse.Namespace:
     parser.add_argument("--shape", default="64x128", help="size of the images, HEIGHTxWIDTH")
     parser.add_argument("--seed", type=cli.in_range(int, 0, 2**63), default=0, help="other seeds, other samples")
     parser.add_argument("--processes", type=cli.in_range(int, 1, 256), default=datagen.cores(), help="at a time")
-    return datagen.parse_args([f"--{name}={value}" for name, value in vars(parser.parse_args(argv)).items()])
+    flags = [f"--{name}={value}" for name, value in vars(parser.parse_args(argv)).items()]
+    return datagen.parse_args([*flags, "--padding=3,6", "--fit"])
 
 
 def main(argv: Optional[list[str]] = None) -> int:

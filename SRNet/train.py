@@ -110,7 +110,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     add(group, "cnum", count, "channels of the networks' first layers")
     text = "normalisation by the batch, or of each sample by groups of channels"
     group.add_argument("--norm", choices=("batch", "group"), default="batch", help=text)
-    text = "skip connections in text conversion too: from i_t to o_sk, from i_t and i_s to o_t"
+    text = "skip connections of words too: from i_t to o_sk, from i_t and i_s to o_t, from o_t to o_f"
     cli.add_boolean(group, "--skips", False, text)
     add_vgg19_flag(group, "of the perceptual and the style term")
 

@@ -45,10 +45,10 @@ def test_what_each_output_sees():
 
 
 def test_skips():
-    """With --skips the decoders of text conversion have what the encoders of i_t, and for o_t of i_s too, have at a
-    quarter and at half of the size beside theirs."""
+    """With --skips a word's decoders have what the encoders have at a quarter and at half of the size beside theirs:
+    that of i_t, for o_t that of i_s too, and for o_f that of o_t."""
     plain, joined = (build_generator(channels=2, skips=skips) for skips in (False, True))
-    for name, encoders in (("skeleton", 1), ("styled", 2)):
+    for name, encoders in (("skeleton", 1), ("styled", 2), ("fused", 1)):
         for level, channels in ((1, 0), (2, 8), (3, 4), (4, 0)):
             before, after = (m.get_layer(f"{name}_{level}a").weights[0].shape[2] for m in (plain, joined))
             assert after - before == channels * encoders
