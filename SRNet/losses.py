@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 TINY = 1e-8
+CHANGED = 0.12  # of -1..1: 15 levels of 255, above a camera's noise
 
 
 def dice(target: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
@@ -35,6 +36,12 @@ def masked_l1(target: tf.Tensor, output: tf.Tensor, mask: tf.Tensor) -> tf.Tenso
     rest = 1.0 - tf.reduce_mean(mask)
     difference = tf.abs(target - output)
     return rest * tf.reduce_mean(difference * mask) + (1.0 - rest) * tf.reduce_mean(difference * (1.0 - mask))
+
+
+def difference_mask(one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
+    """Where two images [batch, h, w, 3] differ, [batch, h, w, 1]: 1 by more than `CHANGED` in a channel, else 0."""
+    difference = tf.reduce_max(tf.abs(one - other), axis=-1, keepdims=True)
+    return tf.cast(difference > CHANGED, tf.float32)
 
 
 def discriminator(real_logits: tf.Tensor, fake_logits: tf.Tensor) -> tf.Tensor:

@@ -19,6 +19,7 @@ RESIDUAL_BLOCKS = 4
 MOMENTUM = 0.9  # of the moving averages: with 0.99 they lag behind the first thousand steps, and o_t is blank
 GROUP = 8  # channels that are normalised together by --norm=group, or fewer
 DISCRIMINATOR = (2, 4, 8, 16)  # times the channels: 64, 128, 256, 512
+NONE = (None,) * 4  # no skip connections into a decoder
 OUTPUTS = ("o_sk", "o_t", "o_b", "o_f")  # skeleton, styled word on grey, background, the edited crop
 
 
@@ -78,15 +79,15 @@ class Network:
         return self.activation(self.conv(x, 3, f"{name}_last"), name)
 
     def encoder(self, x, channels: int, name: str):
-        """Features at an eighth of the size, of 8 * channels, and those at a half and at a quarter of it."""
+        """Features at an eighth of the size, of 8 * channels, and those at a quarter, at a half and at all of it."""
         x = self.cbr(self.cbr(x, channels, f"{name}_1a"), channels, f"{name}_1b")
-        features = []
+        features = [x]
         for level in (2, 3, 4):
             channels *= 2
             x = leaky(self.conv(x, channels, f"{name}_{level}_down", stride=2))
             x = self.cbr(self.cbr(x, channels, f"{name}_{level}a"), channels, f"{name}_{level}b")
             features.append(x)
-        return x, features[:2]
+        return x, features[2::-1]
 
     def residual_blocks(self, x, name: str):
         channels = x.shape[-1]
@@ -98,14 +99,14 @@ class Network:
             x = leaky(self.normalized(layers.Add()([x, y]), block))
         return x
 
-    def decoder(self, x, channels: int, name: str, skips: Sequence = (None, None, None)):
-        """Features at the full size, of `channels`, and those at an eighth, a quarter and a half of it.
+    def decoder(self, x, channels: int, name: str, skips: Sequence = NONE):
+        """Features at the full size, of `channels`, and those at an eighth, a quarter, a half and all of it.
 
         Args:
-            skips: joined to the features of those three sizes before their convolutions, where there is one.
+            skips: joined to the features of those sizes before their convolutions, where there is one.
         """
         features = []
-        for level, skip in enumerate((*skips, None), 1):
+        for level, skip in enumerate(skips, 1):
             width = channels * 2 ** (4 - level)
             if level > 1:
                 x = leaky(self.conv(x, width, f"{name}_{level}_up", stride=2, kind=layers.Conv2DTranspose))
@@ -113,11 +114,15 @@ class Network:
                 x = layers.Concatenate()([x, skip])
             x = self.cbr(self.cbr(x, width, f"{name}_{level}a"), width, f"{name}_{level}b")
             features.append(x)
-        return x, features[:3]
+        return x, features
 
 
 def leaky(x):
     return layers.LeakyReLU(0.2)(x)
+
+
+def joined(features: Sequence, others: Sequence) -> list:
+    return [layers.Concatenate()(pair) for pair in zip(features, others)]
 
 
 def text_conversion(net: Network, i_t, i_s, channels: int, skips: bool):
@@ -127,43 +132,49 @@ def text_conversion(net: Network, i_t, i_s, channels: int, skips: bool):
         skips: U-Net's connections, which the paper has for the background alone: strokes from i_t, and colours from
             i_s, then need not pass through the bottleneck.
     """
-    text, (half, quarter) = net.encoder(i_t, channels, "text")
-    style, (style_half, style_quarter) = net.encoder(i_s, channels, "style")
+    text, strokes = net.encoder(i_t, channels, "text")
+    style, colours = net.encoder(i_s, channels, "style")
     both = layers.Concatenate()([net.residual_blocks(text, "text"), net.residual_blocks(style, "style")])
-    strokes = colours = (None, None, None)
-    if skips:
-        strokes = (None, quarter, half)
-        colours = (None, *(layers.Concatenate()(pair) for pair in ((quarter, style_quarter), (half, style_half))))
-    skeleton, _ = net.decoder(both, channels, "skeleton", strokes)
+    skeleton, _ = net.decoder(both, channels, "skeleton", (None, *strokes) if skips else NONE)
     logits = net.conv(skeleton, 1, "o_sk_last")
-    styled, _ = net.decoder(both, channels, "styled", colours)
-    joined = layers.Concatenate()([styled, skeleton])
-    o_t = net.image(net.cbr(joined, 2 * channels, "styled_joined"), "o_t")
+    styled, _ = net.decoder(both, channels, "styled", (None, *joined(strokes, colours)) if skips else NONE)
+    x = net.cbr(layers.Concatenate()([styled, skeleton]), 2 * channels, "styled_joined")
+    o_t = net.image(x, "o_t")
     return net.activation(logits, "o_sk", "sigmoid"), o_t, logits
 
 
-def background_inpainting(net: Network, i_s, channels: int):
-    """Section 3.2: the source without its word, and its decoder's features."""
-    x, (half, quarter) = net.encoder(i_s, channels, "background")
-    x, features = net.decoder(net.residual_blocks(x, "background"), channels, "filled", (None, quarter, half))
-    return net.image(x, "o_b"), features
+def background_inpainting(net: Network, i_s, channels: int, skips: bool):
+    """Section 3.2: the source without its word, and its decoder's features.
+
+    Args:
+        skips: at the full size too, and from i_s itself to the last layer, since what is not erased stays as it is.
+    """
+    x, (quarter, half, full) = net.encoder(i_s, channels, "background")
+    connections = (None, quarter, half, full if skips else None)
+    x, features = net.decoder(net.residual_blocks(x, "background"), channels, "filled", connections)
+    return net.image(layers.Concatenate()([x, i_s]) if skips else x, "o_b"), features
 
 
-def fusion(net: Network, o_t, background: Sequence, channels: int, skips: bool):
-    """Section 3.3: the styled word on the background. `skips`: the word's too, as in `text_conversion`."""
-    x, (half, quarter) = net.encoder(o_t, channels, "fusion")
-    if skips:
-        eighth, *rest = background
-        background = eighth, *(layers.Concatenate()(pair) for pair in zip(rest, (quarter, half)))
-    x, _ = net.decoder(net.residual_blocks(x, "fusion"), channels, "fused", background)
-    return net.image(x, "o_f")
+def fusion(net: Network, o_t, o_b, background: Sequence, channels: int, skips: bool):
+    """Section 3.3: the styled word on the background.
+
+    Args:
+        background: features of its decoder, at an eighth, a quarter, a half and all of the size.
+        skips: at the full size too, from the word's encoder as well, and from o_t and o_b to the last layer.
+    """
+    x, word = net.encoder(o_t, channels, "fusion")
+    eighth, *rest = background
+    connections = (eighth, *joined(rest, word)) if skips else (*background[:3], None)
+    x, _ = net.decoder(net.residual_blocks(x, "fusion"), channels, "fused", connections)
+    return net.image(layers.Concatenate()([x, o_t, o_b]) if skips else x, "o_f")
 
 
 def outputs(net: Network, i_t, i_s, channels: int, skips: bool, t_t=None) -> list:
     """[o_sk, o_t, o_b, o_f, o_sk's logits]; with t_t, the true styled word, the fusion gets that in place of o_t."""
     o_sk, o_t, logits = text_conversion(net, i_t, i_s, channels, skips)
-    o_b, background = background_inpainting(net, i_s, channels)
-    return [o_sk, o_t, o_b, fusion(net, o_t if t_t is None else t_t, background, channels, skips), logits]
+    o_b, background = background_inpainting(net, i_s, channels, skips)
+    o_f = fusion(net, o_t if t_t is None else t_t, o_b, background, channels, skips)
+    return [o_sk, o_t, o_b, o_f, logits]
 
 
 def build_generator(

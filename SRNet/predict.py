@@ -53,7 +53,7 @@ HERE = Path(__file__).resolve().parent
 
 
 class Editor:
-    """A trained generator. `path`: its file; `options`: of its training, with `data_shape`, `widths` and `tight_text`."""
+    """A trained generator. `path`: its file; `options`: of its training, with `data_shape`, `widths`, `tight_text`."""
 
     path: str
     options: argparse.Namespace

@@ -253,7 +253,7 @@ def test_other_options_in_the_same_folder_are_refused(at_hand, tmp_path, capsys)
     folder = tmp_path / "set"
     assert write(capsys, folder, at_hand, "--number=1")[0] == 0
     before = digests(folder)
-    for flag in ("--seed=1", "--shape=32x64", "--padding=2,4", "--val=1", "--fonts=matplotlib", "--skeleton=1", "--fit"):
+    for flag in ("--seed=1", "--shape=32x64", "--padding=2,4", "--val=1", "--fonts=matplotlib", "--skeleton=1"):
         status, _, said = write(capsys, folder, at_hand, "--number=2", flag)
         assert status == 2 and "holds samples of other options" in said and len(said.splitlines()) == 2
     assert digests(folder) == before

@@ -67,3 +67,12 @@ def test_perceptual_and_style():
     close(losses.style([one, two], [two, two]), grams / 2)
     flipped = tf.reverse(one, [1, 2])  # the same style elsewhere
     close(losses.style([one], [flipped]), 0.0)
+
+
+def test_where_two_images_differ():
+    """A tenth of the range apart counts in any channel, a camera's noise does not."""
+    one = np.zeros((1, 2, 3, 3), np.float32)
+    other = one.copy()
+    other[0, 0, 1, 2], other[0, 1, 2] = -0.2, 0.05
+    mask = losses.difference_mask(tf.constant(one), tf.constant(other)).numpy()
+    assert mask.shape == (1, 2, 3, 1) and mask.sum() == 1 and mask[0, 0, 1, 0] == 1

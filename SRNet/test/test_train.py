@@ -73,7 +73,8 @@ def test_a_recipe_sets_what_no_flag_does(tmp_path):
     flags = [f"--data_path={tmp_path}", "--recipe=fast", "--max_iter=1000"]
     args = train.parse_args([*flags, "--ema=0.5", "--widths=32,16"])
     assert (args.teacher_forcing_steps, args.adversarial_from, args.warmup_steps) == (500, 800, 100)
-    assert (args.schedule, args.norm, args.ema, args.widths) == ("cosine", "group", 0.5, [16, 32])
+    assert (args.schedule, args.norm, args.ema, args.widths) == ("cosine", "batch", 0.5, [16, 32])
+    assert args.skips and args.tight_text and args.balanced_l1
 
 
 @pytest.mark.parametrize(
@@ -153,6 +154,20 @@ def test_weights_of_the_loss(prepare):
     found = {name: float(value) for name, value in update(next(stream), 0).items()}
     assert found["l_t"] == pytest.approx(2 * (1 - found["dice"]), rel=1e-5)
     assert max(found["l_b"], found["l_f"]) < 2.5  # -log D alone, where their L1 is 10 times 0.5 and more
+
+
+def test_a_word_weighs_as_much_as_all_the_rest(prepare):
+    """With --balanced_l1: the source's pixels in o_b, and both words' in o_f."""
+    _, networks, update, stream = prepare("--balanced_l1", "--learning_rate=0", "--adversarial_from=9")
+    batch = next(stream)
+    sample = train.scaled(batch)
+    _, _, o_b, o_f, _ = networks.training_generator([sample["i_t"], sample["i_s"]], training=True)
+    found = update(batch, 0)
+    erased, written = (np.abs(sample[name] - sample["t_b"]).max(-1, keepdims=True) > 0.12 for name in ("i_s", "t_f"))
+    assert 0.02 < erased.mean() < 0.9
+    for name, mask, pair in (("l_b", erased, ("t_b", o_b)), ("l_f", erased | written, ("t_f", o_f))):
+        expected = 10 * losses.masked_l1(sample[pair[0]], pair[1], tf.constant(mask, tf.float32))
+        assert float(found[name]) == pytest.approx(float(expected), rel=1e-4)
 
 
 def test_perceptual_terms(prepare):
