@@ -5,7 +5,7 @@ python SRNet/train.py --data_path=words --recipe=fast --cnum=8 --max_iter=300 --
 python SRNet/train.py --data_path=words --vgg19_weights=vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5
 python SRNet/train.py --data_path=words --recipe=fast --max_iter=60000                    meant for a CPU
 
-Look at evaluate.py --ocr, whether the words can be read, more than at PSNR; NOTES.md tells what was reached in which time.
+Look at evaluate.py --ocr, whether the words can be read, more than at PSNR; NOTES.md tells what was reached, and when.
 """
 
 import argparse
