@@ -19,7 +19,7 @@ RESIDUAL_BLOCKS = 4
 MOMENTUM = 0.9  # of the moving averages: with 0.99 they lag behind the first thousand steps, and o_t is blank
 GROUP = 8  # channels that are normalised together by --norm=group, or fewer
 DISCRIMINATOR = (2, 4, 8, 16)  # times the channels: 64, 128, 256, 512
-NONE = (None,) * 4  # no skip connections into a decoder
+NO_SKIPS = (None,) * 4  # no skip connections into a decoder
 OUTPUTS = ("o_sk", "o_t", "o_b", "o_f")  # skeleton, styled word on grey, background, the edited crop
 
 
@@ -99,7 +99,7 @@ class Network:
             x = leaky(self.normalized(layers.Add()([x, y]), block))
         return x
 
-    def decoder(self, x, channels: int, name: str, skips: Sequence = NONE):
+    def decoder(self, x, channels: int, name: str, skips: Sequence = NO_SKIPS):
         """Features at the full size, of `channels`, and those at an eighth, a quarter, a half and all of it.
 
         Args:
@@ -135,9 +135,9 @@ def text_conversion(net: Network, i_t, i_s, channels: int, skips: bool):
     text, strokes = net.encoder(i_t, channels, "text")
     style, colours = net.encoder(i_s, channels, "style")
     both = layers.Concatenate()([net.residual_blocks(text, "text"), net.residual_blocks(style, "style")])
-    skeleton, _ = net.decoder(both, channels, "skeleton", (None, *strokes) if skips else NONE)
+    skeleton, _ = net.decoder(both, channels, "skeleton", (None, *strokes) if skips else NO_SKIPS)
     logits = net.conv(skeleton, 1, "o_sk_last")
-    styled, _ = net.decoder(both, channels, "styled", (None, *joined(strokes, colours)) if skips else NONE)
+    styled, _ = net.decoder(both, channels, "styled", (None, *joined(strokes, colours)) if skips else NO_SKIPS)
     x = net.cbr(layers.Concatenate()([styled, skeleton]), 2 * channels, "styled_joined")
     o_t = net.image(x, "o_t")
     return net.activation(logits, "o_sk", "sigmoid"), o_t, logits

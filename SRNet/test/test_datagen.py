@@ -210,7 +210,7 @@ def test_skeletons_of_one_pixel(at_hand):
 
 
 def test_a_word_that_takes_anothers_place(at_hand):
-    """With --fit and no padding the target reaches both sides, as the source does, and is as high as it was."""
+    """With --fit and no padding the target reaches both sides, as the source does."""
     for index in range(6):
         sample = draw(sources(at_hand, "--fit", "--padding=0,0", "--plain=0", "--degraded=0"), index)
         source = (sample["i_s"] != sample["t_b"]).any(axis=2)
