@@ -73,6 +73,7 @@ KEYS = {
     "TRAIN.FT_LR_RETIO": Key("ft_lr_retio", 0.1, "... at this share of the learning rates", NUMBER),
     "GAN.EMBEDDING_DIM": Key("embedding_dim", 128, "size of the condition", COUNT),
     "GAN.DF_DIM": Key("df_dim", 64, "channels of the discriminator's first layer", COUNT),
+    "GAN.D_NORM": Key("d_norm", "batch", "of the discriminators: batch or spectral", one_of("batch", "spectral")),
     "GAN.GF_DIM": Key("gf_dim", 128, "channels of the generator's last wide layer, stage I", cli.in_range(int, 4)),
     "GAN.NETWORK_TYPE": Key("network_type", "default", "of stage I: default or simple", one_of("default", "simple")),
     "TEST.LR_IMSIZE": Key("test_lr_imsize", 64, "size of stage I's images", one_of(64)),

@@ -148,9 +148,8 @@ def new_generator(args: argparse.Namespace, embedding_size: int) -> keras.Model:
 
 def new_discriminator(args: argparse.Namespace, embedding_size: int) -> Discriminator:
     """The discriminator that the options ask for."""
-    return build_discriminator(
-        embedding_size, args.embedding_dim, args.df_dim, args.network_type, args.unconditional > 0
-    )
+    alone, spectral = args.unconditional > 0, args.d_norm == "spectral"
+    return build_discriminator(embedding_size, args.embedding_dim, args.df_dim, args.network_type, alone, spectral)
 
 
 def restore(found: weights.Weights, generator: keras.Model, discriminator: Optional[Discriminator]) -> None:
@@ -166,7 +165,9 @@ def restore(found: weights.Weights, generator: keras.Model, discriminator: Optio
             if name in arrays and arrays[name].shape == tuple(variable.shape):
                 variable.assign(arrays[name])
             elif not name.startswith("alone"):  # which it may be trained without
-                raise UserError(f"{found.path}: its discriminator is of another size; give the same --df_dim")
+                raise UserError(
+                    f"{found.path}: its discriminator is of another size; give the same --df_dim and --d_norm"
+                )
 
 
 def build(args: argparse.Namespace, session: Session, embedding_size: int, steps_per_epoch: int) -> SimpleNamespace:

@@ -166,7 +166,8 @@ def build(args: argparse.Namespace, session: Session, embedding_size: int, steps
 
     generator_1, generator = new_generator(args, embedding_size), new()
     discriminator_1 = new_discriminator(args, embedding_size) if args.finetune_lr else None
-    discriminator = build_discriminator(embedding_size, args.embedding_dim, args.df_dim, args.unconditional > 0)
+    alone, spectral = args.unconditional > 0, args.d_norm == "spectral"
+    discriminator = build_discriminator(embedding_size, args.embedding_dim, args.df_dim, alone, spectral)
 
     def made(rate, networks, networks_1):
         rates = [

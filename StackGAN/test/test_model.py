@@ -6,7 +6,7 @@ import model
 import numpy as np
 import pytest
 import tensorflow as tf
-from blocks import Augment, UpConv
+from blocks import Augment, SpectralConv, UpConv
 from conftest import SIZES, write_run
 from stageI import model as one
 from stageII import model as two
@@ -65,21 +65,22 @@ def test_augment():
     np.testing.assert_allclose(Augment(False)([both, eps])[0], [[3, -1]])
 
 
+@pytest.mark.parametrize("spectral", [False, True])
 @pytest.mark.parametrize("stage, network_type", [(1, "default"), (1, "simple"), (2, "default")])
-def test_shapes_and_what_each_output_sees(stage, network_type):
+def test_shapes_and_what_each_output_sees(stage, network_type, spectral):
     """An image: the sentence, eps and z or, in stage II, stage I's image. The logits: image and sentence; those without
     a text: the image alone."""
-    c = SIZES["embedding_dim"]
+    c, options = SIZES["embedding_dim"], {"unconditional": True, "spectral": spectral}
     embedding, eps, z, image = (
         tf.Variable(uniform(i, N, *shape)) for i, shape in enumerate([(1024,), (c,), (3,), (64, 64, 3)])
     )
     if stage == 1:
         generator = small(one.build_generator, "df_dim", network_type=network_type)
         inputs = [embedding, eps, z]
-        discriminator = small(one.build_discriminator, "gf_dim", "z_dim", network_type=network_type, unconditional=True)
+        discriminator = small(one.build_discriminator, "gf_dim", "z_dim", network_type=network_type, **options)
     else:
         generator, inputs = small(two.build_generator, "df_dim", "z_dim"), [image, embedding, eps]
-        discriminator = small(two.build_discriminator, "gf_dim", "z_dim", unconditional=True)
+        discriminator = small(two.build_discriminator, "gf_dim", "z_dim", **options)
     size = {1: 64, 2: 256}[stage]
     with tf.GradientTape(persistent=True) as tape:
         made, mean, log_sigma = generator(inputs, training=True)
@@ -125,3 +126,28 @@ def test_options_that_do_not_fit_the_weights(broken, tmp_path):
         model.load_generator(model.find_weights(file))
     with pytest.raises(UserError, match="tells no stage"):
         model.find_weights(weights.save(tmp_path / "y.safetensors", "StackGAN", found.tensors, {}, {"stage": 3}))
+
+
+def test_a_spectral_kernel_has_a_largest_singular_value_of_one():
+    """After some passes of training; the others leave its vector alone, and the gradient is that of W / sigma(W)."""
+    layer, x = SpectralConv(5, 3, 2), tf.constant(uniform(0, 2, 8, 8, 4))
+    layer(x)
+    kept = layer.u.numpy()
+    layer(x, training=False)
+    np.testing.assert_array_equal(layer.u, kept)
+    for _ in range(300):
+        layer(x, training=True)
+
+    def divided(kernel):
+        return kernel / tf.linalg.svd(tf.reshape(kernel, [-1, 5]), compute_uv=False)[0]
+
+    kernel = tf.convert_to_tensor(layer.kernel)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(kernel)
+        expected = tf.nn.conv2d(x, divided(kernel), 2, "SAME")
+        y = layer(x)
+        expected_sum, total = tf.reduce_sum(expected**2), tf.reduce_sum(y**2)
+    np.testing.assert_allclose(y, expected, atol=1e-5)
+    mine = tape.gradient(total, layer.trainable_weights)[0]
+    np.testing.assert_allclose(mine, tape.gradient(expected_sum, kernel), atol=1e-3)
+    assert [tuple(weight.shape) for weight in layer.trainable_weights] == [(3, 3, 4, 5), (5,)]
