@@ -201,17 +201,20 @@ def build_generator(
 
 
 def build_training_generators(
-    height: Optional[int], width: Optional[int], channels: int, norm: str, skips: bool
-) -> tuple[keras.Model, keras.Model, keras.Model]:
-    """Three models of the same weights: `build_generator`'s; one that gives o_sk's logits after its four images; and
-    that one with teacher forcing: of [i_t, i_s, t_t], so that no gradient of o_f reaches text conversion."""
+    height: Optional[int], width: Optional[int], channels: int, norm: str, skips: bool, teacher_forcing: bool
+) -> tuple[keras.Model, keras.Model, Optional[keras.Model]]:
+    """Models of the same weights: `build_generator`'s; one that gives o_sk's logits after its four images; and, with
+    teacher forcing, that one of [i_t, i_s, t_t], so that no gradient of o_f reaches text conversion, else None."""
     net = Network(norm)
     i_t, i_s, t_t = (layers.Input((height, width, 3), name=name) for name in ("i_t", "i_s", "t_t"))
-    free, forced = (outputs(net, i_t, i_s, channels, skips, word) for word in (None, t_t))
+    free, forced = outputs(net, i_t, i_s, channels, skips), None
+    if teacher_forcing:
+        forced = outputs(net, i_t, i_s, channels, skips, t_t)
+        forced = keras.Model([i_t, i_s, t_t], forced, name="forced_generator")
     return (
         keras.Model([i_t, i_s], free[:4], name="generator"),
         keras.Model([i_t, i_s], free, name="training_generator"),
-        keras.Model([i_t, i_s, t_t], forced, name="forced_generator"),
+        forced,
     )
 
 

@@ -301,7 +301,9 @@ def build(args: argparse.Namespace, session: Session, total_steps: int) -> Simpl
     """The networks with their optimizers; `.state` is what a checkpoint holds, `.trained` what is measured."""
     height, width = args.data_shape
     shape = (height, width if not args.widths else None, args.cnum, args.norm)
-    generator, training_generator, forced_generator = build_training_generators(*shape, args.skips)
+    generator, training_generator, forced_generator = build_training_generators(
+        *shape, args.skips, args.teacher_forcing_steps > 0
+    )
     discriminator = build_discriminator(*shape)
     adam = {"beta_1": args.beta1, "beta_2": args.beta2, "loss_scale": LOSS_SCALE}  # scaled in float16 alone
     d_rate = learning_rate(args, total_steps, args.adversarial_from)

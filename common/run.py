@@ -89,7 +89,9 @@ class Run:
         self._told_skipped = 0
         self._log: Any = None
         self._profiled = False
-        self._read = tf.function(lambda: [tf.identity(variable) for variable in self.variables.values()])
+        # An NPU makes a graph of each eager operation, so all are in one; elsewhere making that graph takes seconds.
+        self._at_once = tf.function if session.device == "npu" else lambda function: function
+        self._read = self._at_once(lambda: [tf.identity(variable) for variable in self.variables.values()])
 
     def path(self, *parts: str) -> str:
         """A path in the run's folder."""
@@ -176,7 +178,7 @@ class Run:
             self.start()
 
     def _assign(self, file: Path, arrays: dict[str, np.ndarray], variables: dict[str, tf.Variable]) -> None:
-        """Gives variables the arrays of their names, in one graph: an NPU makes one of each eager assignment."""
+        """Gives variables the arrays of their names."""
         for name, variable in variables.items():
             if name not in arrays or arrays[name].shape != tuple(variable.shape):
                 raise UserError(f"{file} is of another model or of other sizes; give another --output_path")
@@ -188,7 +190,7 @@ class Run:
             for variable, value in zip(variables.values(), new):
                 variable.assign(value)
 
-        tf.function(assign)(values)
+        self._at_once(assign)(values)
 
     def _check_data(self, before: Optional[dict[str, Any]]) -> None:
         """Refuses to go on with other data than the run began with."""
@@ -315,7 +317,7 @@ class Run:
         states = [optimizer.loss_scale.state for optimizer in self.session.optimizers if optimizer.loss_scale.state]
         if not states:
             return {}
-        found = tf.function(lambda: [{name: tf.identity(v) for name, v in state.items()} for state in states])()
+        found = self._at_once(lambda: [{name: tf.identity(v) for name, v in state.items()} for state in states])()
         found = [{name: value.numpy().item() for name, value in state.items()} for state in found]
         if any(state["hopeless"] for state in found):
             raise TrainingError(self._not_finite("a loss or gradient, whatever the loss scale,"))

@@ -83,7 +83,7 @@ def test_group_normalisation_by_hand():
 
 def test_teacher_forcing():
     """The fusion of t_t has the same weights as that of o_t, and sends no gradient into text conversion."""
-    generator, _, forced = build_training_generators(16, 32, 2, "group", True)
+    generator, _, forced = build_training_generators(16, 32, 2, "group", True, True)
     i_t, i_s = (tf.random.stateless_uniform([1, 16, 32, 3], [seed, 0], -1, 1) for seed in (1, 2))
     _, o_t, _, o_f = generator([i_t, i_s], training=True)
     with tf.GradientTape() as tape:
