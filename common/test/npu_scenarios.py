@@ -32,6 +32,8 @@ def strict(folder):
     import npu_device
     import tensorflow as tf
 
+    from common.session import PRECISION_MODES
+
     options = npu_device.global_options()
 
     def put(group, name, value):
@@ -49,6 +51,7 @@ def strict(folder):
         "name": put(options, "precision_mod", "force_fp32"),
         "value": put(options, "precision_mode", "float16"),
         "type": put(options.dump_config, "enable_dump", "True"),
+        "modes": {mode: put(options, "precision_mode", mode) for mode in PRECISION_MODES},
         "both sizes": opened(RANK_SIZE="2", CM_WORKER_SIZE="2"),
         "no cluster": opened(RANK_SIZE="2"),
         "no rank": opened(RANK_SIZE="2", RANK_TABLE_FILE="table"),

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from common import npu
 from common.cli import UserError
-from common.session import SessionConfig
+from common.session import PRECISION_MODES, SessionConfig
 from common.test.testing import clean_environment
 
 HERE = Path(__file__).resolve().parent
@@ -116,6 +116,7 @@ def test_the_double_is_as_strict_as_the_adapter(tmp_path):
     said = seen_by(start(HERE / "npu_scenarios.py", "strict", tmp_path))
     assert said["name"].startswith("ValueError") and "has no option" in said["name"]
     assert said["value"].startswith("ValueError") and said["type"].startswith("TypeError")
+    assert said["modes"] == dict.fromkeys(PRECISION_MODES)  # each is taken
     assert said["both sizes"].startswith("ValueError")
     for name in ("no cluster", "no rank", "no folder", "both dumps", "late option"):
         assert said[name].startswith("RuntimeError"), name
