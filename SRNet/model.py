@@ -129,15 +129,17 @@ def text_conversion(net: Network, i_t, i_s, channels: int, skips: bool):
     """Section 3.1: the wanted word's skeleton, the word in the source's style on grey, and the skeleton's logits.
 
     Args:
-        skips: U-Net's connections, which the paper has for the background alone: strokes from i_t, and colours from
-            i_s, then need not pass through the bottleneck.
+        skips: U-Net's connections, which the paper has for the background alone: strokes from i_t at all sizes, and
+            colours from i_s at a quarter, then need not pass through the bottleneck. At larger sizes i_s's own letters
+            would, and o_t became a copy of them.
     """
     text, strokes = net.encoder(i_t, channels, "text")
     style, colours = net.encoder(i_s, channels, "style")
     both = layers.Concatenate()([net.residual_blocks(text, "text"), net.residual_blocks(style, "style")])
     skeleton, _ = net.decoder(both, channels, "skeleton", (None, *strokes) if skips else NO_SKIPS)
     logits = net.conv(skeleton, 1, "o_sk_last")
-    styled, _ = net.decoder(both, channels, "styled", (None, *joined(strokes, colours)) if skips else NO_SKIPS)
+    styled_skips = (None, *joined(strokes[:1], colours[:1]), *strokes[1:]) if skips else NO_SKIPS
+    styled, _ = net.decoder(both, channels, "styled", styled_skips)
     x = net.cbr(layers.Concatenate()([styled, skeleton]), 2 * channels, "styled_joined")
     o_t = net.image(x, "o_t")
     return net.activation(logits, "o_sk", "sigmoid"), o_t, logits

@@ -45,15 +45,15 @@ def test_what_each_output_sees():
 
 
 def test_skips():
-    """With --skips decoders have what the encoders have at a quarter, a half and all of the size beside theirs: that of
-    i_t, for o_t that of i_s too, and for o_f that of o_t; the last layers of o_b and o_f see i_s, or o_t and o_b."""
+    """With --skips decoders have what the encoders have at a quarter, a half and all of the size: that of i_t, for o_t
+    that of i_s at a quarter, for o_f that of o_t. The last layer of o_b sees i_s, that of o_f o_t and o_b."""
     plain, joined = (build_generator(channels=2, skips=skips) for skips in (False, True))
 
     def more(name):
         return np.subtract(*(model.get_layer(name).weights[0].shape[2] for model in (joined, plain)))
 
     for name, added in (
-        ("skeleton", [0, 8, 4, 2]), ("styled", [0, 16, 8, 4]), ("filled", [0, 0, 0, 2]), ("fused", [0, 8, 4, 4])
+        ("skeleton", [0, 8, 4, 2]), ("styled", [0, 16, 4, 2]), ("filled", [0, 0, 0, 2]), ("fused", [0, 8, 4, 4])
     ):  # fmt: skip
         assert [more(f"{name}_{level}a") for level in (1, 2, 3, 4)] == added
     assert [more(f"{name}_last") for name in ("o_sk", "o_t", "o_b", "o_f")] == [0, 0, 3, 6]
