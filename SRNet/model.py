@@ -20,6 +20,7 @@ MOMENTUM = 0.9  # of the moving averages: with 0.99 they lag behind the first th
 GROUP = 8  # channels that are normalised together by --norm=group, or fewer
 DISCRIMINATOR = (2, 4, 8, 16)  # times the channels: 64, 128, 256, 512
 NO_SKIPS = (None,) * 4  # no skip connections into a decoder
+COLOURS = 4  # of the source that o_t is made of
 OUTPUTS = ("o_sk", "o_t", "o_b", "o_f")  # skeleton, styled word on grey, background, the edited crop
 
 
@@ -43,6 +44,30 @@ class GroupNorm(Float32Weights):
         scale = self.gamma * tf.math.rsqrt(variance + 1e-3)
         offset = self.beta - mean * scale
         return tf.cast(scale, x.dtype)[:, None, None] * x + tf.cast(offset, x.dtype)[:, None, None]
+
+
+class Blend(layers.Layer):
+    """[logits [n, h, w, 1], before, after [n, h, w, 3]] -> each pixel of before, or of after, or between, float32."""
+
+    def call(self, inputs):
+        logits, before, after = inputs
+        return before + tf.sigmoid(logits) * (after - before)
+
+
+class Palette(layers.Layer):
+    """[logits [n, h, w, k], image [n, h, w, 3]] -> k means of the image's pixels, float32 [n, k, 3]: attention."""
+
+    def call(self, inputs):
+        logits, image = (tf.reshape(x, [tf.shape(x)[0], -1, x.shape[-1]]) for x in inputs)
+        return tf.matmul(tf.nn.softmax(logits, axis=1), image, transpose_a=True)
+
+
+class Paint(layers.Layer):
+    """[logits [n, h, w, 1 + k], colours [n, k, 3]] -> each pixel a mixture of grey and those, float32 [n, h, w, 3]."""
+
+    def call(self, inputs):
+        logits, colours = inputs
+        return tf.matmul(tf.nn.softmax(logits)[..., 1:], colours[:, None])  # grey is 0
 
 
 class Network:
@@ -77,6 +102,24 @@ class Network:
 
     def image(self, x, name: str):
         return self.activation(self.conv(x, 3, f"{name}_last"), name)
+
+    def blended(self, before, x, name: str):
+        """An image and what features make of it, pixel by pixel one or the other."""
+        inputs = [self.conv(x, 1, f"{name}_mask"), before, self.image(x, f"{name}_made")]
+        return self.layer(name, lambda: Blend(dtype="float32", name=name))(inputs)
+
+    def painted(self, x, image, features: Sequence, name: str):
+        """An image whose pixels are mixtures of some colours, which are found in another one by features of it.
+
+        Args:
+            x: features that tell where each colour goes.
+            features: at a quarter, at a half and at all of the size.
+        """
+        where = [self.conv(y, COLOURS, f"{name}_{size}") for y, size in zip(features, ("quarter", "half", "full"))]
+        where = [layers.UpSampling2D(factor)(y) for y, factor in zip(where[:2], (4, 2))] + where[2:]
+        found = self.layer(f"{name}_colours", lambda: Palette(dtype="float32", name=f"{name}_colours"))
+        inputs = [self.conv(x, 1 + COLOURS, f"{name}_mixture"), found([layers.Add()(where), image])]
+        return self.layer(name, lambda: Paint(dtype="float32", name=name))(inputs)
 
     def encoder(self, x, channels: int, name: str):
         """Features at an eighth of the size, of 8 * channels, and those at a quarter, at a half and at all of it."""
@@ -131,7 +174,8 @@ def text_conversion(net: Network, i_t, i_s, channels: int, skips: bool):
     Args:
         skips: U-Net's connections, which the paper has for the background alone: strokes from i_t at all sizes, and
             colours from i_s at a quarter, then need not pass through the bottleneck. At larger sizes i_s's own letters
-            would, and o_t became a copy of them.
+            would, and o_t became a copy of them. And o_t's colours are means of i_s's pixels: batches of a few
+            images, normalised, tell little of a colour, of which L1 then makes grey.
     """
     text, strokes = net.encoder(i_t, channels, "text")
     style, colours = net.encoder(i_s, channels, "style")
@@ -141,7 +185,7 @@ def text_conversion(net: Network, i_t, i_s, channels: int, skips: bool):
     styled_skips = (None, *joined(strokes[:1], colours[:1]), *strokes[1:]) if skips else NO_SKIPS
     styled, _ = net.decoder(both, channels, "styled", styled_skips)
     x = net.cbr(layers.Concatenate()([styled, skeleton]), 2 * channels, "styled_joined")
-    o_t = net.image(x, "o_t")
+    o_t = net.painted(x, i_s, colours, "o_t") if skips else net.image(x, "o_t")
     return net.activation(logits, "o_sk", "sigmoid"), o_t, logits
 
 
@@ -149,12 +193,14 @@ def background_inpainting(net: Network, i_s, channels: int, skips: bool):
     """Section 3.2: the source without its word, and its decoder's features.
 
     Args:
-        skips: at the full size too, and from i_s itself to the last layer, since what is not erased stays as it is.
+        skips: at the full size too, and of i_s's pixels, since what is not erased stays as it is.
     """
     x, (quarter, half, full) = net.encoder(i_s, channels, "background")
     connections = (None, quarter, half, full if skips else None)
     x, features = net.decoder(net.residual_blocks(x, "background"), channels, "filled", connections)
-    return net.image(layers.Concatenate()([x, i_s]) if skips else x, "o_b"), features
+    if not skips:
+        return net.image(x, "o_b"), features
+    return net.blended(i_s, layers.Concatenate()([x, i_s]), "o_b"), features
 
 
 def fusion(net: Network, o_t, o_b, background: Sequence, channels: int, skips: bool):
@@ -162,13 +208,15 @@ def fusion(net: Network, o_t, o_b, background: Sequence, channels: int, skips: b
 
     Args:
         background: features of its decoder, at an eighth, a quarter, a half and all of the size.
-        skips: at the full size too, from the word's encoder as well, and from o_t and o_b to the last layer.
+        skips: at the full size too, from the word's encoder as well, and of o_t's and o_b's pixels.
     """
     x, word = net.encoder(o_t, channels, "fusion")
     eighth, *rest = background
     connections = (eighth, *joined(rest, word)) if skips else (*background[:3], None)
     x, _ = net.decoder(net.residual_blocks(x, "fusion"), channels, "fused", connections)
-    return net.image(layers.Concatenate()([x, o_t, o_b]) if skips else x, "o_f")
+    if not skips:
+        return net.image(x, "o_f")
+    return net.blended(o_b, layers.Concatenate()([x, o_t, o_b]), "o_f")
 
 
 def outputs(net: Network, i_t, i_s, channels: int, skips: bool, t_t=None) -> list:

@@ -110,7 +110,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     add(group, "cnum", count, "channels of the networks' first layers")
     text = "normalisation by the batch, or of each sample by groups of channels"
     group.add_argument("--norm", choices=("batch", "group"), default="batch", help=text)
-    text = "skip connections in all parts: from i_t to o_sk, i_t and i_s to o_t, i_s to o_b, o_t and o_b to o_f"
+    text = "skip connections of features and pixels in all parts: i_t to o_sk and o_t, i_s to o_t and o_b, these to o_f"
     cli.add_boolean(group, "--skips", False, text)
     add_vgg19_flag(group, "of the perceptual and the style term")
 

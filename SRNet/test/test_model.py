@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import write_run
-from model import GroupNorm, build_discriminator, build_generator, build_training_generators, load_generator
+from model import (
+    Blend,
+    GroupNorm,
+    Paint,
+    Palette,
+    build_discriminator,
+    build_generator,
+    build_training_generators,
+    load_generator,
+)
 
 from common import weights
 from common.cli import UserError
@@ -56,7 +65,25 @@ def test_skips():
         ("skeleton", [0, 8, 4, 2]), ("styled", [0, 16, 4, 2]), ("filled", [0, 0, 0, 2]), ("fused", [0, 8, 4, 4])
     ):  # fmt: skip
         assert [more(f"{name}_{level}a") for level in (1, 2, 3, 4)] == added
-    assert [more(f"{name}_last") for name in ("o_sk", "o_t", "o_b", "o_f")] == [0, 0, 3, 6]
+    last = [joined.get_layer(name).weights[0].shape[2:] for name in ("o_t_mixture", "o_b_made_last", "o_f_made_last")]
+    assert last == [(4, 5), (2 + 3, 3), (2 + 6, 3)]
+
+
+def test_colours_are_means_of_pixels_and_pixels_mixtures_of_colours():
+    rng = np.random.default_rng(0)
+    image, where = rng.uniform(-1, 1, (2, 4, 6, 3)).astype("f"), np.zeros((2, 4, 6, 2), "f")
+    where[:, 1, 2, 0] = 50  # the first colour is of one pixel, the second the mean of all
+    colours = Palette(dtype="float32")([tf.constant(where), tf.constant(image)])
+    np.testing.assert_allclose(colours[:, 0], image[:, 1, 2], atol=1e-6)
+    np.testing.assert_allclose(colours[:, 1], image.mean((1, 2)), atol=1e-6)
+    shares = np.log(np.full((2, 4, 6, 3), [0.5, 0.3, 0.2], "f"))
+    shares[:, 0, 0] = [99, 0, 0]  # grey
+    painted = Paint(dtype="float32")([tf.constant(shares), colours])
+    np.testing.assert_allclose(painted[:, 2, 3], 0.3 * colours[:, 0] + 0.2 * colours[:, 1], atol=1e-5)
+    np.testing.assert_array_equal(painted[:, 0, 0], np.zeros((2, 3)))
+    logits = tf.constant([-99.0, np.log(3), 99.0])[:, None, None, None]
+    blended = Blend(dtype="float32")([logits, tf.zeros([3, 1, 1, 3]), tf.ones([3, 1, 1, 3])])
+    np.testing.assert_allclose(blended[:, 0, 0, 0], [0, 0.75, 1], atol=1e-6)
 
 
 def test_discriminator():
