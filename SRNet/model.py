@@ -63,11 +63,14 @@ class Palette(layers.Layer):
 
 
 class Paint(layers.Layer):
-    """[logits [n, h, w, 1 + k], colours [n, k, 3]] -> each pixel a mixture of grey and those, float32 [n, h, w, 3]."""
+    """[logits [n, h, w, 1 + k], colours [n, k, 3], image [n, h, w, 3] or nothing] -> float32 [n, h, w, 3]: each pixel a
+    mixture of the colours and the image's own pixel, or of the colours and grey."""
 
     def call(self, inputs):
-        logits, colours = inputs
-        return tf.matmul(tf.nn.softmax(logits)[..., 1:], colours[:, None])  # grey is 0
+        logits, colours, *image = inputs
+        shares = tf.nn.softmax(logits)
+        painted = tf.matmul(shares[..., 1:], colours[:, None])  # grey is 0
+        return painted + shares[..., :1] * image[0] if image else painted
 
 
 class Network:
@@ -103,23 +106,23 @@ class Network:
     def image(self, x, name: str):
         return self.activation(self.conv(x, 3, f"{name}_last"), name)
 
-    def blended(self, before, x, name: str):
-        """An image and what features make of it, pixel by pixel one or the other."""
-        inputs = [self.conv(x, 1, f"{name}_mask"), before, self.image(x, f"{name}_made")]
-        return self.layer(name, lambda: Blend(dtype="float32", name=name))(inputs)
+    def palette(self, image, features: Sequence, name: str):
+        """Colours [batch, COLOURS, 3] of an image, found by features at a quarter, at a half and at all of its size."""
+        where = [self.conv(x, COLOURS, f"{name}_{size}") for x, size in zip(features, ("quarter", "half", "full"))]
+        where = [layers.UpSampling2D(factor)(x) for x, factor in zip(where[:2], (4, 2))] + where[2:]
+        name = f"{name}_colours"
+        return self.layer(name, lambda: Palette(dtype="float32", name=name))([layers.Add()(where), image])
 
-    def painted(self, x, image, features: Sequence, name: str):
-        """An image whose pixels are mixtures of some colours, which are found in another one by features of it.
-
-        Args:
-            x: features that tell where each colour goes.
-            features: at a quarter, at a half and at all of the size.
-        """
-        where = [self.conv(y, COLOURS, f"{name}_{size}") for y, size in zip(features, ("quarter", "half", "full"))]
-        where = [layers.UpSampling2D(factor)(y) for y, factor in zip(where[:2], (4, 2))] + where[2:]
-        found = self.layer(f"{name}_colours", lambda: Palette(dtype="float32", name=f"{name}_colours"))
-        inputs = [self.conv(x, 1 + COLOURS, f"{name}_mixture"), found([layers.Add()(where), image])]
+    def painted(self, x, colours, name: str, image: Sequence = ()):
+        """What features make of colours, and of an image if there is one."""
+        inputs = [self.conv(x, 1 + COLOURS, f"{name}_mixture"), colours, *image]
         return self.layer(name, lambda: Paint(dtype="float32", name=name))(inputs)
+
+    def blended(self, before, x, colours, name: str):
+        """An image, or what features make anew, of colours and freely: pixel by pixel one or the other."""
+        made = self.painted(x, colours, f"{name}_painted", [self.image(x, f"{name}_made")])
+        inputs = [self.conv(x, 1, f"{name}_mask"), before, made]
+        return self.layer(name, lambda: Blend(dtype="float32", name=name))(inputs)
 
     def encoder(self, x, channels: int, name: str):
         """Features at an eighth of the size, of 8 * channels, and those at a quarter, at a half and at all of it."""
@@ -164,12 +167,9 @@ def leaky(x):
     return layers.LeakyReLU(0.2)(x)
 
 
-def joined(features: Sequence, others: Sequence) -> list:
-    return [layers.Concatenate()(pair) for pair in zip(features, others)]
-
-
 def text_conversion(net: Network, i_t, i_s, channels: int, skips: bool):
-    """Section 3.1: the wanted word's skeleton, the word in the source's style on grey, and the skeleton's logits.
+    """Section 3.1: the wanted word's skeleton, the word in the source's style on grey, the skeleton's logits, and with
+    skips the colours that the word is made of, else None.
 
     Args:
         skips: U-Net's connections, which the paper has for the background alone: strokes from i_t at all sizes, and
@@ -182,11 +182,12 @@ def text_conversion(net: Network, i_t, i_s, channels: int, skips: bool):
     both = layers.Concatenate()([net.residual_blocks(text, "text"), net.residual_blocks(style, "style")])
     skeleton, _ = net.decoder(both, channels, "skeleton", (None, *strokes) if skips else NO_SKIPS)
     logits = net.conv(skeleton, 1, "o_sk_last")
-    styled_skips = (None, *joined(strokes[:1], colours[:1]), *strokes[1:]) if skips else NO_SKIPS
+    styled_skips = (None, layers.Concatenate()([strokes[0], colours[0]]), *strokes[1:]) if skips else NO_SKIPS
     styled, _ = net.decoder(both, channels, "styled", styled_skips)
     x = net.cbr(layers.Concatenate()([styled, skeleton]), 2 * channels, "styled_joined")
-    o_t = net.painted(x, i_s, colours, "o_t") if skips else net.image(x, "o_t")
-    return net.activation(logits, "o_sk", "sigmoid"), o_t, logits
+    palette = net.palette(i_s, colours, "o_t") if skips else None
+    o_t = net.painted(x, palette, "o_t") if skips else net.image(x, "o_t")
+    return net.activation(logits, "o_sk", "sigmoid"), o_t, logits, palette
 
 
 def background_inpainting(net: Network, i_s, channels: int, skips: bool):
@@ -200,30 +201,32 @@ def background_inpainting(net: Network, i_s, channels: int, skips: bool):
     x, features = net.decoder(net.residual_blocks(x, "background"), channels, "filled", connections)
     if not skips:
         return net.image(x, "o_b"), features
-    return net.blended(i_s, layers.Concatenate()([x, i_s]), "o_b"), features
+    colours = net.palette(i_s, features[1:], "o_b")
+    return net.blended(i_s, layers.Concatenate()([x, i_s]), colours, "o_b"), features
 
 
-def fusion(net: Network, o_t, o_b, background: Sequence, channels: int, skips: bool):
+def fusion(net: Network, o_t, o_b, background: Sequence, colours, channels: int, skips: bool):
     """Section 3.3: the styled word on the background.
 
     Args:
         background: features of its decoder, at an eighth, a quarter, a half and all of the size.
-        skips: at the full size too, from the word's encoder as well, and of o_t's and o_b's pixels.
+        colours: that o_t is made of, with skips.
+        skips: from the word's encoder in place of the background's decoder, and of o_t's and o_b's pixels. What was
+            there comes by o_b alone: that decoder knows the source's word, and o_f would show it again.
     """
     x, word = net.encoder(o_t, channels, "fusion")
-    eighth, *rest = background
-    connections = (eighth, *joined(rest, word)) if skips else (*background[:3], None)
+    connections = (None, *word) if skips else (*background[:3], None)
     x, _ = net.decoder(net.residual_blocks(x, "fusion"), channels, "fused", connections)
     if not skips:
         return net.image(x, "o_f")
-    return net.blended(o_b, layers.Concatenate()([x, o_t, o_b]), "o_f")
+    return net.blended(o_b, layers.Concatenate()([x, o_t, o_b]), colours, "o_f")
 
 
 def outputs(net: Network, i_t, i_s, channels: int, skips: bool, t_t=None) -> list:
     """[o_sk, o_t, o_b, o_f, o_sk's logits]; with t_t, the true styled word, the fusion gets that in place of o_t."""
-    o_sk, o_t, logits = text_conversion(net, i_t, i_s, channels, skips)
+    o_sk, o_t, logits, colours = text_conversion(net, i_t, i_s, channels, skips)
     o_b, background = background_inpainting(net, i_s, channels, skips)
-    o_f = fusion(net, o_t if t_t is None else t_t, o_b, background, channels, skips)
+    o_f = fusion(net, o_t if t_t is None else t_t, o_b, background, colours, channels, skips)
     return [o_sk, o_t, o_b, o_f, logits]
 
 

@@ -46,7 +46,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 # What may differ when a run goes on, beside what common.run names: the rates, the order of the phases.
 MAY_CHANGE = (
     *("decay_rate", "decay_steps", "staircase", "schedule", "warmup_steps", "teacher_forcing_steps"),
-    *("adversarial_from", "perceptual_from", "recipe", "train_name"),
+    *("plain_l1_from", "adversarial_from", "perceptual_from", "recipe", "train_name"),
 )
 
 
@@ -82,7 +82,8 @@ def fast(steps: int) -> dict[str, Any]:
         "schedule": "cosine",
         "warmup_steps": min(500, steps // 10),
         "ema": 0.999,
-        "teacher_forcing_steps": steps // 2,
+        "teacher_forcing_steps": steps,
+        "plain_l1_from": steps // 3,
         "adversarial_from": steps * 4 // 5,
         "perceptual_from": steps * 4 // 5,
     }
@@ -134,6 +135,10 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     group.add_argument("--ema", type=cli.in_range(float, 0, 0.99999), default=0.0, help=text)
     text = "until this step the fusion gets t_t in place of o_t, and trains text conversion no more"
     group.add_argument("--teacher_forcing_steps", type=steps, default=0, help=text)
+    text = (
+        "step from which the L1 of o_t weighs all pixels alike: with a mask no letter is left out, but all are too bold"
+    )
+    group.add_argument("--plain_l1_from", type=steps, help=text)
     group.add_argument("--adversarial_from", type=steps, default=0, help="step at which the discriminators begin")
     group.add_argument("--perceptual_from", type=steps, default=0, help="step at which VGG19's terms begin")
 
@@ -215,13 +220,14 @@ def scaled(stacked: tf.Tensor) -> dict[str, tf.Tensor]:
     }
 
 
-def make_train_step(args, networks, features, forced: bool, adversarial: bool) -> Callable:
+def make_train_step(args, networks, features, forced: bool, adversarial: bool, plain: bool) -> Callable:
     """One update of all networks. Takes stacked samples and returns named scalars.
 
     Args:
         features: of `perceptual_features`, or None where its terms are off.
         forced: the fusion gets the true styled word.
         adversarial: with the discriminators; else they are not updated.
+        plain: the L1 of o_t has no mask.
     """
 
     def discriminate(sample, o_b, o_f):
@@ -254,7 +260,10 @@ def make_train_step(args, networks, features, forced: bool, adversarial: bool) -
         with g_tape:
             dice = losses.dice(sample["t_sk"], o_sk)
             l_t = args.lt_alpha * dice + args.lt_cross_entropy * losses.cross_entropy(sample["t_sk"], logits)
-            l_t += args.lt_l1 * losses.masked_l1(sample["t_t"], o_t, sample["mask_t"])
+            if plain:  # the mask's two weights have a mean of a half
+                l_t += args.lt_l1 * 0.5 * losses.l1(sample["t_t"], o_t)
+            else:
+                l_t += args.lt_l1 * losses.masked_l1(sample["t_t"], o_t, sample["mask_t"])
             if args.balanced_l1:  # erased and written pixels weigh as much as all the others
                 erased = losses.difference_mask(sample["i_s"], sample["t_b"])
                 written = tf.maximum(erased, losses.difference_mask(sample["t_f"], sample["t_b"]))
@@ -287,10 +296,12 @@ def make_update(args: argparse.Namespace, session: Session, networks: SimpleName
     compiled = {}
 
     def update(batch, step: int):
-        phase = (step < args.teacher_forcing_steps, step >= args.adversarial_from, step >= args.perceptual_from)
+        plain = args.plain_l1_from is not None and step >= args.plain_l1_from
+        begun = (step >= args.adversarial_from, step >= args.perceptual_from, plain)
+        phase = (step < args.teacher_forcing_steps, *begun)
         if phase not in compiled:
-            forced, adversarial, perceptual = phase
-            train_step = make_train_step(args, networks, features if perceptual else None, forced, adversarial)
+            forced, adversarial, perceptual, plain = phase
+            train_step = make_train_step(args, networks, features if perceptual else None, forced, adversarial, plain)
             compiled[phase] = session.compile(train_step)
         return compiled[phase](batch)
 

@@ -55,14 +55,15 @@ def test_what_each_output_sees():
 
 def test_skips():
     """With --skips decoders have what the encoders have at a quarter, a half and all of the size: that of i_t, for o_t
-    that of i_s at a quarter, for o_f that of o_t. The last layer of o_b sees i_s, that of o_f o_t and o_b."""
+    that of i_s at a quarter, for o_f that of o_t and not the background's. The last layer of o_b sees i_s, that of o_f
+    o_t and o_b."""
     plain, joined = (build_generator(channels=2, skips=skips) for skips in (False, True))
 
     def more(name):
         return np.subtract(*(model.get_layer(name).weights[0].shape[2] for model in (joined, plain)))
 
     for name, added in (
-        ("skeleton", [0, 8, 4, 2]), ("styled", [0, 16, 4, 2]), ("filled", [0, 0, 0, 2]), ("fused", [0, 8, 4, 4])
+        ("skeleton", [0, 8, 4, 2]), ("styled", [0, 16, 4, 2]), ("filled", [0, 0, 0, 2]), ("fused", [-16, 0, 0, 2])
     ):  # fmt: skip
         assert [more(f"{name}_{level}a") for level in (1, 2, 3, 4)] == added
     last = [joined.get_layer(name).weights[0].shape[2:] for name in ("o_t_mixture", "o_b_made_last", "o_f_made_last")]
@@ -81,6 +82,8 @@ def test_colours_are_means_of_pixels_and_pixels_mixtures_of_colours():
     painted = Paint(dtype="float32")([tf.constant(shares), colours])
     np.testing.assert_allclose(painted[:, 2, 3], 0.3 * colours[:, 0] + 0.2 * colours[:, 1], atol=1e-5)
     np.testing.assert_array_equal(painted[:, 0, 0], np.zeros((2, 3)))
+    over = Paint(dtype="float32")([tf.constant(shares), colours, tf.constant(image)])
+    np.testing.assert_allclose(over[:, 2, 3] - painted[:, 2, 3], 0.5 * image[:, 2, 3], atol=1e-5)
     logits = tf.constant([-99.0, np.log(3), 99.0])[:, None, None, None]
     blended = Blend(dtype="float32")([logits, tf.zeros([3, 1, 1, 3]), tf.ones([3, 1, 1, 3])])
     np.testing.assert_allclose(blended[:, 0, 0, 0], [0, 0.75, 1], atol=1e-6)

@@ -72,9 +72,14 @@ def test_the_modelzoo_readmes_flags(tmp_path):
 def test_a_recipe_sets_what_no_flag_does(tmp_path):
     flags = [f"--data_path={tmp_path}", "--recipe=fast", "--max_iter=1000"]
     args = train.parse_args([*flags, "--ema=0.5", "--widths=32,16"])
-    assert (args.teacher_forcing_steps, args.adversarial_from, args.warmup_steps) == (500, 800, 100)
+    assert (args.teacher_forcing_steps, args.plain_l1_from, args.adversarial_from, args.warmup_steps) == (
+        333,
+        333,
+        800,
+        100,
+    )
     assert (args.schedule, args.norm, args.ema, args.widths) == ("cosine", "batch", 0.5, [16, 32])
-    assert args.skips and args.tight_text and args.balanced_l1
+    assert args.warmup_steps == 100 and args.skips and args.tight_text and args.balanced_l1
 
 
 @pytest.mark.parametrize(
@@ -154,6 +159,19 @@ def test_weights_of_the_loss(prepare):
     found = {name: float(value) for name, value in update(next(stream), 0).items()}
     assert found["l_t"] == pytest.approx(2 * (1 - found["dice"]), rel=1e-5)
     assert max(found["l_b"], found["l_f"]) < 2.5  # -log D alone, where their L1 is 10 times 0.5 and more
+
+
+def test_the_mask_of_the_styled_words_l1_until_a_step(prepare):
+    off = ["--lt_alpha=0", "--lt_cross_entropy=0", "--lt_l1=3", "--learning_rate=0", "--adversarial_from=9"]
+    _, networks, update, stream = prepare(*off, "--plain_l1_from=1")
+    batch = next(stream)
+    sample = train.scaled(batch)
+    o_t = networks.training_generator([sample["i_t"], sample["i_s"]], training=True)[1]
+    masked = 3 * losses.masked_l1(sample["t_t"], o_t, sample["mask_t"])
+    plain = 1.5 * losses.l1(sample["t_t"], o_t)
+    for step, expected in enumerate((masked, plain)):
+        assert float(update(batch, step)["l_t"]) == pytest.approx(float(expected), rel=1e-4)
+    assert abs(float(masked - plain)) > 1e-3
 
 
 def test_a_word_weighs_as_much_as_all_the_rest(prepare):
