@@ -82,7 +82,7 @@ def fast(steps: int) -> dict[str, Any]:
         "schedule": "cosine",
         "warmup_steps": min(500, steps // 10),
         "ema": 0.999,
-        "teacher_forcing_steps": steps,
+        "teacher_forcing_steps": steps // 2,
         "plain_l1_from": steps // 3,
         "adversarial_from": steps * 4 // 5,
         "perceptual_from": steps * 4 // 5,
