@@ -1,0 +1,40 @@
+"""The weights that ship, on a few words drawn here."""
+
+import re
+
+import matplotlib
+import numpy as np
+import predict
+import pytest
+import skimage.data
+from metrics import psnr
+from PIL import Image, ImageDraw, ImageFont
+
+CARD = predict.HERE / "pretrained" / "MODEL_CARD.md"
+PAIRS = {"harbor": "window", "Station": "Orchard", "coffee": "garden", "MARKET": "BRIDGE"}  # old word: new word
+COLOURS = ((250, 240, 200), (40, 200, 230), (240, 210, 60), (250, 250, 250))
+
+
+def written(word, colour, background):
+    """The word over nearly all of a background of 64 x 128, uint8."""
+    font = ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans-Bold.ttf", 60)
+    mask = Image.new("L", (600, 120))
+    ImageDraw.Draw(mask).text((20, 10), word, 255, font)
+    mask = mask.crop(mask.getbbox()).resize((116, 44), Image.BICUBIC)
+    image = Image.fromarray(background)
+    image.paste(colour, (6, 10), mask)
+    return np.asarray(image)
+
+
+def test_the_shipped_weights_give_the_figure_of_their_card():
+    editor = predict.load_editor(None)
+    photograph, figures = skimage.data.coffee(), []
+    for number, ((old, new), colour) in enumerate(zip(PAIRS.items(), COLOURS)):
+        background = photograph[64 * number : 64 * number + 64, :128]
+        i_t = written(new, (0, 0, 0), np.full_like(background, 127))
+        source, wanted = (written(word, colour, background) for word in (old, new))
+        o_f = editor.edit(i_t, source)["o_f"]
+        figures.append([psnr(image, wanted) for image in (o_f, source)])
+    told = re.search(r"o_f ([\d.]+) dB \(source ([\d.]+) dB\)", CARD.read_text())
+    assert np.mean(figures, 0) == pytest.approx([float(told[1]), float(told[2])], abs=0.2)
+    assert float(told[1]) > float(told[2]) + 1
