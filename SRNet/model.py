@@ -20,7 +20,7 @@ MOMENTUM = 0.9  # of the moving averages: with 0.99 they lag behind the first th
 GROUP = 8  # channels that are normalised together by --norm=group, or fewer
 DISCRIMINATOR = (2, 4, 8, 16)  # times the channels: 64, 128, 256, 512
 NO_SKIPS = (None,) * 4  # no skip connections into a decoder
-COLOURS = 4  # of the source that o_t is made of
+COLOURS = 4  # of the source that o_t, and anew o_b, are made of
 OUTPUTS = ("o_sk", "o_t", "o_b", "o_f")  # skeleton, styled word on grey, background, the edited crop
 
 

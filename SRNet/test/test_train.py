@@ -73,7 +73,6 @@ def test_a_recipe_sets_what_no_flag_does(tmp_path):
     flags = [f"--data_path={tmp_path}", "--recipe=fast", "--max_iter=1000"]
     args = train.parse_args([*flags, "--ema=0.5", "--widths=32,16"])
     assert (args.teacher_forcing_steps, args.plain_l1_from, args.adversarial_from) == (500, 333, 800)
-    assert args.warmup_steps == 100
     assert (args.schedule, args.norm, args.ema, args.widths) == ("cosine", "batch", 0.5, [16, 32])
     assert args.warmup_steps == 100 and args.skips and args.tight_text and args.balanced_l1
 

@@ -8,7 +8,6 @@ import sys
 import time
 
 import bench
-import bench_predict
 import pytest
 import tensorflow as tf
 from conftest import REPOSITORY
@@ -69,11 +68,3 @@ def test_what_is_measured_is_kept_when_it_is_stopped(tmp_path):
     os.kill(process.pid, signal.SIGINT if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN else signal.SIGTERM)
     assert process.wait(60) in (130, 143)
     assert json.loads((tmp_path / "rows.json").read_text()) == []
-
-
-def test_a_command_of_a_prediction_is_measured():
-    """Seconds and memory of a process of its own; one that fails ends the bench with what it said."""
-    seconds, memory = bench_predict.measured([sys.executable, "-c", "x = bytes(60 * 2**20)"], 2)
-    assert 0 < seconds < 60 and 60 < memory < 1000
-    with pytest.raises(SystemExit, match="no such flag"):
-        bench_predict.measured([sys.executable, "-c", "raise SystemExit('no such flag')"], 1)
