@@ -6,7 +6,6 @@ bias: almost all have a normalisation behind them.
 """
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 
 import tensorflow as tf
 from tensorflow import keras
@@ -43,41 +42,8 @@ def conv(x, channels: int, name: str, kernel: int = 3, stride: int = 1, padding:
     )(x)  # fmt: skip
 
 
-def conv_norm(x, channels: int, name: str, kernel: int = 3, stride: int = 1, spectral: bool = False):
-    """A convolution with batch normalisation behind it, or with spectral normalisation of its kernel."""
-    if spectral:
-        return SpectralConv(channels, kernel, stride, name=name)(x)
+def conv_norm(x, channels: int, name: str, kernel: int = 3, stride: int = 1):
     return norm(conv(x, channels, name, kernel, stride), name)
-
-
-class SpectralConv(Float32Weights):
-    """A convolution with a bias, its kernel [k, k, x's channels, channels] divided by the largest singular value that
-    it has as a matrix [k k x's channels, channels]: spectral normalisation (Miyato et al., 2018, arXiv 1802.05957).
-
-    Each pass makes one step of the power iteration from `u` (algorithm 1), which passes of training keep.
-    """
-
-    def __init__(self, channels: int, kernel: int, stride: int = 1, padding: str = "same", **kwargs) -> None:
-        super().__init__(**kwargs)
-        self.channels, self.size, self.stride, self.padding = channels, kernel, stride, padding.upper()
-
-    def build(self, shape) -> None:
-        size = (self.size, self.size, shape[-1], self.channels)
-        self.kernel = self.add_weight(name="kernel", shape=size, initializer=normal())
-        self.bias = self.add_weight(name="bias", shape=(self.channels,), initializer="zeros")
-        self.u = self.add_weight(name="u", shape=(self.channels, 1), initializer=normal(), trainable=False)
-
-    def call(self, x, training=False):
-        kernel = tf.convert_to_tensor(self.kernel)
-        matrix = tf.reshape(kernel, [-1, self.channels])
-        known = tf.stop_gradient(matrix)
-        v = tf.math.l2_normalize(tf.matmul(known, tf.convert_to_tensor(self.u)))
-        u = tf.math.l2_normalize(tf.matmul(known, v, transpose_a=True))
-        if training:
-            self.u.assign(u)
-        kernel /= tf.reduce_sum(v * tf.matmul(matrix, u))
-        y = tf.nn.conv2d(x, tf.cast(kernel, x.dtype), self.stride, self.padding)
-        return tf.nn.bias_add(y, tf.cast(tf.convert_to_tensor(self.bias), x.dtype))
 
 
 class UpConv(Float32Weights):
@@ -133,11 +99,11 @@ def everywhere(x, size: int):
     return layers.Reshape((size, size, x.shape[-1]))(layers.RepeatVector(size * size)(x))
 
 
-def bottleneck(x, narrow: int, wide: int, name: str, activation, spectral: bool = False):
+def bottleneck(x, narrow: int, wide: int, name: str, activation):
     """x + a branch of 1x1, 3x3 and 3x3 convolutions."""
-    y = activation(conv_norm(x, narrow, f"{name}a", kernel=1, spectral=spectral))
-    y = activation(conv_norm(y, narrow, f"{name}b", spectral=spectral))
-    return activation(layers.Add()([x, conv_norm(y, wide, f"{name}c", spectral=spectral)]))
+    y = activation(conv_norm(x, narrow, f"{name}a", kernel=1))
+    y = activation(conv_norm(y, narrow, f"{name}b"))
+    return activation(layers.Add()([x, conv_norm(y, wide, f"{name}c")]))
 
 
 def as_image(x):
@@ -154,19 +120,17 @@ class Discriminator:
         alone: features -> float32 logits [batch, 1] of the image without a text; None: it has none.
     """
 
-    def __init__(
-        self, image: keras.Model, embedding_dim: int, condition_dim: int, unconditional: bool, spectral: bool = False
-    ) -> None:
+    def __init__(self, image: keras.Model, embedding_dim: int, condition_dim: int, unconditional: bool) -> None:
         channels = image.output.shape[-1]
         features = layers.Input((START, START, channels), name="features", dtype=image.output.dtype)
         embedding = layers.Input((embedding_dim,), name="embedding")
         text = everywhere(leaky(dense(embedding, condition_dim, "text")), START)
-        x = leaky(conv_norm(layers.Concatenate()([features, text]), channels, "joined", 1, spectral=spectral))
+        x = leaky(conv_norm(layers.Concatenate()([features, text]), channels, "joined", kernel=1))
         self.image = image
-        self.text = keras.Model([features, embedding], logits(x, "logit", spectral), name="discriminator_text")
+        self.text = keras.Model([features, embedding], logits(x, "logit"), name="discriminator_text")
         self.alone = None
         if unconditional:
-            self.alone = keras.Model(features, logits(features, "alone", spectral), name="discriminator_alone")
+            self.alone = keras.Model(features, logits(features, "alone"), name="discriminator_alone")
         # With training=False it normalises as it did for the newest batch with training=True.
         for layer in [layer for network in self for layer in network.layers if isinstance(layer, BatchNorm)]:
             layer.momentum = 0.0
@@ -180,15 +144,15 @@ class Discriminator:
         return {name: variable for network in self for name, variable in named_variables(network).items()}
 
 
-def logits(x, name: str, spectral: bool):
-    x = SpectralConv(1, START, START, "valid", name=name)(x) if spectral else conv(x, 1, name, START, START, "valid")
-    return layers.Activation("linear", dtype="float32", name=f"{name}s")(layers.Flatten()(x))
+def logits(x, name: str):
+    x = layers.Flatten()(conv(x, 1, name, START, START, "valid"))
+    return layers.Activation("linear", dtype="float32", name=f"{name}s")(x)
 
 
-def halvings(x, multiples: Sequence[int], df_dim: int, spectral: bool):
+def halvings(x, multiples: Sequence[int], df_dim: int):
     """4x4 convolutions of stride 2, their channels multiples of `df_dim`; no activation at the end."""
     for number, multiple in enumerate(multiples, 1):
-        make = conv if number == 1 and not spectral else partial(conv_norm, spectral=spectral)
-        x = make(x, multiple * df_dim, f"down_{number}", kernel=4, stride=2)
+        x = conv(x, multiple * df_dim, f"down_{number}", kernel=4, stride=2)
+        x = norm(x, f"down_{number}") if number > 1 else x
         x = leaky(x) if number < len(multiples) else x
     return x

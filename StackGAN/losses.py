@@ -53,3 +53,14 @@ def kl_divergence(mean: tf.Tensor, log_sigma: tf.Tensor) -> tf.Tensor:
     """KL(N(mean, sigma^2) || N(0, 1)), equation 2: mean over the batch and, as the original has it, the dimensions."""
     mean, log_sigma = tf.cast(mean, tf.float32), tf.cast(log_sigma, tf.float32)
     return tf.reduce_mean(-log_sigma + 0.5 * (-1.0 + tf.exp(2.0 * log_sigma) + tf.square(mean)))
+
+
+def shrunk(images: tf.Tensor, size: int) -> tf.Tensor:
+    """Images [n, h, h, 3] at [n, size, size, 3]: the means of their squares."""
+    times = images.shape[1] // size
+    return tf.nn.avg_pool2d(images, times, times, "VALID")
+
+
+def absolute(images: tf.Tensor, others: tf.Tensor) -> tf.Tensor:
+    """The mean absolute difference, L1."""
+    return tf.reduce_mean(tf.abs(images - others))

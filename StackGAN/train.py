@@ -126,7 +126,8 @@ def read_data(args: argparse.Namespace) -> dict[str, data.Split]:
 def build(args: argparse.Namespace, session: Session, split: data.Split) -> SimpleNamespace:
     """The networks, their optimizers and one update of them.
 
-    Returns: as stageI/trainer.py's `build`, and `update(*batch, step) -> named scalars`, `epoch_sums` of the losses,
+    Returns: as stageI/trainer.py's `build`, and `update(*batch, step) -> named scalars`, `enlarge(*batch, step)` in its
+        place for stage II's first steps, `epoch_sums` of the losses,
         `steps_per_epoch` and `total_steps`.
     """
     per_epoch = len(split) // args.batch_size
@@ -136,15 +137,19 @@ def build(args: argparse.Namespace, session: Session, split: data.Split) -> Simp
     sums = {name: tf.Variable(0.0, trainable=False) for name in LOSSES}  # of the epoch so far, for its line
     session.average(sums.values())
 
-    def train_step(images, embedding, classes, step):
-        metrics = parts.train_step(images, embedding, classes, step)
-        for name, total in sums.items():
-            before = tf.where(step % per_epoch == 0, 0.0, total)
-            total.assign(before + tf.where(tf.math.is_finite(metrics[name]), metrics[name], 0.0))
-        return metrics
+    def counted(update):
+        def train_step(images, embedding, classes, step):
+            metrics = update(images, embedding, classes, step)
+            for name, total in sums.items():
+                before = tf.where(step % per_epoch == 0, 0.0, total)
+                total.assign(before + tf.where(tf.math.is_finite(metrics[name]), metrics[name], 0.0))
+            return metrics
+
+        return session.compile(train_step)
 
     parts.state["epoch_sums"] = parts.epoch_sums = sums
-    parts.update, parts.steps_per_epoch = session.compile(train_step), per_epoch
+    parts.update, parts.steps_per_epoch = counted(parts.train_step), per_epoch
+    parts.enlarge = counted(parts.enlarge_step) if parts.enlarge_step else None
     parts.total_steps = epochs * per_epoch if epochs else args.train_steps
     return parts
 
@@ -187,7 +192,8 @@ def train(args: argparse.Namespace, session: Optional[Session] = None) -> dict:
         examples = max(map(str, Path(run.path("examples")).glob("test_*")), default=None)  # an earlier part's
         stream = data.training_batches(args, splits["train"], parts.size, run.step, session)
         for step in run.steps():
-            metrics = parts.update(*next(stream), tf.constant(step))
+            enlarging = parts.enlarge and step < args.enlarge_steps
+            metrics = (parts.enlarge if enlarging else parts.update)(*next(stream), tf.constant(step))
             run.end_step(metrics)
 
             if run.due(args.log_interval):

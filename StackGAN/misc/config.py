@@ -44,7 +44,8 @@ def one_of(*choices: Value) -> Callable[[str], Value]:
     return parse
 
 
-COUNT, NUMBER, TRUTH = cli.in_range(int, 1, 10**9), cli.in_range(float, 0, 10**9), cli.boolean
+COUNT, STEPS = cli.in_range(int, 1, 10**9), cli.in_range(int, 0, 10**9)
+NUMBER, TRUTH = cli.in_range(float, 0, 10**9), cli.boolean
 
 KEYS = {
     "CONFIG_NAME": Key("config_name", "", "of the run"),
@@ -69,11 +70,12 @@ KEYS = {
     "TRAIN.UNCONDITIONAL": Key("unconditional", 0.0, "weight of the discriminator's logit without the text", NUMBER),
     "TRAIN.EMA": Key("ema", 0.0, "decay of an exponential average of the generator, then used; 0: none", NUMBER),
     "TRAIN.COEFF.KL": Key("coeff_kl", 2.0, "weight of the condition's KL divergence", NUMBER),
+    "TRAIN.COEFF.SMALL": Key("coeff_small", 0.0, "stage II: weight of its image, shrunk, being stage I's", NUMBER),
+    "TRAIN.ENLARGE_STEPS": Key("enlarge_steps", 0, "stage II: first steps, of enlarging real images", STEPS),
     "TRAIN.FINETUNE_LR": Key("finetune_lr", False, "stage II: train stage I on", TRUTH),
     "TRAIN.FT_LR_RETIO": Key("ft_lr_retio", 0.1, "... at this share of the learning rates", NUMBER),
     "GAN.EMBEDDING_DIM": Key("embedding_dim", 128, "size of the condition", COUNT),
     "GAN.DF_DIM": Key("df_dim", 64, "channels of the discriminator's first layer", COUNT),
-    "GAN.D_NORM": Key("d_norm", "batch", "of the discriminators: batch or spectral", one_of("batch", "spectral")),
     "GAN.GF_DIM": Key("gf_dim", 128, "channels of the generator's last wide layer, stage I", cli.in_range(int, 4)),
     "GAN.NETWORK_TYPE": Key("network_type", "default", "of stage I: default or simple", one_of("default", "simple")),
     "TEST.LR_IMSIZE": Key("test_lr_imsize", 64, "size of stage I's images", one_of(64)),

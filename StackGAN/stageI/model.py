@@ -73,16 +73,10 @@ def build_discriminator(
     df_dim: int = 64,
     network_type: str = "default",
     unconditional: bool = False,
-    spectral: bool = False,
 ) -> Discriminator:
-    """D_0 of equation 3, of images [batch, 64, 64, 3] and embeddings [batch, embedding_dim].
-
-    Args:
-        unconditional: a second logit, of the image alone.
-        spectral: spectral normalisation in place of batch normalisation.
-    """
+    """D_0 of equation 3, of images [batch, 64, 64, 3] and embeddings [batch, embedding_dim]."""
     images = layers.Input((SIZE, SIZE, 3), name="images")
-    x = halvings(images, (1, 2, 4, 8), df_dim, spectral)  # 32, 16, 8, 4
-    x = leaky(x) if network_type == "simple" else bottleneck(x, 2 * df_dim, 8 * df_dim, "residual", leaky, spectral)
+    x = halvings(images, (1, 2, 4, 8), df_dim)  # 32, 16, 8, 4
+    x = leaky(x) if network_type == "simple" else bottleneck(x, 2 * df_dim, 8 * df_dim, "residual", leaky)
     image = keras.Model(images, x, name="discriminator_image")
-    return Discriminator(image, embedding_dim, condition_dim, unconditional, spectral)
+    return Discriminator(image, embedding_dim, condition_dim, unconditional)

@@ -95,8 +95,13 @@ def generator_loss(
     total = losses.adversarial(discriminator.text([features, embedding], training=False))
     if args.unconditional:
         total += args.unconditional * losses.adversarial(discriminator.alone(features, training=False))
-    kl = args.coeff_kl * losses.kl_divergence(mean, log_sigma) if args.cond_augmentation else tf.zeros([])
+    kl = weighted_kl(args, mean, log_sigma)
     return {"g_loss": total + kl, "kl": kl}
+
+
+def weighted_kl(args: argparse.Namespace, mean: tf.Tensor, log_sigma: tf.Tensor) -> tf.Tensor:
+    """The condition's KL divergence by its weight; 0 where nothing is sampled."""
+    return args.coeff_kl * losses.kl_divergence(mean, log_sigma) if args.cond_augmentation else tf.zeros([])
 
 
 def make_train_step(args, session, generator, discriminator, d_optimizer, g_optimizer, ema=None) -> Callable:
@@ -148,8 +153,9 @@ def new_generator(args: argparse.Namespace, embedding_size: int) -> keras.Model:
 
 def new_discriminator(args: argparse.Namespace, embedding_size: int) -> Discriminator:
     """The discriminator that the options ask for."""
-    alone, spectral = args.unconditional > 0, args.d_norm == "spectral"
-    return build_discriminator(embedding_size, args.embedding_dim, args.df_dim, args.network_type, alone, spectral)
+    return build_discriminator(
+        embedding_size, args.embedding_dim, args.df_dim, args.network_type, args.unconditional > 0
+    )
 
 
 def restore(found: weights.Weights, generator: keras.Model, discriminator: Optional[Discriminator]) -> None:
@@ -165,17 +171,15 @@ def restore(found: weights.Weights, generator: keras.Model, discriminator: Optio
             if name in arrays and arrays[name].shape == tuple(variable.shape):
                 variable.assign(arrays[name])
             elif not name.startswith("alone"):  # which it may be trained without
-                raise UserError(
-                    f"{found.path}: its discriminator is of another size; give the same --df_dim and --d_norm"
-                )
+                raise UserError(f"{found.path}: its discriminator is of another size; give the same --df_dim")
 
 
 def build(args: argparse.Namespace, session: Session, embedding_size: int, steps_per_epoch: int) -> SimpleNamespace:
     """The networks, their optimizers and one update of them.
 
     Returns: `size` of the images, `generators` (of stage I and II or None) that draw examples, `state` (what a
-        checkpoint holds), `train_step`, `held_out_terms(images, embedding, classes, step)` of the discriminator's loss,
-        and `start()`, which gives the networks what `--ckpt_path` holds.
+        checkpoint holds), `train_step`, `enlarge_step` (of stage II's begin), `held_out_terms(images, embedding,
+        classes, step)` of the discriminator's loss, and `start()`, which gives the networks what `--ckpt_path` holds.
     """
     generator, discriminator = new_generator(args, embedding_size), new_discriminator(args, embedding_size)
     d_rate, g_rate = (learning_rate(args, rate, steps_per_epoch) for rate in (args.discriminator_lr, args.generator_lr))
@@ -212,6 +216,7 @@ def build(args: argparse.Namespace, session: Session, embedding_size: int, steps
         generators=(ema or generator, None),
         state=state,
         train_step=make_train_step(args, session, generator, discriminator, d_optimizer, g_optimizer, ema),
+        enlarge_step=None,
         held_out_terms=held_out_terms,
         start=start,
     )

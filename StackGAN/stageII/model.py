@@ -65,17 +65,13 @@ def build_generator(
 
 
 def build_discriminator(
-    embedding_dim: int = 1024,
-    condition_dim: int = 128,
-    df_dim: int = 64,
-    unconditional: bool = False,
-    spectral: bool = False,
+    embedding_dim: int = 1024, condition_dim: int = 128, df_dim: int = 64, unconditional: bool = False
 ) -> Discriminator:
-    """D of equation 5, of images [batch, 256, 256, 3] and embeddings [batch, embedding_dim]; else as in stage I."""
+    """D of equation 5, of images [batch, 256, 256, 3] and embeddings [batch, embedding_dim]."""
     images = layers.Input((SIZE, SIZE, 3), name="images")
-    x = leaky(halvings(images, (1, 2, 4, 8, 16, 32), df_dim, spectral))  # 128, 64, 32, 16, 8, 4
-    x = leaky(conv_norm(x, 16 * df_dim, "narrow_1", kernel=1, spectral=spectral))
-    x = conv_norm(x, 8 * df_dim, "narrow_2", kernel=1, spectral=spectral)
-    x = bottleneck(x, 2 * df_dim, 8 * df_dim, "residual", leaky, spectral)
+    x = leaky(halvings(images, (1, 2, 4, 8, 16, 32), df_dim))  # 128, 64, 32, 16, 8, 4
+    x = leaky(conv_norm(x, 16 * df_dim, "narrow_1", kernel=1))
+    x = conv_norm(x, 8 * df_dim, "narrow_2", kernel=1)
+    x = bottleneck(x, 2 * df_dim, 8 * df_dim, "residual", leaky)
     image = keras.Model(images, x, name="discriminator_image")
-    return Discriminator(image, embedding_dim, condition_dim, unconditional, spectral)
+    return Discriminator(image, embedding_dim, condition_dim, unconditional)

@@ -4,6 +4,7 @@ import argparse
 from types import SimpleNamespace
 from typing import Any, Callable
 
+import losses
 import model as models
 import tensorflow as tf
 from stageI import model as stage1
@@ -17,6 +18,7 @@ from stageI.trainer import (
     new_generator,
     noise,
     restore,
+    weighted_kl,
 )
 from tensorflow import keras
 
@@ -80,9 +82,6 @@ def make_train_step(args, session, generators, discriminators, d_optimizer, g_op
     (generator_1, generator), (discriminator_1, discriminator) = generators, discriminators
     finetune = args.finetune_lr
 
-    def shrunk(images):
-        return tf.nn.avg_pool2d(images, SIZE // stage1.SIZE, SIZE // stage1.SIZE, "VALID")
-
     def seen(images, name, step):
         return augmented(args, session, images, f"augment_{name}", step)
 
@@ -101,7 +100,7 @@ def make_train_step(args, session, generators, discriminators, d_optimizer, g_op
             d_terms = discriminator_loss(args, discriminator, *pair, embedding, classes, random)
             d_total = d_terms["d_loss"]
             if finetune:  # and stage I's, equation 3
-                pair = seen(shrunk(images), "real_1", step), seen(small, "fake_1", step)
+                pair = seen(losses.shrunk(images, stage1.SIZE), "real_1", step), seen(small, "fake_1", step)
                 d_loss_1 = discriminator_loss(args, discriminator_1, *pair, embedding, classes, random)["d_loss"]
                 d_total += d_loss_1
         d_optimizer.minimize(d_total, d_tape)
@@ -109,6 +108,9 @@ def make_train_step(args, session, generators, discriminators, d_optimizer, g_op
         # min_G  E[-log D(G(s0, c), t)] + lambda KL(N(mu, sigma) || N(0, I)), equation 6, by the D just updated
         with g_tape:
             g_terms = generator_loss(args, discriminator, seen(fake, "generator", step), embedding, *condition)
+            if args.coeff_small:
+                g_terms["small"] = losses.absolute(losses.shrunk(fake, stage1.SIZE), tf.stop_gradient(small))
+                g_terms["g_loss"] += args.coeff_small * g_terms["small"]
             g_total = g_terms["g_loss"]
             if finetune:  # and stage I's, equation 4; s0 is G0's, so that G0 is trained by both
                 small = seen(small, "generator_1", step)
@@ -121,6 +123,27 @@ def make_train_step(args, session, generators, discriminators, d_optimizer, g_op
         return {**terms, "stage1_d_loss": d_loss_1, "stage1_g_loss": g_loss_1} if finetune else terms
 
     return train_step
+
+
+def make_enlarge_step(args, session, generator, g_optimizer, ema=None) -> Callable:
+    """One update of stage II's generator alone, which learns to give real images back from small ones: before there is
+    anything that a discriminator could teach it. Takes (images, embedding, classes, step).
+
+    SRGAN's generator begins likewise (Ledig et al., 2017, section 3.2).
+    """
+
+    def enlarge_step(images, embedding, classes, step):
+        _, eps, _ = map(session.shard, noise(args, args.batch_size, step))
+        with tf.GradientTape() as tape:
+            made, mean, log_sigma = generator([losses.shrunk(images, stage1.SIZE), embedding, eps], training=True)
+            l1 = losses.absolute(made, images)
+            g_loss = l1 + weighted_kl(args, mean, log_sigma)
+        g_optimizer.minimize(g_loss, tape)
+        if ema is not None:
+            update_average(ema, generator, args.ema)
+        return {"d_loss": tf.zeros([]), "g_loss": g_loss, "l1": l1}
+
+    return enlarge_step
 
 
 def find_stage1(args: argparse.Namespace, embedding_size: int) -> Any:
@@ -166,8 +189,7 @@ def build(args: argparse.Namespace, session: Session, embedding_size: int, steps
 
     generator_1, generator = new_generator(args, embedding_size), new()
     discriminator_1 = new_discriminator(args, embedding_size) if args.finetune_lr else None
-    alone, spectral = args.unconditional > 0, args.d_norm == "spectral"
-    discriminator = build_discriminator(embedding_size, args.embedding_dim, args.df_dim, alone, spectral)
+    discriminator = build_discriminator(embedding_size, args.embedding_dim, args.df_dim, args.unconditional > 0)
 
     def made(rate, networks, networks_1):
         rates = [
@@ -221,6 +243,7 @@ def build(args: argparse.Namespace, session: Session, embedding_size: int, steps
         generators=(generator_1, ema or generator),
         state=state,
         train_step=step,
+        enlarge_step=make_enlarge_step(args, session, generator, g_optimizer, ema),
         held_out_terms=held_out_terms,
         start=start,
     )

@@ -6,7 +6,7 @@ import model
 import numpy as np
 import pytest
 import tensorflow as tf
-from blocks import Augment, SpectralConv, UpConv
+from blocks import Augment, UpConv
 from conftest import SIZES, write_run
 from stageI import model as one
 from stageII import model as two
@@ -65,22 +65,21 @@ def test_augment():
     np.testing.assert_allclose(Augment(False)([both, eps])[0], [[3, -1]])
 
 
-@pytest.mark.parametrize("spectral", [False, True])
 @pytest.mark.parametrize("stage, network_type", [(1, "default"), (1, "simple"), (2, "default")])
-def test_shapes_and_what_each_output_sees(stage, network_type, spectral):
+def test_shapes_and_what_each_output_sees(stage, network_type):
     """An image: the sentence, eps and z or, in stage II, stage I's image. The logits: image and sentence; those without
     a text: the image alone."""
-    c, options = SIZES["embedding_dim"], {"unconditional": True, "spectral": spectral}
+    c = SIZES["embedding_dim"]
     embedding, eps, z, image = (
         tf.Variable(uniform(i, N, *shape)) for i, shape in enumerate([(1024,), (c,), (3,), (64, 64, 3)])
     )
     if stage == 1:
         generator = small(one.build_generator, "df_dim", network_type=network_type)
         inputs = [embedding, eps, z]
-        discriminator = small(one.build_discriminator, "gf_dim", "z_dim", network_type=network_type, **options)
+        discriminator = small(one.build_discriminator, "gf_dim", "z_dim", network_type=network_type, unconditional=True)
     else:
         generator, inputs = small(two.build_generator, "df_dim", "z_dim"), [image, embedding, eps]
-        discriminator = small(two.build_discriminator, "gf_dim", "z_dim", **options)
+        discriminator = small(two.build_discriminator, "gf_dim", "z_dim", unconditional=True)
     size = {1: 64, 2: 256}[stage]
     with tf.GradientTape(persistent=True) as tape:
         made, mean, log_sigma = generator(inputs, training=True)
@@ -126,29 +125,3 @@ def test_options_that_do_not_fit_the_weights(broken, tmp_path):
         model.load_generator(model.find_weights(file))
     with pytest.raises(UserError, match="tells no stage"):
         model.find_weights(weights.save(tmp_path / "y.safetensors", "StackGAN", found.tensors, {}, {"stage": 3}))
-
-
-def test_a_spectral_kernel_has_a_largest_singular_value_of_one():
-    """After some passes of training; the others leave its vector alone, and the gradient is that of W / sigma(W)."""
-    layer, x = SpectralConv(5, 3, 2), tf.constant(uniform(0, 2, 8, 8, 4))
-    layer(x)
-    kept = layer.u.numpy()
-    layer(x, training=False)
-    np.testing.assert_array_equal(layer.u, kept)
-    kernel = tf.convert_to_tensor(layer.kernel)
-    _, _, right = tf.linalg.svd(tf.reshape(kernel, [-1, 5]))
-    for _ in range(300):
-        layer(x, training=True)
-    assert abs(float(tf.reduce_sum(layer.u * right[:, :1]))) > 0.99
-    layer.u.assign(right[:, :1])  # what it comes to
-
-    with tf.GradientTape(persistent=True) as tape:
-        tape.watch(kernel)
-        sigma = tf.linalg.svd(tf.reshape(kernel, [-1, 5]), compute_uv=False)[0]
-        expected = tf.nn.conv2d(x, kernel / sigma, 2, "SAME")
-        y = layer(x)
-        sums = [tf.reduce_sum(z**2) for z in (y, expected)]
-    np.testing.assert_allclose(y, expected, atol=1e-5)
-    mine = tape.gradient(sums[0], layer.trainable_weights)[0]
-    np.testing.assert_allclose(mine, tape.gradient(sums[1], kernel), atol=1e-3)
-    assert [tuple(weight.shape) for weight in layer.trainable_weights] == [(3, 3, 4, 5), (5,)]

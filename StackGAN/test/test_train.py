@@ -213,6 +213,20 @@ def test_stage2_and_stage1_with_it(build, stage1_run, finetune):
             assert np.median(np.abs(moved[name][kernels[name]])) == pytest.approx(rate, rel=0.05)
 
 
+def test_stage2_enlarges_first(build):
+    """Its generator alone learns to give images back, in its first steps; to stay like stage I's image where asked."""
+    parts = build(2, "--enlarge_steps=5", "--generator_lr=0.02", "--coeff_small=10", "--ema=0.5")
+    assert build(1).enlarge is None
+    before = {name: arrays(parts.state[name]) for name in ("generator", "ema_generator", "discriminator")}
+    found = [parts.enlarge(*parts.batch, tf.constant(step)) for step in range(5)]
+    assert float(found[4]["l1"]) < 0.95 * float(found[0]["l1"]) and float(found[0]["g_loss"]) > float(found[0]["l1"])
+    for name, earlier in before.items():
+        moved = np.mean([(earlier[key] != now).any() for key, now in arrays(parts.state[name]).items()])
+        assert moved == 0 if name == "discriminator" else moved > 0.9
+    with_it = parts.update(*parts.batch, tf.constant(5))
+    assert float(with_it["g_loss"]) > 10 * float(with_it["small"]) > 0
+
+
 def test_loss_scale(monkeypatch, build):
     """One of its own for each optimizer, where gradients pass through float16; stage II's are over both stages."""
     monkeypatch.setattr(Session, "needs_loss_scale", True)
