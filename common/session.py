@@ -241,7 +241,7 @@ class Session:
             return self._strategy.run(whole, args) if self._strategy else whole(*args)
 
         replica.__name__ = step.__name__  # of its graph
-        compiled, last = tf.function(replica), None
+        compiled, last = tf.function(replica, autograph=False), None
 
         def call(*args):
             nonlocal last
