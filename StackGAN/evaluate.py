@@ -6,6 +6,8 @@ python StackGAN/evaluate.py --ckpt_path=RUN --data_path=birds --number=3000 --vg
 What is measured depends on what is there; metrics.py tells how:
 
     colour_share      where the data has attributes.json, the sample set's: images whose body has the caption's colour
+    colour_auc        where there are captions of photographs: whether images have the colours that their captions
+                      name, by a probe that training images and captions have taught
     r_precision       where a text encoder is there, beside the weights or the data (one that was trained against VGG19
                       needs --vgg19_weights)
     frechet_colours   of two images or more: a distance from the test images by the mean colours of 4 x 4 cells
@@ -114,13 +116,18 @@ class Ruler:
 
     Args:
         size: of the real images that sets are compared with.
+        known: the training split.
         encoder: of sentences, and `image_encoder` of uint8 images; None: there are none.
         features: networks by the metric's name: of the Frechet distance of their features.
     """
 
-    def __init__(self, chosen: Chosen, size: int, encoder=None, image_encoder=None, features=None) -> None:
+    def __init__(
+        self, chosen: Chosen, known: data.Split, size: int, encoder=None, image_encoder=None, features=None
+    ) -> None:
         self.chosen, self.image_encoder, self.features = chosen, image_encoder, features or {}
         self.wanted = sample_data.wanted_colours(chosen.split)
+        photographs = self.wanted is None and chosen.captions and known.captions
+        self.probe = metrics.colour_probe(known) if photographs else None
         self.texts = encoder.encode(chosen.captions) if encoder and chosen.captions else None
         self.real = chosen.real(size)
         self.real_features = {name: network(self.real)[0] for name, network in self.features.items()}
@@ -130,6 +137,9 @@ class Ruler:
         values, indices = {}, self.chosen.indices
         if self.wanted is not None:
             values["colour_share"] = float((metrics.body_colours(images) == self.wanted[indices]).mean())
+        if self.probe:
+            value = metrics.colour_auc(self.probe(images), metrics.named_colours(self.chosen.captions))
+            values.update({} if value is None else {"colour_auc": value})
         if self.texts is not None:
             classes = self.chosen.split.classes[indices]
             values["r_precision"] = metrics.r_precision(self.image_encoder(images), self.texts, classes)
@@ -161,7 +171,8 @@ def measure(
         parts.append(generate(chosen.embeddings[start : start + BATCH], seed=seed + start))  # other noise for each
     made = {STAGES[stage[0].shape[1]]: np.concatenate(stage) for stage in zip(*parts)}
     size = max(images.shape[1] for images in made.values())
-    ruler, known = Ruler(chosen, size, *networks), data.load(Path(data_path, "train"), embeddings=False)
+    known = data.load(Path(data_path, "train"), embeddings=False)
+    ruler = Ruler(chosen, known, size, *networks)
     means = {stage: ruler.measure(images) for stage, images in made.items()}
     means["real"] = ruler.measure(ruler.real, real=True)
     means["shuffled"] = ruler.measure(metrics.shuffled(known, n, size, seed))
@@ -215,7 +226,7 @@ def evaluate_run(
         split: the test images and captions.
         folder: takes the results; <folder>-2, ... where it is there already.
     Returns:
-        {"colour_share", "r_precision", "frechet_colours", "images"} of the last stage, as far as there is what to
+        {"colour_share" or "colour_auc", "r_precision", ..., "images"} of the last stage, as far as there is what to
         measure them by, and {"stageI_colour_share", ...} of stage I where there are two.
         Of the baselines {"colour_share", "r_precision", "frechet_colours"} of training images whatever the caption
         says, and the rest as {"real_colour_share", "mean_colour_share", ...}.

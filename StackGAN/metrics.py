@@ -4,8 +4,9 @@
 The share of images of the right colour is of the sample set, whose captions name what was drawn.
 """
 
+import re
 from collections.abc import Sequence
-from typing import Optional
+from typing import Callable, Optional
 
 import numpy as np
 import sample_data
@@ -18,6 +19,11 @@ COLOUR_SIZE = 64  # at which colours are looked for, whatever an image's own siz
 LIGHTNESS = 0.5  # its weight beside hue and chroma in CIELAB: pale and blurred birds keep their colour
 CELLS = 4  # of the grid whose mean colours are an image's simple features, each way
 MEAN_OF = 2000  # training images at most, evenly from all
+WORDS = ("red", "orange", "yellow", "green", "blue", "brown", "black", "white", "grey")
+FEWEST = 5  # captions with a word, and without it, for it to count
+# The histogram's bins in CIELAB: of lightness, of green to red and of blue to yellow.
+BINS = np.array([[x, a, b] for x in (15, 40, 65, 90) for a in (-20, 0, 20, 45) for b in (-30, 0, 25, 50)], np.float64)
+RIDGE = 0.01
 
 
 def inception_score(probabilities: np.ndarray, splits: int = SPLITS, seed: int = 0) -> tuple[float, float]:
@@ -121,6 +127,60 @@ def body_colours(images: np.ndarray) -> np.ndarray:
     known = _lab([*birds, *sample_data.PLACES.values(), sample_data.BRANCH])
     nearest = [np.square(_lab(resized(x, COLOUR_SIZE))[..., None, :] - known).sum(3).argmin(2) for x in images]
     return np.array([np.bincount(x.ravel(), minlength=len(known))[: len(birds)].argmax() for x in nearest], np.int64)
+
+
+def colour_histogram(images: np.ndarray) -> np.ndarray:
+    """The shares of 64 colours in the middle of images, where the bird is.
+
+    Args:
+        images: uint8 [n, s, s, 3].
+    Returns:
+        float64 [n, 64], their roots.
+    """
+    shares = []
+    for image in images:
+        middle = resized(image, COLOUR_SIZE)[8:-8:2, 8:-8:2].reshape(-1, 3)
+        near = np.exp(-np.square(rgb2lab(middle / 255.0)[:, None] - BINS).sum(2) / 200) + 1e-12
+        shares.append((near / near.sum(1, keepdims=True)).mean(0))
+    return np.sqrt(shares)
+
+
+def named_colours(captions: Sequence[str]) -> np.ndarray:
+    """Which of `WORDS` each caption has, bool [n, words]."""
+    texts = [set(re.findall("[a-z]+", caption.lower().replace("gray", "grey"))) for caption in captions]
+    return np.array([[word in text for word in WORDS] for text in texts])
+
+
+def colour_probe(split: Split) -> Callable[[np.ndarray], np.ndarray]:
+    """What tells by an image's colours how many of its captions name each of `WORDS`: ridge regression on training
+    images. It gives scores [n, words] of images."""
+    rows = spread(MEAN_OF, len(split))
+    named = np.stack([named_colours(split.captions[row]).mean(0) for row in rows])
+    histograms = np.concatenate([colour_histogram(split.crops(COLOUR_SIZE, [row])) for row in rows])
+    mean, std = histograms.mean(0), histograms.std(0) + 1e-6
+
+    def inputs(x):
+        return np.concatenate([(x - mean) / std, np.ones([len(x), 1])], 1)
+
+    x = inputs(histograms)
+    weights = np.linalg.solve(x.T @ x + RIDGE * len(x) * np.eye(x.shape[1]), x.T @ named)
+    return lambda images: inputs(colour_histogram(images)) @ weights
+
+
+def colour_auc(scores: np.ndarray, named: np.ndarray) -> Optional[float]:
+    """The chance that of two images the one whose caption names a colour has the higher score, mean over colours.
+
+    Args:
+        scores: float [n, words] by a `colour_probe`; named: bool, likewise.
+    Returns:
+        0 to 1, 0.5 by chance; None where no colour is named by at least 5 captions and not named by as many.
+    """
+    areas = []
+    for score, has in zip(scores.T, named.T):
+        if FEWEST <= has.sum() <= len(has) - FEWEST:
+            higher = np.sign(score[has][:, None] - score[~has])  # a tie is half a success
+            areas.append((higher.mean() + 1) / 2)
+    return float(np.mean(areas)) if areas else None
 
 
 def _lab(colours: np.ndarray) -> np.ndarray:

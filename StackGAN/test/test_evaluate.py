@@ -93,7 +93,7 @@ def test_features_and_r_precision(birds):
 
     chosen = evaluate.choose(data.load(birds / "test"), 12)
     networks = {"frechet_x": lambda x: (x.mean((1, 2)), sees(x)), "frechet_y": lambda x: (x[:, 0, 0], None)}
-    ruler = evaluate.Ruler(chosen, 64, Hears(), sees, networks)
+    ruler = evaluate.Ruler(chosen, data.load(birds / "train"), 64, Hears(), sees, networks)
     values = ruler.measure(ruler.real)
     assert values["r_precision"] == 1 and values["inception"] == pytest.approx(1, abs=0.5)
     assert values["frechet_x"] == pytest.approx(0, abs=1e-6) == values["frechet_y"]

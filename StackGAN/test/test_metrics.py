@@ -82,3 +82,36 @@ def test_trivial_baselines(sample_set):
     counts = [sum(image.tobytes() == crop for image in drawn) for crop in crops]
     assert min(counts) == 2 and max(counts) == 3  # all equally often
     assert np.abs(metrics.mean_image(split, 64) - split.crops(64).astype(float).mean(0)).max() <= 0.5
+
+
+def test_colour_probe(tmp_path):
+    """It learns which colours the captions name, and images that have others get no better than chance."""
+    rng, colours = np.random.default_rng(0), {"red": (200, 30, 40), "yellow": (220, 200, 40), "black": (20, 20, 25)}
+    images, captions = [], []
+    for number in range(60):
+        name, colour = list(colours.items())[number % 3]
+        image = np.full((64, 64, 3), (90, 140, 90)) + rng.integers(-20, 20, (64, 64, 3))
+        image[16:48, 16:48] = np.array(colour) + rng.integers(-10, 10, (32, 32, 3))
+        images.append(np.clip(image, 0, 255).astype(np.uint8))
+        captions.append([f"a {name.upper()} bird", "a reddish bird"])
+
+    class Set:
+        def __len__(self):
+            return 40
+
+        def crops(self, size, rows):
+            return np.stack([images[row] for row in rows])
+
+    split = Set()
+    split.captions = captions
+    probe, held_out = metrics.colour_probe(split), range(40, 60)
+    named = metrics.named_colours([captions[i][0] for i in held_out])
+    assert named.sum(0)[[metrics.WORDS.index(name) for name in colours]].tolist() == [6, 7, 7] and named.sum() == 20
+    shown = np.stack([images[i] for i in held_out])
+    assert metrics.colour_auc(probe(shown), named) > 0.99
+    assert metrics.colour_auc(probe(shown[::-1]), named) < 0.7
+    assert (
+        metrics.colour_auc(np.zeros([20, 9]), named) == 0.5 and metrics.colour_auc(probe(shown), named[:, 3:4]) is None
+    )
+    by_hand = metrics.colour_auc(np.arange(10.0)[:, None], np.array([1, 0] * 5, bool)[:, None])
+    assert by_hand == pytest.approx(10 / 25)
