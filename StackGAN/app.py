@@ -21,7 +21,7 @@ from common import cli, page
 from common.cli import UserError
 from common.session import SessionConfig, open_session
 
-EXAMPLE, NUM, SEED = "a small red bird with black wings", 4, 0
+EXAMPLE, NUM, SEED = "a small red bird with a red breast and black wings", 4, 0
 MOST_LETTERS = 1000
 METHODS = {64: "stage I, 64 x 64", 256: "stage II, 256 x 256"}
 
@@ -31,7 +31,8 @@ def load(ckpt: Optional[str]) -> tuple[predict.Generators, text_encoder.TextEnco
     open_session(SessionConfig())
     generator = predict.open_generator(ckpt)
     encoder = predict.find_encoder(generator)
-    path = os.path.basename(os.path.normpath(getattr(generator.options, "data_path", "") or "")) or "?"
+    o = generator.options  # what ships says nothing of folders
+    path = os.path.basename(os.path.normpath(getattr(o, "data_path", None) or getattr(o, "dataset_name", "?")))
     stages = "both stages" if len(generator.image_sizes) > 1 else "stage I"
     return generator, encoder, f"Trained on the images and captions of {path}, {stages}."
 

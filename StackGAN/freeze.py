@@ -8,14 +8,13 @@ model.pb is as the ModelZoo README has it: from `Placeholder` [1, 64, 1024], the
 (--batch_size), so that its atc line fits. generator_saved_model and generator.onnx hold the same networks from
 `embedding` [any, 1024]. All take the noise too, so that the same inputs give the same images: `eps`, stage I's, and
 `eps_2`, stage II's, of a truncated normal distribution, and `z` of a normal one; zeros give the mean image. They give
-`image_64` and, of weights of both stages, `image_256`; float32, black -1 and white 1. The text encoder is copied beside
-them, so that predict.py --model=FILE reads sentences.
+`image_64` and, of weights of both stages, `image_256`; float32, black -1 and white 1. The text encoder goes
+beside them, so that predict.py --model=FILE reads sentences.
 
---format=weights writes stage1.safetensors and, of both stages, stage2.safetensors, in float16.
+--format=weights writes stage1.safetensors, of both stages stage2.safetensors too, and the text encoder, in float16.
 """
 
 import argparse
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Callable, Optional
@@ -86,6 +85,15 @@ def save_weights(found: weights.Weights, folder: Path) -> None:
         print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, float16")
 
 
+def save_encoder(path: Path, to: Path) -> None:
+    """Writes what of a text encoder reads sentences: predict.py needs no images' side."""
+    found = weights.load(path, text_encoder.NETWORK, "")
+    tensors = {name: array for name, array in found.tensors.items() if name.startswith("text/")}
+    about = {"words": found.about["words"]}
+    weights.save(to, text_encoder.NETWORK, tensors, vars(found.options), about, found.step, half=True)
+    print(f"{to}: {to.stat().st_size / 1e6:.1f} MB, the sentences' side of the text encoder, for predict.py")
+
+
 def freeze(args: argparse.Namespace) -> None:
     """Exports the generators.
 
@@ -122,8 +130,7 @@ def freeze(args: argparse.Namespace) -> None:
             raise UserError(f"--batch_size {n} does not fit into memory; give a smaller one") from None
     encoder = text_encoder.find(generator.folder)
     if encoder and not args.check and not (folder / text_encoder.FILE).exists():
-        shutil.copyfile(encoder, folder / text_encoder.FILE)
-        print(f"{text_encoder.FILE}: copied, for predict.py --model=FILE")
+        save_encoder(encoder, folder / text_encoder.FILE)
     if "pb" in chosen and not args.check:
         print(f"  msame --model {folder}/model.om --output output/ --loop 100")
 

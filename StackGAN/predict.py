@@ -1,6 +1,6 @@
 r"""Images of sentences, by a trained StackGAN or by an export of one.
 
-python StackGAN/predict.py "a small red bird with black wings"
+python StackGAN/predict.py "a small red bird with a red breast and black wings"
 python StackGAN/predict.py "a yellow bird" "a blue bird with a white belly" --num=8 --seed=3 --stage=1
 python StackGAN/predict.py "a yellow bird" --ckpt_path=RUN --output_path=images
 python StackGAN/predict.py "a yellow bird" --model=exported/generator.onnx          without TensorFlow
@@ -221,7 +221,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     add_flags(parser)
     args = parser.parse_args(argv)
     if not (args.sentences or args.caption_path or args.embeddings):
-        parser.error('nothing to show: give a sentence, such as "a small red bird with black wings"')
+        parser.error('nothing to show: give a sentence, such as "a small red bird with a red breast and black wings"')
     return args
 
 

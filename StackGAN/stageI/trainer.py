@@ -104,6 +104,12 @@ def weighted_kl(args: argparse.Namespace, mean: tf.Tensor, log_sigma: tf.Tensor)
     return args.coeff_kl * losses.kl_divergence(mean, log_sigma) if args.cond_augmentation else tf.zeros([])
 
 
+def ema_decay(args: argparse.Namespace, step: tf.Tensor) -> tf.Tensor:
+    """`--ema`, less at first: an average of few updates is not to remember the initial weights."""
+    step = tf.cast(step, tf.float32)
+    return tf.minimum(args.ema, (1.0 + step) / (10.0 + step))
+
+
 def make_train_step(args, session, generator, discriminator, d_optimizer, g_optimizer, ema=None) -> Callable:
     """One update of each network. Takes (images, embedding, classes, step)."""
 
@@ -127,7 +133,7 @@ def make_train_step(args, session, generator, discriminator, d_optimizer, g_opti
             g_terms = generator_loss(args, discriminator, fake, embedding, mean, log_sigma)
         g_optimizer.minimize(g_terms["g_loss"], g_tape)
         if ema is not None:
-            update_average(ema, generator, args.ema)
+            update_average(ema, generator, ema_decay(args, step))
         return {**d_terms, **g_terms}
 
     return train_step

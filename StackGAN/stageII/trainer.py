@@ -12,6 +12,7 @@ from stageI.trainer import (
     ADAM,
     augmented,
     discriminator_loss,
+    ema_decay,
     generator_loss,
     learning_rate,
     new_discriminator,
@@ -118,7 +119,7 @@ def make_train_step(args, session, generators, discriminators, d_optimizer, g_op
                 g_total += g_loss_1
         g_optimizer.minimize(g_total, g_tape)
         if ema is not None:
-            update_average(ema, generator, args.ema)
+            update_average(ema, generator, ema_decay(args, step))
         terms = {**d_terms, **g_terms}
         return {**terms, "stage1_d_loss": d_loss_1, "stage1_g_loss": g_loss_1} if finetune else terms
 
@@ -140,7 +141,7 @@ def make_enlarge_step(args, session, generator, g_optimizer, ema=None) -> Callab
             g_loss = l1 + weighted_kl(args, mean, log_sigma)
         g_optimizer.minimize(g_loss, tape)
         if ema is not None:
-            update_average(ema, generator, args.ema)
+            update_average(ema, generator, ema_decay(args, step))
         return {"d_loss": tf.zeros([]), "g_loss": g_loss, "l1": l1}
 
     return enlarge_step
