@@ -241,6 +241,7 @@ class Session:
             return self._strategy.run(whole, args) if self._strategy else whole(*args)
 
         replica.__name__ = step.__name__  # of its graph
+        # Steps have no Python control flow on tensors; to look for it takes a quarter of the tracing.
         compiled, last = tf.function(replica, autograph=False), None
 
         def call(*args):

@@ -81,6 +81,16 @@ def test_one_that_understands_and_one_that_does_not(birds, tmp_path):
     assert sheet.size == (5 * 268 + 12, 6 * (26 + 2 * 12 + 2 * 268))
 
 
+def test_colours_of_photographs(sample_set):
+    """Where no attributes are known: captions name the colours, and five of each are enough."""
+    train, test = (data.load(sample_set / part) for part in ("train", "test"))
+    ruler = evaluate.Ruler(evaluate.choose(test, 18), train, 64)
+    values = [ruler.measure(images).get("colour_auc", 0) for images in (ruler.real, np.roll(ruler.real, 1, 0))]
+    assert values[0] > 0.95 and values[1] < 0.6
+    few = evaluate.Ruler(evaluate.choose(test, 12), train, 64)
+    assert "colour_auc" not in few.measure(few.real)
+
+
 def test_features_and_r_precision(birds):
     """An encoder that hears colours and one that sees them; features that are colours, and a classifier of them."""
 
