@@ -67,6 +67,8 @@ def test_one_device(model, start, tmp_path):
     assert sorted(path.name for path in dumps.iterdir()) == ["data_dump", "profiling"]
 
 
+# A folder's own share in it, which rows are whose, is tested in test_folders.py with TensorFlow's workers.
+@pytest.mark.parametrize("model", ["ImprovedGAN", "Pix2Pix"], indirect=True)
 def test_two_devices(model, start, tiny, tmp_path):
     """In the mode of newer devices, where an overflow leaves Inf behind: no register, the same weights on both."""
     batch = [] if any(flag == "--batch_size=2" for flag in tiny["train"]) else ["--batch_size=2"]

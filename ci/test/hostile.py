@@ -1,7 +1,7 @@
 """Gives every script that reads strangers' files spoilt ones, and says how many were answered as they should be.
 
-python ci/hostile.py                    all models
-python ci/hostile.py SRGAN --each=10    one, ten files of each kind
+python ci/test/hostile.py                    all models
+python ci/test/hostile.py SRGAN --each=10    one, ten files of each kind
 
 Spoilt are weights, images, data sets in each of their forms, exported networks, settings, fonts and words: cut short,
 with bits turned or lengths that promise gigabytes, exchanged for noise, a pipe, a folder or a link to nothing. Clean is
@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY))
 
 from common import cli  # noqa: E402

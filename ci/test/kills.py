@@ -1,6 +1,6 @@
 """Kills trainings of all models with SIGKILL, again and again, and compares how they end with one that was left alone.
 
-python ci/kills.py --kills=200          about 40 minutes of one core
+python ci/test/kills.py --kills=200          about 40 minutes of one core
 
 A fifth of the kills come while a checkpoint is being written, a fifth while the run is being measured at its end, the
 others at any time. After every few the run is let go to its end, and its weights have to be those of the undisturbed
@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY))
 
 from common import cli, weights  # noqa: E402  isort:skip  (before TensorFlow, whose start-up lines it holds back)
@@ -81,7 +81,7 @@ def kills_of(model: str, number: int, folder: Path, rng: random.Random) -> tuple
                 run = folder / f"run-{ended}"
                 for _ in range(min(KILLS, number - sum(counts.values()))):
                     moment = MOMENTS[sum(counts.values()) % len(MOMENTS)]
-                    hook = {"hook": "ci.kills"} if moment == "save" else {}
+                    hook = {"hook": "ci.test.kills"} if moment == "save" else {}
                     process = start(output=run, **hook)
                     if not kill(process, run, moment, rng):
                         break
