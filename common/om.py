@@ -1,5 +1,7 @@
-"""An .om, what ATC makes for an Ascend device, run by pyACL (which comes with CANN) or by ais_bench: the only file that
-names either. No hardware was at hand: the calls are those of Huawei's documentation, tested against doubles."""
+"""An .om, what ATC makes for an Ascend device, run by pyACL, which comes with CANN: the only file that names it.
+
+No hardware was at hand: the calls are those of Huawei's documentation, tested against a double.
+"""
 
 import atexit
 from typing import Any
@@ -21,70 +23,15 @@ class OmModel:
     Attributes:
         inputs, outputs: {name: shape}, in the model's order.
     Raises:
-        UserError: neither runtime is here, or the file is not of this device.
+        UserError: pyACL is not here, or the file is not of this device.
     """
 
     def __init__(self, path: str, device_id: int = 0) -> None:
-        self.path, self._acl, self._session, self._model_id, self._context = str(path), None, None, None, None
         try:
             import acl
-
-            self._open_acl(acl, device_id)
-            return
         except ImportError:
-            pass
-        try:
-            from ais_bench.infer.interface import InferSession
-        except ImportError:
-            raise UserError(
-                f"{path}: an .om runs on an Ascend device, by pyACL (source CANN's set_env.sh) or the package ais_bench"
-            ) from None
-        self._session = InferSession(device_id, self.path)
-        self.inputs = {node.name: tuple(node.shape) for node in self._session.get_inputs()}
-        self.outputs = {node.name: tuple(node.shape) for node in self._session.get_outputs()}
-
-    def run(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The outputs of the named inputs, each of exactly the model's shape.
-
-        Raises:
-            UserError: an input is missing or of another shape, or the model is closed.
-        """
-        if self._acl is None and self._session is None:
-            raise UserError(f"{self.path}: closed")
-        for name, shape in self.inputs.items():
-            if name not in arrays or tuple(arrays[name].shape) != shape:
-                given = "nothing" if name not in arrays else list(arrays[name].shape)
-                raise UserError(f"{self.path}: its input {name} is {list(shape)}, given {given}")
-        feeds = [np.ascontiguousarray(arrays[name], np.float32) for name in self.inputs]
-        if self._session is not None:
-            return dict(zip(self.outputs, self._session.infer(feeds, mode="static")))
-        return self._run_acl(feeds)
-
-    def close(self) -> None:
-        """Releases all that the model holds; again is no error."""
-        if self._session is not None:
-            self._session.free_resource()
-        if self._acl is not None:
-            if self._context is not None:
-                self._acl.rt.set_context(self._context)
-            if self._model_id is not None:
-                self._acl.mdl.unload(self._model_id)
-                self._acl.mdl.destroy_desc(self._desc)
-            if self._context is not None:
-                self._acl.rt.destroy_context(self._context)
-                self._acl.rt.reset_device(self._device)
-        self._acl = self._session = self._model_id = self._context = None
-
-    def __enter__(self) -> "OmModel":
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self.close()
-
-    # pyACL: each call returns an error code, alone or after its result.
-
-    def _open_acl(self, acl: Any, device_id: int) -> None:
-        self._acl, self._device = acl, device_id
+            raise UserError(f"{path}: an .om runs on an Ascend device, by pyACL: source CANN's set_env.sh") from None
+        self.path, self._acl, self._device, self._model_id, self._context = path, acl, device_id, None, None
         try:
             code = acl.init()
             if code != REPEATED:
@@ -92,7 +39,7 @@ class OmModel:
                 atexit.register(acl.finalize)  # once, after all models: it cannot be initialised again
             self._checked("acl.rt.set_device", acl.rt.set_device(device_id))
             self._context = self._checked("acl.rt.create_context", acl.rt.create_context(device_id))
-            model_id = self._checked("acl.mdl.load_from_file", acl.mdl.load_from_file(self.path))
+            model_id = self._checked("acl.mdl.load_from_file", acl.mdl.load_from_file(path))
             self._desc = acl.mdl.create_desc()
             self._model_id = model_id
             self._checked("acl.mdl.get_desc", acl.mdl.get_desc(self._desc, model_id))
@@ -102,35 +49,21 @@ class OmModel:
             self.close()
             raise
 
-    def _checked(self, call: str, result: Any) -> Any:
-        *value, code = result if isinstance(result, tuple) else (result,)
-        if code != 0:
-            raise UserError(f"{self.path}: {call} failed with {code}; is the file made for this device?")
-        return value[0] if value else None
-
-    def _shapes(self, kind: str) -> dict[str, tuple[int, ...]]:
-        mdl, found = self._acl.mdl, {}
-        for index in range(getattr(mdl, f"get_num_{kind}s")(self._desc)):
-            name = getattr(mdl, f"get_{kind}_name_by_index")(self._desc, index)
-            dims = self._checked(f"acl.mdl.get_{kind}_dims", getattr(mdl, f"get_{kind}_dims")(self._desc, index))
-            # ATC calls an output "node:0:name"; ours is the node.
-            found[name.split(":")[0]] = tuple(dims["dims"])
-        return found
-
-    def _run_acl(self, feeds: list[np.ndarray]) -> dict[str, np.ndarray]:
+    def run(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The outputs of the named inputs, float32 arrays of exactly the model's shapes."""
         acl, mdl = self._acl, self._acl.mdl
         self._checked("acl.rt.set_context", acl.rt.set_context(self._context))  # a thread or a model has its own
         buffers, datasets, handles = [], [], []
         try:
-            for kind, count in (("input", len(self.inputs)), ("output", len(self.outputs))):
+            for kind, names in (("input", self.inputs), ("output", self.outputs)):
                 dataset = mdl.create_dataset()
                 datasets.append(dataset)
-                for index in range(count):
+                for index, name in enumerate(names):
                     size = getattr(mdl, f"get_{kind}_size_by_index")(self._desc, index)
                     buffer = self._checked("acl.rt.malloc", acl.rt.malloc(size, HUGE_FIRST))
                     buffers.append((buffer, size))
                     if kind == "input":
-                        data = feeds[index].tobytes()
+                        data = arrays[name].tobytes()
                         pointer = acl.util.bytes_to_ptr(data)
                         copied = acl.rt.memcpy(buffer, size, pointer, len(data), HOST_TO_DEVICE)
                         self._checked("acl.rt.memcpy", copied)
@@ -154,3 +87,33 @@ class OmModel:
                 mdl.destroy_dataset(dataset)
             for buffer, _ in buffers:
                 acl.rt.free(buffer)
+
+    def close(self) -> None:
+        """Releases all that the model holds; again is no error."""
+        acl = self._acl
+        if self._context is not None:
+            acl.rt.set_context(self._context)
+        if self._model_id is not None:
+            acl.mdl.unload(self._model_id)
+            acl.mdl.destroy_desc(self._desc)
+        if self._context is not None:
+            acl.rt.destroy_context(self._context)
+            acl.rt.reset_device(self._device)
+        self._model_id = self._context = None
+
+    # pyACL: each call returns an error code, alone or after its result.
+
+    def _checked(self, call: str, result: Any) -> Any:
+        *value, code = result if isinstance(result, tuple) else (result,)
+        if code != 0:
+            raise UserError(f"{self.path}: {call} failed with {code}; is the file made for this device?")
+        return value[0] if value else None
+
+    def _shapes(self, kind: str) -> dict[str, tuple[int, ...]]:
+        mdl, found = self._acl.mdl, {}
+        for index in range(getattr(mdl, f"get_num_{kind}s")(self._desc)):
+            name = getattr(mdl, f"get_{kind}_name_by_index")(self._desc, index)
+            dims = self._checked(f"acl.mdl.get_{kind}_dims", getattr(mdl, f"get_{kind}_dims")(self._desc, index))
+            # ATC calls an output "node:0:name"; ours is the node.
+            found[name.split(":")[0]] = tuple(dims["dims"])
+        return found

@@ -1,4 +1,4 @@
-"""Doubles of what an .om needs: `atc`, pyACL and ais_bench. Their .om is JSON that names the .pb it was made from,
+"""Doubles of what an .om needs: `atc` and pyACL. Their .om is JSON that names the .pb it was made from,
 which they execute on the CPU; they refuse what the real ones refuse, or would silently take for something else."""
 
 import ctypes
@@ -6,7 +6,7 @@ import json
 import sys
 import threading
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -41,36 +41,6 @@ class Model:
     def run(self, arrays):
         results = self.pb.run(dict(zip(self.pb.inputs, arrays)))
         return [results[name] for name, _ in self.outputs]
-
-
-class InferSession:
-    """ais_bench's."""
-
-    def __init__(self, device_id, path):
-        self.model = Model(path)
-
-    def get_inputs(self):
-        return [SimpleNamespace(name=name, shape=list(shape)) for name, shape in self.model.inputs]
-
-    def get_outputs(self):
-        return [SimpleNamespace(name=name, shape=list(shape)) for name, shape in self.model.outputs]
-
-    def infer(self, feeds, mode="static"):
-        assert self.model is not None, "released"
-        assert mode == "static" and len(feeds) == len(self.model.inputs)
-        for (name, shape), array in zip(self.model.inputs, feeds):
-            assert array.dtype == np.float32 and array.shape == tuple(shape) and array.flags["C_CONTIGUOUS"], name
-        return self.model.run(feeds)
-
-    def free_resource(self):
-        self.model = None
-
-
-def ais_bench():
-    """The package's modules by name, for sys.modules."""
-    modules = {name: ModuleType(name) for name in ("ais_bench", "ais_bench.infer", "ais_bench.infer.interface")}
-    modules["ais_bench.infer.interface"].InferSession = InferSession
-    return modules
 
 
 class Acl:
