@@ -95,13 +95,17 @@ def notice(text: str) -> None:
 # New files and folders: nothing of the user's is overwritten.
 
 
-def _free(path: Union[str, Path]) -> Path:
-    """`path`, or where something is there already the same with -2, -3, ... before its ending."""
+def _new(path: Union[str, Path], make: Callable[[Path], None]) -> Path:
     path = free = Path(os.path.abspath(os.path.expanduser(path)))  # "." and ".." get their names
     number = 1
     while os.path.lexists(free):
         number += 1
         free = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    try:
+        free.parent.mkdir(parents=True, exist_ok=True)
+        make(free)
+    except OSError as error:
+        raise UserError(f"--output_path: {path.parent} cannot be written ({error.strerror})") from None
     return free
 
 
@@ -111,13 +115,7 @@ def new_file(path: Union[str, Path]) -> Path:
     Raises:
         UserError: it cannot be made.
     """
-    try:
-        free = _free(path)
-        free.parent.mkdir(parents=True, exist_ok=True)
-        free.touch(exist_ok=False)
-    except OSError as error:
-        raise UserError(f"--output_path: {Path(path).parent} cannot be written ({error.strerror})") from None
-    return free
+    return _new(path, lambda free: free.touch(exist_ok=False))
 
 
 def new_folder(path: Union[str, Path]) -> Path:
@@ -126,12 +124,7 @@ def new_folder(path: Union[str, Path]) -> Path:
     Raises:
         UserError: it cannot be made.
     """
-    try:
-        free = _free(path)
-        free.mkdir(parents=True)
-    except OSError as error:
-        raise UserError(f"--output_path: {Path(path).parent} cannot be written ({error.strerror})") from None
-    return free
+    return _new(path, Path.mkdir)
 
 
 @contextmanager

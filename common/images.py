@@ -6,8 +6,7 @@ import io
 import math
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Union
 
@@ -23,19 +22,12 @@ MAX_SIDE = 2**16  # pixels; Pillow bounds their product alone
 MAX_PAGE = 30_000_000  # bytes of images on a page: what a mail or a phone still takes
 
 
-@contextmanager
-def opened(path: Union[str, Path]) -> Iterator[Image.Image]:
+def opened(path: Union[str, Path]) -> Image.Image:
     """Opens an image file of any of `DECODERS`: its first frame, decoded, upright, in the file's own mode.
 
     Raises:
         UserError: it is too large, has more than 8 bits a channel or does not decode.
     """
-    image = _open(path)
-    with image:
-        yield image
-
-
-def _open(path: Union[str, Path]) -> Image.Image:
     try:
         if not os.path.isfile(path):  # a pipe would never end
             raise UserError(f"{path}: there is no such file")

@@ -69,11 +69,19 @@ class SessionConfig:
     workers: bool = False  # whether this process may be one of several: a training's
 
 
-def add_session_flags(parser: argparse.ArgumentParser, precision_mode: str = "allow_fp32_to_fp16") -> None:
-    """Adds the flags of `SessionConfig`, those of the originals under their names."""
+def add_device_flags(
+    parser: argparse.ArgumentParser, precision_mode: str = "allow_fp32_to_fp16"
+) -> argparse._ArgumentGroup:
+    """Adds the session flags that mean something without training."""
     group = parser.add_argument_group("session")
     group.add_argument("--device", choices=["auto", "npu", "gpu", "cpu"], default="auto", help="where to compute")
     group.add_argument("--precision_mode", choices=list(PRECISION_MODES), default=precision_mode, help="arithmetic")
+    return group
+
+
+def add_session_flags(parser: argparse.ArgumentParser, precision_mode: str = "allow_fp32_to_fp16") -> None:
+    """Adds the flags of `SessionConfig`, those of the originals under their names."""
+    group = add_device_flags(parser, precision_mode)
     cli.add_boolean(group, "--over_dump", False, "find the first operation whose output overflows")
     cli.add_boolean(group, "--data_dump_flag", False, "write the tensors of some steps")
     group.add_argument("--data_dump_step", default="10", help="NPU: these steps (0|5|10); else: every so many steps")
@@ -91,14 +99,6 @@ def session_config(args: argparse.Namespace) -> SessionConfig:
     names = [name for name in SessionConfig.__dataclass_fields__ if name not in ("dump_path", "workers")]
     dumps = os.path.join(args.output_path, "dumps")
     return SessionConfig(dump_path=dumps, workers=True, **{name: getattr(args, name) for name in names})
-
-
-def add_device_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds the session flags that mean something without training."""
-    group = parser.add_argument_group("session")
-    group.add_argument("--device", choices=["auto", "npu", "gpu", "cpu"], default="auto", help="where to compute")
-    modes = list(PRECISION_MODES)
-    group.add_argument("--precision_mode", choices=modes, default="allow_fp32_to_fp16", help="arithmetic")
 
 
 def device_config(args: argparse.Namespace) -> SessionConfig:
