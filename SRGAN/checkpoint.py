@@ -27,21 +27,13 @@ DEFAULT = HERE / "pretrained" / "photo.safetensors"  # of those that ship
 
 
 def load_weights(path: Optional[str]) -> weights.Weights:
-    """What `--ckpt_path` names: a weights file, a run, an .h5 model, or None: pretrained/photo.safetensors.
-
-    Raises:
-        UserError: there are none, or they cannot be used.
-    """
+    """What `--ckpt_path` names: a weights file, a run, an .h5 model, or None: pretrained/photo.safetensors."""
     path = DEFAULT if path is None and DEFAULT.is_file() else path
     return read_h5(path) if str(path).endswith((".h5", ".hdf5")) else weights.load(path, NETWORK, HERE)
 
 
 def load(path: Optional[str] = None, config: Optional[SessionConfig] = None) -> Enlarger:
-    """The generator of such weights, on a device that is opened for it.
-
-    Raises:
-        UserError: there is none, or it cannot be used.
-    """
+    """The generator of such weights, on a device that is opened for it."""
     loaded = load_weights(path)
     session = open_session(config or SessionConfig())
     return from_generator(load_generator(loaded), loaded.options, loaded.path, session.device)
@@ -62,19 +54,18 @@ def from_generator(generator: keras.Model, options: Namespace, path: Union[str, 
     return Enlarger(Path(path), run, options.scale, receptive_field(options), bytes_per_pixel(options), options=options)
 
 
-def save_h5(path: Union[str, Path], network: keras.Model, options: Namespace) -> None:
-    """Writes a network alone, in float32, as `read_h5` and h5py read it on either stack; whole or not at all.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    partial = f"{path}.partial"
-    with h5py.File(partial, "w") as file:
-        file.attrs["network"] = NETWORK
-        file.attrs["options"] = json.dumps({name: getattr(options, name) for name in BUILD})
-        for name, variable in named_variables(network).items():
-            file[name] = variable.numpy()
-    os.replace(partial, path)
+def save_h5(path: Path, network: keras.Model, options: Namespace) -> None:
+    """Writes a network alone, in float32, as `read_h5` and h5py read it on either stack; whole or not at all."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with h5py.File(f"{path}.partial", "w") as file:
+            file.attrs["network"] = NETWORK
+            file.attrs["options"] = json.dumps({name: getattr(options, name) for name in BUILD})
+            for name, variable in named_variables(network).items():
+                file[name] = variable.numpy()
+        os.replace(f"{path}.partial", path)
+    except OSError as error:
+        raise UserError(f"--model_save_dir: {path} cannot be written ({error.strerror or error})") from None
 
 
 def read_h5(path: Union[str, Path]) -> weights.Weights:
@@ -96,6 +87,6 @@ def read_h5(path: Union[str, Path]) -> weights.Weights:
         if not all(np.isfinite(values).all() for values in tensors.values()):
             raise ValueError("numbers that are not finite")
     except Exception as error:  # h5py raises nearly every kind on a broken file
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        reason = " ".join(str(error).split())[:100]
         raise UserError(f"--ckpt_path {path}: a damaged .h5 file, or one of another model ({reason})") from None
     return weights.Weights(str(path), NETWORK, options, {}, 0, tensors)

@@ -8,7 +8,7 @@ files of the same names in `--lr_path`.
 import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Optional
 
 import baseline
 import numpy as np
@@ -18,21 +18,14 @@ from tqdm import tqdm
 from common import images
 from common.cli import UserError
 
-if TYPE_CHECKING:
-    from common.session import Session
-
 MEMORY = 2 * 2**30  # bytes of decoded images that are kept; of a larger set the rest is decoded when it is needed
 DEGRADATIONS = ("bicubic", "photo")
 
 
 def find_images(folder: Path, flag: str = "--data_path ") -> list[Path]:
-    """The image files in `folder`, which `flag` names, and below it, sorted.
-
-    Raises:
-        UserError: there is none.
-    """
-    inside = [folder, *(path for path in folder.rglob("*") if path.is_dir() and path.name[0] != ".")]
-    files = sorted(path for place in inside for path in images.find_images(place))
+    """The image files in `folder`, which `flag` names, and below it, sorted."""
+    folders = [folder, *(path for path in folder.rglob("*") if path.is_dir() and path.name[0] != ".")]
+    files = sorted(path for place in folders for path in images.find_images(place))
     if not files:
         raise UserError(f"{flag}{folder}: no images in it or below it; sample_data.py writes some")
     return files
@@ -51,11 +44,7 @@ def split(args: argparse.Namespace) -> tuple[list[Path], list[Path]]:
 
 
 def lr_file(args: argparse.Namespace, path: Path) -> Path:
-    """The file in `--lr_path` that belongs to one of `--data_path`: of the same name, or as DIV2K has it, 0801x4.png.
-
-    Raises:
-        UserError: there is none.
-    """
+    """The file in `--lr_path` that belongs to one of `--data_path`: the same name, or DIV2K's, 0801x4.png."""
     inside = path.relative_to(args.data_path)
     for name in (inside.name, f"{inside.stem}x{args.scale}{inside.suffix}"):
         if (Path(args.lr_path) / inside.parent / name).is_file():
@@ -63,21 +52,14 @@ def lr_file(args: argparse.Namespace, path: Path) -> Path:
     raise UserError(f"--lr_path {args.lr_path}: there is no {inside} for {path}")
 
 
-def read_pair(args: argparse.Namespace, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """lr of `--lr_path` and hr of `--data_path`, uint8 [h, w, 3] and [scale h, scale w, 3].
-
-    Raises:
-        UserError: one does not decode, or lr is not of hr's size by the scale.
-    """
-    hr, small = baseline.crop(images.read_rgb(path), args.scale), lr_file(args, path)
-    lr = images.read_rgb(small)
-    height, width = (size // args.scale for size in hr.shape[:2])
+def read_lr(args: argparse.Namespace, path: Path, hr: np.ndarray) -> np.ndarray:
+    """`--lr_path`'s uint8 [h, w, 3] of the file `path`, which is hr, uint8 [scale h, scale w, 3]."""
+    file, height, width = lr_file(args, path), *(size // args.scale for size in hr.shape[:2])
+    lr = images.read_rgb(file)
     if lr.shape[:2] != (height, width):
-        raise UserError(
-            f"{small}: {lr.shape[1]} x {lr.shape[0]} pixels; by --scale {args.scale} of {path} it has to be "
-            f"{width} x {height}"
-        )
-    return lr, hr
+        found = f"{lr.shape[1]} x {lr.shape[0]} pixels"
+        raise UserError(f"{file}: {found}; by --scale {args.scale} of {path} it has to be {width} x {height}")
+    return lr
 
 
 def low_resolution(args: argparse.Namespace, hr: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -101,18 +83,22 @@ class Crops:
         self._kept: dict[int, tuple] = {}
         kept_bytes = 0
         for index, path in enumerate(tqdm(files, "images", unit="", disable=None)):
-            pair = self._read(path)
-            self.small += min(pair[1].shape[:2]) < args.crop
+            lr, hr = self._read(path)
+            self.small += min(hr.shape[:2]) < args.crop
             if kept_bytes < MEMORY:
-                self._kept[index] = pair
-                kept_bytes += sum(image.nbytes for image in pair if image is not None)
+                self._kept[index] = lr, hr
+                kept_bytes += hr.nbytes
 
     def __len__(self) -> int:
         return len(self.files)
 
-    def _read(self, path: Path) -> tuple:
+    def _read(self, path: Path) -> tuple[Optional[np.ndarray], np.ndarray]:
         """lr, where it is a file's, and hr."""
-        return read_pair(self.args, path) if self.args.lr_path else (None, images.read_rgb(path))
+        hr = images.read_rgb(path)
+        if not self.args.lr_path:
+            return None, hr
+        hr = baseline.crop(hr, self.args.scale)
+        return read_lr(self.args, path, hr), hr
 
     def read(self, index: int, crop_key: np.ndarray, degradation_key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """A crop of image `index`: lr uint8 [crop / scale, crop / scale, 3] and hr uint8 [crop, crop, 3].
@@ -123,33 +109,28 @@ class Crops:
         size, scale = self.args.crop, self.args.scale
         lr, hr = self._kept.get(index) or self._read(self.files[index])
         step = 1 if lr is None else scale  # of hr's corner, so that it is a pixel of lr
-        hr = _at_least(hr, size)
         *corner, mirrored = np.random.default_rng(crop_key).random(3)
-        top, left = (step * int(draw * ((length - size) // step + 1)) for draw, length in zip(corner, hr.shape))
+        top, left = (step * int(draw * (max(0, length - size) // step + 1)) for draw, length in zip(corner, hr.shape))
         hr = _cut(hr, top, left, size, mirrored < 0.5)
         if lr is None:
             return low_resolution(self.args, hr, np.random.default_rng(degradation_key)), hr
-        small = size // scale
-        return _cut(_at_least(lr, small), top // scale, left // scale, small, mirrored < 0.5), hr
-
-
-def _at_least(image: np.ndarray, size: int) -> np.ndarray:
-    """An image mirrored at its bottom and right until it is of that height and width."""
-    missing = [max(0, size - length) for length in image.shape[:2]]
-    return np.pad(image, [(0, missing[0]), (0, missing[1]), (0, 0)], "symmetric") if any(missing) else image
+        return _cut(lr, top // scale, left // scale, size // scale, mirrored < 0.5), hr
 
 
 def _cut(image: np.ndarray, top: int, left: int, size: int, mirrored: bool) -> np.ndarray:
+    """A crop; where the image is smaller it goes on mirrored at its bottom and right."""
     crop = image[top : top + size, left : left + size]
+    missing = [(0, size - length) for length in crop.shape[:2]]
+    crop = np.pad(crop, [*missing, (0, 0)], "symmetric")
     return np.ascontiguousarray(crop[:, ::-1] if mirrored else crop)
 
 
-def batches(args: argparse.Namespace, crops: Crops, session: "Session", start_step: int = 0) -> Iterator[Any]:
+def batches(args: argparse.Namespace, crops: Crops, session: Any, start_step: int = 0) -> Iterator[Any]:
     """Endless batches of crops (lr uint8 [batch, crop / scale, crop / scale, 3], hr uint8 [batch, crop, crop, 3]), a
     function of (seed, step) alone.
 
     Raises:
-        UserError: a file has ceased to decode.
+        UserError: a batch is larger than the data, or a file has ceased to decode.
     """
     import tensorflow as tf
 

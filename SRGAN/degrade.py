@@ -6,7 +6,7 @@ trained on the worst smooths what is good.
 """
 
 import io
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import baseline
 import numpy as np
@@ -56,8 +56,10 @@ def _round(x: np.ndarray, stage: Stage, size: tuple[int, int], rng: np.random.Ge
     factor = rng.uniform(*stage.size)
     x = baseline.resize(x, *(max(1, round(side * factor)) for side in size), int(rng.choice(KERNELS)))
     if rng.random() < 0.5:
-        return gaussian_noise(x, rng.uniform(*stage.noise), rng.random() < GREY, rng)
-    return photon_noise(x, 10 ** rng.uniform(*stage.photons), rng.random() < GREY, rng)
+        sigma = rng.uniform(*stage.noise)
+    else:  # a sensor counts photons: Poisson's noise, by the normal distribution that it is near to
+        sigma = np.sqrt(x * (255.0 / 10 ** rng.uniform(*stage.photons)))
+    return noise(x, sigma, rng.random() < GREY, rng)
 
 
 def gaussian_kernel(sigma_x: float, sigma_y: float, angle: float = 0.0) -> np.ndarray:
@@ -75,15 +77,10 @@ def blur(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     return _uint8(fftconvolve(padded, kernel[..., None], "valid", axes=(0, 1)))
 
 
-def gaussian_noise(image: np.ndarray, sigma: float, grey: bool, rng: np.random.Generator) -> np.ndarray:
-    """A uint8 image [h, w, c] with noise of the standard deviation `sigma`; `grey`: the same in all channels."""
-    return _uint8(image + sigma * _normal(image, grey, rng))
-
-
-def photon_noise(image: np.ndarray, photons: float, grey: bool, rng: np.random.Generator) -> np.ndarray:
-    """A uint8 image [h, w, c] counted by a sensor to which white is so many photons: Poisson's noise, drawn from the
-    normal distribution that it is near to at a hundred and more of them."""
-    return _uint8(image + np.sqrt(image * (255.0 / photons)) * _normal(image, grey, rng))
+def noise(image: np.ndarray, sigma: Any, grey: bool, rng: np.random.Generator) -> np.ndarray:
+    """A uint8 image [h, w, c] with normal noise of the standard deviation `sigma`, one number or [h, w, c]; `grey`: the
+    same in all channels, up to sigma."""
+    return _uint8(image + sigma * rng.standard_normal((*image.shape[:2], 1 if grey else image.shape[2]), np.float32))
 
 
 def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
@@ -91,10 +88,6 @@ def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=quality)
     return np.asarray(Image.open(buffer))
-
-
-def _normal(image: np.ndarray, grey: bool, rng: np.random.Generator) -> np.ndarray:
-    return rng.standard_normal((*image.shape[:2], 1 if grey else image.shape[2]), np.float32)
 
 
 def _uint8(image: np.ndarray) -> np.ndarray:

@@ -30,19 +30,6 @@ class Window(NamedTuple):
     last: int  # one after the last pixel that is kept
 
 
-def window_shape(height: int, width: int, receptive_field: int, pixels: int) -> tuple[int, int]:
-    """The height and width of the windows for an image: as large as can be, since overlaps are computed twice.
-
-    Args:
-        receptive_field: how many pixels to each side a result depends on.
-        pixels: as many as may be in a window, though not fewer than the smallest tile has with its overlap.
-    """
-    least = MIN_TILE + 2 * receptive_field
-    high = min(height, max(math.isqrt(pixels), least))
-    wide = min(width, max(pixels // high, least))
-    return min(height, max(pixels // wide, least)), wide
-
-
 def cut(length: int, window: int, receptive_field: int, exact: bool = False) -> list[Window]:
     """Windows over a height or width, all of one length and as few as there can be with at most `window` pixels each.
 
@@ -73,22 +60,18 @@ class Enlarger:
     options: Optional[argparse.Namespace] = None  # of its training
 
     def tiling(self, height: int, width: int, memory: int = MEMORY) -> tuple[list[Window], list[Window]]:
-        """The windows over an image's height and those over its width; each pair of them is a tile.
-
-        Args:
-            memory: bytes for one tile; the smallest tile may take more.
-        Raises:
-            UserError: an export's one size is too small for an image that is larger.
-        """
-        field = self.receptive_field
-        high, wide = self.size or window_shape(height, width, field, memory // self.bytes_per_pixel)
-        for length, window in ((height, high), (width, wide)):
-            if length > window <= 2 * field:
-                raise UserError(
-                    f"{self.path}: takes {high} x {wide} pixels alone, too few for overlaps of {field} to each side of "
-                    f"a tile;\nexport it with --height and --width of at least {MIN_TILE + 2 * field}"
-                )
-        return cut(height, high, field, bool(self.size)), cut(width, wide, field, bool(self.size))
+        """The windows over an image's height and those over its width; each pair of them is a tile, of at most `memory`
+        bytes but for the smallest. They are as large as can be, since overlaps are computed twice."""
+        field, exact = self.receptive_field, self.size is not None
+        least = MIN_TILE + 2 * field
+        side = max(math.isqrt(memory // self.bytes_per_pixel), least)
+        high, wide = self.size or (min(height, side), min(width, side))
+        if (height > high <= 2 * field) or (width > wide <= 2 * field):
+            raise UserError(
+                f"{self.path}: takes {high} x {wide} pixels alone, too few for overlaps of {field} to each side of a "
+                f"tile;\nexport it with --height and --width of at least {least}"
+            )
+        return cut(height, high, field, exact), cut(width, wide, field, exact)
 
     def rows(self, lr: np.ndarray, memory: int = MEMORY) -> Iterator[np.ndarray]:
         """An image enlarged from the top down, some rows at a time; no seam shows between tiles.
@@ -101,9 +84,8 @@ class Enlarger:
         """
         scale, white = self.scale, np.iinfo(lr.dtype).max
         rows, columns = self.tiling(*lr.shape[:2], memory)
-        beyond = [max(0, windows[-1].end - length) for windows, length in zip((rows, columns), lr.shape)]
-        if any(beyond):
-            lr = np.pad(lr, [(0, beyond[0]), (0, beyond[1]), (0, 0)], "symmetric")
+        beyond = [(0, max(0, windows[-1].end - length)) for windows, length in zip((rows, columns), lr.shape)]
+        lr = np.pad(lr, [*beyond, (0, 0)], "symmetric")
         with tqdm(total=len(rows) * len(columns), desc="tiles", leave=False, disable=None) as bar:
             for high in rows:
                 band = np.empty([(high.last - high.first) * scale, columns[-1].last * scale, 3], np.float32)
@@ -125,22 +107,23 @@ def resampled(rows: Iterator[np.ndarray], source: tuple[int, int], target: tuple
     """An image of the height and width `source`, given from the top down, in another size; by Lanczos' kernel.
 
     Args:
-        rows: float32 [n, width, c].
+        rows: float32 [n, width, 3].
     Yields:
-        float32 [n, target width, c].
+        float32 [n, target width, 3].
     """
     ratio = source[0] / target[0]
     margin = LANCZOS * max(1.0, ratio) + 1
-    held, first, done = None, 0, 0  # the rows that are still needed, the number of the first one, the rows given out
+    held = np.empty([0, source[1], 3], np.float32)  # the rows that are still needed
+    first, done = 0, 0  # the number of the first of them; how many rows were given out
     for new in rows:
-        held = new if held is None else np.concatenate([held, new])
+        held = np.concatenate([held, new])
         known = first + len(held)
         ready = target[0] if known == source[0] else math.floor((known - margin) / ratio)
         if ready <= done:
             continue
         box = (0, done * ratio - first, source[1], min(ready * ratio - first, len(held)))
         size = (target[1], ready - done)
-        channels = [Image.fromarray(np.ascontiguousarray(held[..., i])) for i in range(held.shape[2])]
+        channels = [Image.fromarray(np.ascontiguousarray(held[..., i])) for i in range(3)]
         yield np.dstack([np.asarray(channel.resize(size, Image.LANCZOS, box)) for channel in channels])
         done, start = ready, max(first, math.floor(ready * ratio - margin))
         held, first = held[start - first :], start
@@ -161,8 +144,7 @@ def from_export(path: Union[str, Path]) -> Enlarger:
         numbers = [told[name] for name in ("scale", "receptive_field", "bytes_per_pixel")]
         if not all(type(number) is int and number > 0 for number in numbers):
             raise ValueError("numbers that mean nothing")
-        (lr, shape), (sr, _) = *exported.inputs.items(), *exported.outputs.items()
-        batch, height, width, _ = shape
+        (lr, (batch, height, width, _)), (sr, _) = *exported.inputs.items(), *exported.outputs.items()
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"--model {path}: {about} is not what freeze.py writes beside it ({error})") from None
 

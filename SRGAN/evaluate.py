@@ -16,6 +16,7 @@ A new folder, `evaluation` or `evaluation-2`, ..., takes the enlarged images, ev
 import argparse
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Callable, Optional, Union
@@ -43,7 +44,6 @@ PAPER = {  # table 2, x4: by name and number of images. Its SSIM is another prog
 SHOWN = 100  # images on the page ...
 SIDE = 256  # ... of which it shows the middle: pixels in height and width
 BLOCK = 512  # pixels: size of the parts that VGG19 looks at, for its memory
-FEATURE_SCALE = 1 / 12.75  # section 3.2
 
 Distance = Callable[[np.ndarray, np.ndarray], float]
 
@@ -52,52 +52,31 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser = cli.ArgumentParser(description=__doc__)
     predict.add_network_flags(parser, argv)
     parser.add_argument("--data_path", metavar="DIR", help="a training set, of which val/ is measured (the run's own)")
-    parser.add_argument("--sets", type=named_folder, nargs="+", metavar="NAME=DIR", help="known sets, each whole")
-    text = "what lr is made by (a run's own on its own data, else bicubic)"
-    parser.add_argument("--degradation", choices=data.DEGRADATIONS, help=text)
+    parser.add_argument("--sets", nargs="+", default=[], metavar="NAME=DIR", help="known sets, each whole")
+    parser.add_argument("--degradation", choices=data.DEGRADATIONS, help="of lr (the run's on its data, or bicubic)")
     parser.add_argument("--max_images", type=cli.in_range(int, 1), metavar="N", help="the first N of each set (all)")
-    text = "of VGG19, as Keras publishes them: adds the column vgg"
-    parser.add_argument("--vgg19_weights", "--weights", metavar="FILE", help=text)
+    parser.add_argument("--vgg19_weights", metavar="FILE", help="of VGG19, Keras' file: adds the column vgg")
     parser.add_argument("--output_path", metavar="DIR", help="a new folder for the results (evaluation in the run's)")
     return parser.parse_args(argv)
 
 
-def named_folder(text: str) -> tuple[str, Path]:
-    """A flag's `type`: NAME=DIR."""
-    name, _, folder = text.partition("=")
-    if not name or not folder or Path(name).name != name:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=DIR, such as Set14=data/Set14")
-    return name, Path(folder).expanduser()
-
-
-def pair(options: argparse.Namespace, path: Path, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """lr and hr of a file, uint8 [h, w, 3] and [scale h, scale w, 3]; `number` tells the files of a set apart.
+def pairs(options: argparse.Namespace, files: Iterable[Path]) -> Iterator[tuple[Path, np.ndarray, np.ndarray]]:
+    """The files that can be measured, each with lr and hr, uint8 [h, w, 3] and [scale h, scale w, 3]; tells at the end
+    which cannot.
 
     Args:
         options: `scale`, `degradation`, `lr_path`, and `data_path` and `seed` where these need them.
     Raises:
-        UserError: it does not decode, or is too small to be measured.
-    """
-    scale = options.scale
-    hr = baseline.crop(read_rgb(path), scale)
-    least = metrics.WINDOW + 2 * scale
-    if min(hr.shape[:2]) < least:
-        raise UserError(f"{path}: too small to be measured at x{scale}; it takes {least} pixels in height and width")
-    if options.lr_path:
-        return data.read_pair(options, path)
-    return data.low_resolution(options, hr, np.random.default_rng([options.seed, number])), hr
-
-
-def pairs(options: argparse.Namespace, files: Iterable[Path]) -> Iterator[tuple[Path, np.ndarray, np.ndarray]]:
-    """The files that can be measured, each with its lr and hr; tells at the end which cannot.
-
-    Raises:
         UserError: none can.
     """
-    count, bad = 0, []
+    count, bad, least = 0, [], metrics.WINDOW + 2 * options.scale
     for path in files:
         try:
-            lr, hr = pair(options, path, count)
+            hr = baseline.crop(read_rgb(path), options.scale)
+            if min(hr.shape[:2]) < least:
+                raise UserError(f"{path}: too small to be measured, it takes {least} pixels in height and width")
+            rng = np.random.default_rng([options.seed, count])
+            lr = data.read_lr(options, path, hr) if options.lr_path else data.low_resolution(options, hr, rng)
         except UserError as error:
             bad.append(str(error))
             continue
@@ -109,176 +88,140 @@ def pairs(options: argparse.Namespace, files: Iterable[Path]) -> Iterator[tuple[
         notice(f"{len(bad)} of {count + len(bad)} images left out: {'; '.join(bad[:5])}")
 
 
-def measure(
-    options: argparse.Namespace,
-    network: Enlarger,
-    files: Sequence[Path],
-    folder: Path,
-    distance: Optional[Distance] = None,
-) -> tuple[list[dict[str, Any]], list[tuple]]:
-    """Each image's metrics, and rows of `write_page` that show some.
-
-    Args:
-        options: as `pair` has them.
-        folder: takes the network's images.
-        distance: of an enlarged image and its original.
-    Returns:
-        [{"file", "output": the enlarged file, "bicubic": {...}, "model": {...}, "original": {"blur"}}, ...], and rows.
-    """
-    rows, shown, scale = [], [], options.scale
-    for path, lr, hr in pairs(options, tqdm(files, "measuring", unit="", disable=None)):
-        results = {"bicubic": baseline.enlarge(lr, scale), "model": to_uint8(network.enlarge(lr), (0.0, 1.0))}
-        row: dict[str, Any] = {"file": str(path), "output": save_image(results["model"], folder / f"{path.stem}.png")}
-        for method, image in results.items():
-            row[method] = {**metrics.compare(image, hr, scale), "blur": metrics.blur(image)}
-            if distance:
-                row[method]["vgg"] = distance(image, hr)
-        row["original"] = {"blur": metrics.blur(hr)}
-        rows.append(row)
-        if len(shown) < SHOWN:
-            columns = {"lr": lr.repeat(scale, 0).repeat(scale, 1), **results, "original": hr}
-            scores = {**row["model"], "psnr_y of bicubic": row["bicubic"]["psnr_y"]}
-            shown.append((path.name, [(name, middle(image, scale)) for name, image in columns.items()], scores))
-    return rows, shown
+def middle(image: np.ndarray, scale: int, size: int = SIDE) -> np.ndarray:
+    """The middle of an image [h, w, c], from a multiple of `scale` on: `size` pixels in height and width at most."""
+    top, left = (max(0, length - size) // 2 // scale * scale for length in image.shape[:2])
+    return image[top : top + size, left : left + size]
 
 
-def save_image(image: np.ndarray, path: Path) -> str:
-    """Writes a uint8 image [h, w, 3] to a new file and returns its path."""
-    path = cli.new_file(path)
-    Image.fromarray(image).save(path)
-    return str(path)
-
-
-def middle(image: np.ndarray, scale: int) -> np.ndarray:
-    """The middle of an image [h, w, c]: SIDE pixels in height and width, or all there are."""
-    top, left = (max(0, length - SIDE) // 2 // scale * scale for length in image.shape[:2])
-    return image[top : top + SIDE, left : left + SIDE]
+def example_rows(network: Enlarger, examples: Sequence[tuple[np.ndarray, np.ndarray]], size: int) -> np.ndarray:
+    """The middles of some (lr, hr), `size` pixels of lr or what all of them have: bicubic, the network's, the original
+    side by side, uint8 [n, scale * size, 3 * scale * size, 3]."""
+    rows, scale = [], network.scale
+    size = min(size, *(length for lr, _ in examples for length in lr.shape[:2]))
+    for lr, hr in examples:
+        lr, hr = middle(lr, 1, size), middle(hr, scale, scale * size)
+        rows.append(np.concatenate([baseline.enlarge(lr, scale), to_uint8(network.enlarge(lr), (0.0, 1.0)), hr], 1))
+    return np.stack(rows)
 
 
 def feature_distance(weights: str) -> Distance:
     """A function of two uint8 images [h, w, 3]: the mean squared difference of their features, equation 5.
 
-    The features are those of VGG19's block5_conv4, divided by 12.75. Of large images the mean is taken in blocks, which
-    count by their areas.
-
-    Raises:
-        UserError: the weights are missing, damaged, or of another network.
+    Of large images the mean is taken in blocks, which count by their areas.
     """
+    import losses
     import tensorflow as tf
 
-    from common.vgg19 import build_vgg19, vgg19_input
+    from common.vgg19 import build_vgg19
 
-    network = build_vgg19(weights, ["block5_conv4"])
+    network = build_vgg19(weights)
     signature = [tf.TensorSpec([None, None, None, 3], tf.uint8)]
-    extract = tf.function(lambda images: network(vgg19_input(images), training=False), input_signature=signature)
+    extract = tf.function(lambda images: losses.features(network, images), input_signature=signature)
 
     def distance(image: np.ndarray, hr: np.ndarray) -> float:
         total = 0.0
         for band in np.array_split(np.stack([image, hr]), -(-hr.shape[0] // BLOCK), axis=1):
             for block in np.array_split(band, -(-hr.shape[1] // BLOCK), axis=2):
-                x, y = extract(tf.constant(block)).numpy() * FEATURE_SCALE
+                x, y = extract(tf.constant(block)).numpy()
                 total += float(np.square(x - y).mean()) * block[0].size
         return total / hr.size
 
     return distance
 
 
-def means(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """The mean of each metric of "bicubic", "model" and "original"."""
-    return {
-        method: {name: float(np.mean([row[method][name] for row in rows])) for name in rows[0][method]}
-        for method in ("bicubic", "model", "original")
-    }
-
-
-def table_lines(name: str, rows: Sequence[dict[str, Any]], scale: int) -> Iterator[str]:
+def table_lines(name: str, count: int, means: dict[str, dict[str, float]], scale: int) -> Iterator[str]:
     """A set's means for the terminal, and what the paper printed."""
-    table = means(rows)
-    names = list(table["bicubic"])
-    published = PAPER.get((name.lower(), len(rows)), {}) if scale == 4 else {}
-    table.update({method: {"psnr_y": psnr, "ssim_y": ssim} for method, (psnr, ssim) in published.items()})
+    names = list(means["bicubic"])
+    published = PAPER.get((name.lower(), count), {}) if scale == 4 else {}
+    table = {**means, **{method: dict(zip(("psnr_y", "ssim_y"), both)) for method, both in published.items()}}
     widths = [max(8, len(name) + 2) for name in names]
-    yield f"{name}: {len(rows)} images, x{scale}"
+    yield f"{name}: {count} images, x{scale}"
     yield f"{'means':16}" + "".join(f"{name:>{width}}" for name, width in zip(names, widths))
     for method, row in table.items():
         cells = (f"{row[name]:.{2 if name.startswith('psnr') else 4}f}" if name in row else "" for name in names)
         yield (f"{method:16}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths))).rstrip()
 
 
-def write_results(
-    folder: Path, options: argparse.Namespace, results: dict[str, tuple[list, list]], **about: Any
+def measure_sets(
+    network: Enlarger,
+    sets: dict[str, tuple[argparse.Namespace, Sequence[Path]]],
+    folder: Union[str, Path],
+    distance: Optional[Distance] = None,
+    **about: Any,
 ) -> dict[str, Any]:
-    """Writes evaluation.json and page.html beside the images of `measure`, and returns what the former holds.
+    """Measures sets of images, prints their means and writes everything to a new folder.
 
     Args:
-        results: what `measure` gave, by set.
+        sets: by name the options, as `pairs` has them, and the files; those that cannot be used are left out.
+        folder: takes the images, evaluation.json and page.html; <folder>-2, ... where it is there already.
+        distance: of an enlarged image and its original.
         about: what else evaluation.json tells.
+    Returns:
+        What evaluation.json holds: {"sets": {name: {"images": how many, "metrics": {method: means}, "per_image":
+        [{"file", "output": the enlarged file, "bicubic": {...}, "model": {...}, "original": {"blur"}}, ...]}}, ...}.
+    Raises:
+        UserError: none of a set's files can be used.
     """
-    scale = options.scale
-    sets = {
-        name: {"images": len(rows), "metrics": means(rows), "per_image": rows} for name, (rows, _) in results.items()
-    }
+    folder, scale, found, page = cli.new_folder(folder), network.scale, {}, []
+    for name, (options, files) in sets.items():
+        rows: list[dict[str, Any]] = []
+        for path, lr, hr in pairs(options, tqdm(files, "measuring", unit="", disable=None)):
+            results = {"bicubic": baseline.enlarge(lr, scale), "model": to_uint8(network.enlarge(lr), (0.0, 1.0))}
+            output = cli.new_file(folder / "images" / name / f"{path.stem}.png")
+            Image.fromarray(results["model"]).save(output)
+            row: dict[str, Any] = {"file": str(path), "output": str(output)}
+            for method, image in results.items():
+                row[method] = {**metrics.compare(image, hr, scale), "blur": metrics.blur(image)}
+                if distance:
+                    row[method]["vgg"] = distance(image, hr)
+            rows.append({**row, "original": {"blur": metrics.blur(hr)}})
+            if len(rows) <= SHOWN:
+                columns = {"lr": lr.repeat(scale, 0).repeat(scale, 1), **results, "original": hr}
+                scores = {**row["model"], "psnr_y of bicubic": row["bicubic"]["psnr_y"]}
+                shown = [(heading, middle(image, scale)) for heading, image in columns.items()]
+                page.append((f"{name}: {path.name}", shown, scores))
+        means = {
+            method: {key: float(np.mean([row[method][key] for row in rows])) for key in rows[0][method]}
+            for method in ("bicubic", "model", "original")
+        }
+        tqdm.write("\n".join(table_lines(name, len(rows), means, scale)), file=sys.stdout)
+        degradation = options.lr_path or options.degradation
+        found[name] = {"images": len(rows), "degradation": degradation, "metrics": means, "per_image": rows}
     conventions = {"y": f"16 to 235, {scale} pixels shaved", "rgb": "whole", "y_full": "0 to 255, whole"}
-    degradation = options.lr_path or options.degradation
-    result = {**about, "scale": scale, "degradation": degradation, "conventions": conventions, "sets": sets}
+    result = {**about, "scale": scale, "conventions": conventions, "sets": found}
     (folder / "evaluation.json").write_text(json.dumps(result, indent=2) + "\n")
-    table = {f"{name}: {method}": row for name, found in sets.items() for method, row in found["metrics"].items()}
-    page = ((f"{name}: {file}", *row) for name, (_, shown) in results.items() for file, *row in shown)
-    title = f"SRGAN: {sum(found['images'] for found in sets.values())} images, x{scale}; their middles"
+    table = {f"{name}: {method}": row for name, one in found.items() for method, row in one["metrics"].items()}
+    title = f"SRGAN: {sum(one['images'] for one in found.values())} images, x{scale}; their middles"
     write_page(folder / "page.html", title, table, page)
     notice(f"wrote {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
     return result
 
 
-def evaluate_run(
-    args: argparse.Namespace, network: Enlarger, files: Sequence[Path], folder: Union[str, Path]
-) -> tuple[dict[str, float], dict[str, float]]:
-    """The mean metrics of a training's generator and of bicubic interpolation.
-
-    Args:
-        args: of train.py.
-        files: originals of any size and kind; those that cannot be used are left out, with a notice.
-        folder: takes the images, evaluation.json and page.html; <folder>-2, ... where it is there already.
-    Returns:
-        {`metrics.NAMES`, "blur", "images"} of the generator, and the same of bicubic.
-    Raises:
-        UserError: none of the files can be used.
-    """
-    folder = cli.new_folder(folder)
-    results = {"held-out": measure(args, network, files, folder / "images")}
-    found = write_results(folder, args, results, data=os.path.abspath(args.data_path))["sets"]["held-out"]
-    return tuple({**found["metrics"][method], "images": found["images"]} for method in ("model", "bicubic"))
-
-
 def evaluate(args: argparse.Namespace) -> dict[str, Any]:
-    """Evaluates a network, prints the metrics and writes the results to a new folder.
-
-    Returns: what evaluation.json holds.
-    Raises:
-        UserError: no such network, images or weights.
-    """
+    """Evaluates the network and the sets that the flags name; returns what evaluation.json holds."""
     network = predict.load_network(args)
-    trained = network.options or argparse.Namespace()
+    trained = vars(network.options or argparse.Namespace())
     options = argparse.Namespace(scale=network.scale, degradation=args.degradation or "bicubic", lr_path=None, seed=0)
-    sets = {name: (options, data.find_images(folder, f"--sets {name}=")) for name, folder in args.sets or ()}
-    own = getattr(trained, "data_path", None)
-    path = args.data_path or (None if sets else own)
-    if path and path == own:  # measured as the run was trained
-        changed = {"degradation": args.degradation or trained.degradation, "seed": 0}
-        sets["held-out"] = argparse.Namespace(**{**vars(trained), **changed}), data.split(trained)[1]
+    sets = {}
+    for name, _, folder in (text.partition("=") for text in args.sets):
+        if not (name and folder) or Path(name).name != name:
+            raise UserError(f"--sets {name}: is not NAME=DIR, such as Set14=data/Set14")
+        sets[name] = options, data.find_images(Path(folder).expanduser(), f"--sets {name}=")
+    path = args.data_path or (None if sets else trained.get("data_path"))
+    if path and path == trained.get("data_path"):  # measured as the run was trained
+        own = argparse.Namespace(**{**trained, "degradation": args.degradation or trained["degradation"], "seed": 0})
+        sets["held-out"] = own, data.split(own)[1]
     elif path:  # nothing was trained on it: all of it, where it has no val/
         folder = Path(path).expanduser()
         sets["held-out"] = options, data.find_images(folder / "val" if (folder / "val").is_dir() else folder)
     if not sets:
         raise UserError("name the images to measure on: --sets NAME=DIR or --data_path DIR")
-    distance = feature_distance(args.vgg19_weights) if args.vgg19_weights else None
-    folder = cli.new_folder(args.output_path or (run_folder(network.path) if args.ckpt_path else Path()) / "evaluation")
-    results = {}
-    for name, (options, files) in sets.items():
-        results[name] = measure(options, network, files[: args.max_images], folder / "images" / name, distance)
-        print(*table_lines(name, results[name][0], network.scale), sep="\n", flush=True)
+    sets = {name: (options, files[: args.max_images]) for name, (options, files) in sets.items()}
     weights = args.vgg19_weights and os.path.abspath(args.vgg19_weights)
-    return write_results(folder, options, results, model=os.path.abspath(network.path), vgg19_weights=weights)
+    folder = args.output_path or (run_folder(network.path) if args.ckpt_path else Path()) / "evaluation"
+    distance = feature_distance(weights) if weights else None
+    return measure_sets(network, sets, folder, distance, model=os.path.abspath(network.path), vgg19_weights=weights)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

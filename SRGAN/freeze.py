@@ -34,9 +34,9 @@ ANY = (40, 56)  # the height and width to try where any will do
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser = cli.ArgumentParser(description=__doc__)
     add_export_flags(parser)
-    for name in ("height", "width"):
-        text = "of the .pb's input, -1: any; larger ones waste less on overlaps"
-        parser.add_argument(f"--{name}", type=cli.in_range(int, -1), default=256, metavar="N", help=text)
+    text = "of the .pb's input, -1: any; larger ones waste less on overlaps"
+    for flag in ("--height", "--width"):
+        parser.add_argument(flag, type=cli.in_range(int, -1), default=256, metavar="N", help=text)
     args = parser.parse_args(argv)
     if 0 in (args.height, args.width):
         parser.error("--height and --width are at least 1, or -1 for any")
@@ -44,11 +44,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
 
 
 def freeze(args: argparse.Namespace) -> None:
-    """Exports the generator.
-
-    Raises:
-        UserError: no such checkpoint, a package that is missing, a file that is there already or cannot be written.
-    """
+    """Exports the generator."""
     folder = begin_export([NAME], args)
     weights = checkpoint.load_weights(args.ckpt_path)
     generator, scale = load_generator(weights), weights.options.scale
@@ -56,26 +52,23 @@ def freeze(args: argparse.Namespace) -> None:
     height, width = (other if size == -1 else size for size, other in zip(sizes, ANY))
     images = np.random.default_rng(0).integers(0, 256, (args.batch_size, height, width, 3)).astype(np.uint8)
     lr = to_float(images, (-1.0, 1.0))
-    dynamic = {"pb": [axis for axis, size in enumerate(sizes, 1) if size == -1]}
-    dynamic.update(saved_model=(0, 1, 2), onnx=(0, 1, 2))
+    free = [axis for axis, size in enumerate(sizes, 1) if size == -1]
+    dynamic = {"pb": free, "saved_model": (0, 1, 2), "onnx": (0, 1, 2)}
     description = {"lr": "RGB images, black -1, white 1", "sr": f"the same {scale} times as large"}
 
     def enlarged(inputs):
         return {"sr": generator(inputs["lr"], training=False)}
 
     try:
-        expected = {"sr": generator(tf.constant(lr), training=False).numpy()}
+        expected = {"sr": enlarged({"lr": tf.constant(lr)})["sr"].numpy()}
         export(NAME, enlarged, {"lr": lr}, expected, args, description, weights, dynamic=dynamic)
     except tf.errors.ResourceExhaustedError:
         raise UserError(f"{height} x {width} does not fit into memory; make --height and --width smaller") from None
-    if (folder / f"{NAME}.json").exists() and not args.check:
-        told = json.loads((folder / f"{NAME}.json").read_text())
-        told.update(  # what `Enlarger` has to know
-            scale=scale,
-            receptive_field=receptive_field(weights.options),
-            bytes_per_pixel=bytes_per_pixel(weights.options),
-        )
-        (folder / f"{NAME}.json").write_text(json.dumps(told, indent=2) + "\n")
+    if not args.check:
+        about = folder / f"{NAME}.json"
+        tiles = {"scale": scale, "receptive_field": receptive_field(weights.options)}
+        tiles["bytes_per_pixel"] = bytes_per_pixel(weights.options)
+        about.write_text(json.dumps({**json.loads(about.read_text()), **tiles}, indent=2) + "\n")
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

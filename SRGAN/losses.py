@@ -1,6 +1,16 @@
 """The objective of SRGAN (Ledig et al., 2017, section 2.2): one equation a function; logits in, float32 scalars out."""
 
 import tensorflow as tf
+from tensorflow import keras
+
+from common.vgg19 import vgg19_input
+
+FEATURE_SCALE = 1 / 12.75  # section 3.2
+
+
+def features(vgg19: keras.Model, images: tf.Tensor) -> tf.Tensor:
+    """What equation 5 compares: VGG19's features of RGB images [n, h, w, 3] in 0..255, scaled."""
+    return vgg19(vgg19_input(images), training=False) * FEATURE_SCALE
 
 
 def content(hr: tf.Tensor, sr: tf.Tensor) -> tf.Tensor:

@@ -14,29 +14,24 @@ import numpy as np
 from skimage.measure import blur_effect
 from skimage.metrics import structural_similarity
 
-CONVENTIONS = ("y", "rgb", "y_full")
-NAMES = tuple(f"{measure}_{convention}" for convention in CONVENTIONS for measure in ("psnr", "ssim"))
-SHAVED = 4  # pixels, of the paper's section 3.1
 WINDOW = 11  # of SSIM, pixels
 
 
-def compare(image: np.ndarray, target: np.ndarray, shave: int = SHAVED) -> dict[str, float]:
+def compare(image: np.ndarray, target: np.ndarray, shave: int) -> dict[str, float]:
     """PSNR in dB and SSIM of two uint8 images [h, w, 3] in every convention: {"psnr_y", "ssim_y", "psnr_rgb", ...}.
 
     Args:
-        shave: pixels to take off each side for y; h and w are at least `WINDOW` + 2 `shave`.
+        shave: pixels to take off each side for y (4 at x4, the paper's section 3.1); h and w are at least `WINDOW` + 2
+            `shave`.
     """
-    inner = slice(shave, -shave or None)
-    views = {
-        "y": lambda x: luma(x)[inner, inner, None],
-        "rgb": lambda x: x.astype(np.float64),
-        "y_full": lambda x: full_luma(x)[..., None],
+    inner, both = slice(shave, -shave or None), (image, target)
+    conventions = {
+        "y": [luma(x)[inner, inner, None] for x in both],
+        "rgb": [x.astype(np.float64) for x in both],
+        "y_full": [full_luma(x)[..., None] for x in both],
     }
-    result = {}
-    for convention in CONVENTIONS:
-        x, y = map(views[convention], (image, target))
-        result.update({f"psnr_{convention}": psnr(x, y), f"ssim_{convention}": ssim(x, y)})
-    return result
+    measures = {"psnr": psnr, "ssim": ssim}
+    return {f"{m}_{name}": measures[m](*views) for name, views in conventions.items() for m in measures}
 
 
 def luma(image: np.ndarray) -> np.ndarray:

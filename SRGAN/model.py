@@ -103,22 +103,18 @@ def load_generator(weights: Weights) -> keras.Model:
     # Before a network is built: a file's options may ask for any.
     if values["blocks"] * values["channels"] ** 2 * 18 > sum(array.size for array in weights.tensors.values()):
         raise UserError(f"{weights.path}: its options are of a larger network than is in it")
-    generator = generator_for(weights.options)
-    weights.restore(generator, "generator")
-    return generator
+    return weights.restore(generator_for(weights.options))
 
 
 def receptive_field(options: argparse.Namespace) -> int:
     """The generator's receptive field as a radius: how many pixels of lr, to each side, a pixel of sr depends on."""
     before = 4 + 2 * options.blocks + 1  # the first convolution, two a block, one after them
-    after = 0.0  # the upsampling convolutions and the last one, in pixels of ever larger images
-    for number in range(int(math.log2(options.scale))):
-        after += 1 / 2**number
-    return before + math.ceil(after + 4 / options.scale) + 1
+    # The upsampling convolutions and the last one, in pixels of ever larger images.
+    after = sum(1 / 2**number for number in range(int(math.log2(options.scale)))) + 4 / options.scale
+    return before + math.ceil(after) + 1
 
 
 def bytes_per_pixel(options: argparse.Namespace) -> int:
     """About what the generator takes of memory for a pixel of lr."""
-    copies = 4  # of the largest layer's output, at a time (2.9 to 3.7 were measured)
-    channels = options.channels * (4 if options.upsampling == "resize" else 1)
-    return copies * 4 * channels * options.scale**2
+    channels = options.channels * (4 if options.upsampling == "resize" else 1)  # of the largest layer's output
+    return 4 * 4 * channels * options.scale**2  # float32, four of it at a time (2.9 to 3.7 were measured)

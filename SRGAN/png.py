@@ -1,5 +1,6 @@
 """PNG files with 16 bits a channel, which Pillow reads with 8, and PNG files written row by row."""
 
+import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -27,19 +28,16 @@ def read_16_bit(path: Path) -> Optional[tuple[np.ndarray, Optional[bytes]]]:
     Raises:
         UserError: it is too large, turned by Exif or does not decode.
     """
-    if not path.is_file():  # a pipe would never end
+    if not os.access(path, os.R_OK) or not path.is_file():  # a pipe would never end
         return None
-    try:
-        with open(path, "rb") as file:
-            head = file.read(25)
-            if head[:8] != SIGNATURE or head[12:16] != b"IHDR" or head[24:] != b"\x10":
-                return None
-            width, height = struct.unpack(">II", head[16:24])
-            data = head + file.read(16 * min(width * height, Image.MAX_IMAGE_PIXELS) + METADATA)
-    except OSError:
-        return None
-    if width * height > Image.MAX_IMAGE_PIXELS:
-        raise UserError(f"{path}: more than {Image.MAX_IMAGE_PIXELS} pixels; make it smaller or remove it")
+    with open(path, "rb") as file:
+        head = file.read(25)
+        if head[:8] != SIGNATURE or head[12:16] != b"IHDR" or head[24:] != b"\x10":
+            return None
+        width, height = struct.unpack(">II", head[16:24])
+        if width * height > Image.MAX_IMAGE_PIXELS:
+            raise UserError(f"{path}: more than {Image.MAX_IMAGE_PIXELS} pixels; make it smaller or remove it")
+        data = head + file.read(16 * width * height + METADATA)
     import tensorflow as tf  # whose libpng is the one decoder of such files at hand
 
     try:

@@ -14,9 +14,9 @@ interpolation (the network would invent texture in it). What comes out is new: p
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import Any, Optional
 
 import _path  # noqa: F401  (finds ../common)
 import enlarger
@@ -34,13 +34,6 @@ from common.images import input_files, is_transparent, opened
 MAX_LENGTH = 2**17  # pixels: height or width of a result, of which whole rows are held in memory
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 ALPHA = (2, 4)  # channels of images with alpha, the last one
-
-
-class Photo(NamedTuple):
-    """An image that was read: uint8 or uint16 [height, width, 1 to 4], grey or RGB, with alpha or without."""
-
-    pixels: np.ndarray
-    profile: Optional[bytes]  # ICC
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -66,8 +59,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
 def add_network_flags(parser: argparse.ArgumentParser, argv: Optional[Sequence[str]]) -> None:
     """Adds what says which network is used, and on which device where TensorFlow runs it: an .onnx or .om file needs
     no TensorFlow, which is not even imported then."""
-    what = "weights, a run's folder or a gen_model<epoch>.h5 (SRGAN/pretrained/)"
-    parser.add_argument("--ckpt_path", metavar="PATH", help=what)
+    parser.add_argument("--ckpt_path", metavar="PATH", help="weights, a run or gen_model<epoch>.h5 (SRGAN/pretrained/)")
     parser.add_argument("--model", metavar="FILE", help="instead of weights an export: .onnx, .pb, SavedModel or .om")
     if any(word.split("=")[0] == "--model" for word in (sys.argv[1:] if argv is None else argv)):
         return
@@ -79,11 +71,7 @@ def add_network_flags(parser: argparse.ArgumentParser, argv: Optional[Sequence[s
 
 
 def load_network(args: argparse.Namespace) -> Enlarger:
-    """What those flags name.
-
-    Raises:
-        UserError: there is none, or it cannot be used.
-    """
+    """What those flags name."""
     if args.model and args.ckpt_path:
         raise UserError("--model is an export with its weights in it: leave --ckpt_path out")
     if args.model:
@@ -95,8 +83,9 @@ def load_network(args: argparse.Namespace) -> Enlarger:
     return checkpoint.load(args.ckpt_path, device_config(args))
 
 
-def read(path: Path) -> Photo:
-    """Reads an image file: what is not grey or RGB becomes RGB, what may be transparent gets an alpha channel.
+def read(path: Path) -> tuple[np.ndarray, Optional[bytes]]:
+    """Reads an image file: uint8 or uint16 [height, width, 1 to 4], grey or RGB, with alpha where something may be
+    transparent; and its ICC profile, unless it is one of other colours, such as CMYK's.
 
     Raises:
         UserError: it is too large, does not decode, or has more than 8 bits a channel and is no PNG.
@@ -109,21 +98,20 @@ def read(path: Path) -> Photo:
             mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
             pixels = np.atleast_3d(np.asarray(image.convert(mode + "A" * is_transparent(image))))
             profile = image.info.get("icc_profile")
-    # A profile of other colours, such as CMYK's, is left out.
     fits = isinstance(profile, bytes) and profile[16:20] == (b"GRAY" if pixels.shape[2] < 3 else b"RGB ")
-    return Photo(pixels, profile if fits else None)
+    return pixels, profile if fits else None
 
 
 def network_input(pixels: np.ndarray) -> np.ndarray:
     """An image's colours as the network takes them, [height, width, 3]: grey repeated, and beneath full transparency
     the colour of the nearest pixel that shows, lest a hidden one fringes it."""
     channels = pixels.shape[2]
-    colours = pixels[..., :-1] if channels in ALPHA else pixels
-    hidden = pixels[..., -1] == 0 if channels in ALPHA else np.zeros(1, bool)
-    if hidden.any() and not hidden.all():
-        nearest = ndimage.distance_transform_edt(hidden, return_distances=False, return_indices=True)
-        colours = colours[tuple(nearest)]
-    return np.repeat(colours, 3, 2) if channels < 3 else colours
+    if channels in ALPHA:
+        hidden, pixels = pixels[..., -1] == 0, pixels[..., :-1]
+        if hidden.any() and not hidden.all():
+            nearest = ndimage.distance_transform_edt(hidden, return_distances=False, return_indices=True)
+            pixels = pixels[tuple(nearest)]
+    return np.repeat(pixels, 3, 2) if channels < 3 else pixels
 
 
 def quantised(image: np.ndarray, dtype: Any) -> np.ndarray:
@@ -132,68 +120,29 @@ def quantised(image: np.ndarray, dtype: Any) -> np.ndarray:
     return np.clip(np.rint(image * white), 0, white).astype(dtype)
 
 
-def result_size(network: Enlarger, height: int, width: int, outscale: Optional[float]) -> tuple[int, int]:
-    """The height and width of what an image becomes."""
-    factor = outscale or network.scale
-    return max(1, round(height * factor)), max(1, round(width * factor))
-
-
-def enlarged_rows(
-    network: Enlarger, pixels: np.ndarray, outscale: Optional[float] = None, memory: int = enlarger.MEMORY
-) -> Iterator[np.ndarray]:
-    """An image of any kind enlarged, in the same kind, from the top down.
-
-    Args:
-        pixels: uint8 or uint16 [height, width, 1 to 4], grey or RGB, with alpha or without.
-        outscale: how many times larger (the network's scale).
-        memory: bytes for one tile.
-    Yields:
-        [n, outscale * width, channels].
-    """
+def enlarge_file(network: Enlarger, path: Path, args: argparse.Namespace) -> Path:
+    """Enlarges an image file and returns the new file's path; where that does not come to its end, none is left."""
+    (pixels, profile), factor = read(path), args.outscale or network.scale
     height, width, channels = pixels.shape
-    size, native = result_size(network, height, width, outscale), (height * network.scale, width * network.scale)
-    rows = network.rows(network_input(pixels), memory)
+    size, native = ([max(1, round(length * times)) for length in (height, width)] for times in (factor, network.scale))
+    if max(size) > MAX_LENGTH:
+        raise UserError(f"{path}: becomes more than {MAX_LENGTH} pixels high or wide; cut it, or lower --outscale")
+    rows = network.rows(network_input(pixels), int(args.memory * 2**30))
     if size != native:
         rows = enlarger.resampled(rows, native, size)
     alpha = Image.fromarray(pixels[..., -1].astype(np.float32)) if channels in ALPHA else None
-    done = 0
-    for colours in rows:
-        colours = quantised(colours @ LUMA[:, None] if channels < 3 else colours, pixels.dtype)
-        if alpha is not None:
-            box = (0, done * height / size[0], width, min(height, (done + len(colours)) * height / size[0]))
-            matte = np.asarray(alpha.resize((size[1], len(colours)), Image.BICUBIC, box=box))
-            colours = np.dstack([colours, quantised(matte / np.iinfo(pixels.dtype).max, pixels.dtype)])
-        done += len(colours)
-        yield colours
-
-
-def enlarge(network: Enlarger, pixels: np.ndarray, outscale: Optional[float] = None) -> np.ndarray:
-    """The whole of what `enlarged_rows` gives: an image of any kind enlarged, in the same kind.
-
-    `enlarge(checkpoint.load(), np.asarray(Image.open("photo.jpg")))` takes and gives uint8 [height, width, 3].
-    """
-    return np.concatenate(list(enlarged_rows(network, pixels, outscale)))
-
-
-def enlarge_file(network: Enlarger, path: Path, args: argparse.Namespace) -> Path:
-    """Enlarges an image file and returns the new file's path; where that does not come to its end, none is left.
-
-    Raises:
-        UserError: it cannot be used, or no file can be written.
-    """
-    pixels, profile = read(path)
-    height, width, channels = pixels.shape
-    memory = int(args.memory * 2**30)
-    network.tiling(height, width, memory)  # raises for what an export cannot take, before there is a file
-    size = result_size(network, height, width, args.outscale)
-    if max(size) > MAX_LENGTH:
-        raise UserError(f"{path}: becomes more than {MAX_LENGTH} pixels high or wide; cut it, or lower --outscale")
-    suffix = f"_x{args.outscale or network.scale:g}" if args.suffix is None else args.suffix
-    target = cli.new_file(Path(args.output_path) / f"{path.stem}{suffix}.png")
+    suffix = f"_x{factor:g}" if args.suffix is None else args.suffix
+    target, done = cli.new_file(Path(args.output_path) / f"{path.stem}{suffix}.png"), 0
     try:
         with png_writer(target, *size, channels, 8 * pixels.itemsize, profile) as write:
-            for rows in enlarged_rows(network, pixels, args.outscale, memory):
-                write(rows)
+            for colours in rows:
+                colours = quantised(colours @ LUMA[:, None] if channels < 3 else colours, pixels.dtype)
+                if alpha is not None:
+                    box = (0, done * height / size[0], width, min(height, (done + len(colours)) * height / size[0]))
+                    matte = np.asarray(alpha.resize((size[1], len(colours)), Image.BICUBIC, box=box))
+                    colours = np.dstack([colours, quantised(matte / np.iinfo(pixels.dtype).max, pixels.dtype)])
+                done += len(colours)
+                write(colours)
     except BaseException:
         os.unlink(target)
         raise
@@ -201,11 +150,8 @@ def enlarge_file(network: Enlarger, path: Path, args: argparse.Namespace) -> Pat
 
 
 def predict(args: argparse.Namespace) -> list[Path]:
-    """Enlarges each of the user's images, prints which is which, and returns the new files.
-
-    Raises:
-        UserError: no such weights or image; or, when all others are done, images that cannot be used.
-    """
+    """Enlarges each of the user's images, prints which is which, and returns the new files. Those that cannot be used
+    are told when all others are done."""
     files, network = input_files(args.images), load_network(args)
     targets, bad = [], []
     for path in tqdm(files, "enlarging", unit="", disable=None):
@@ -215,9 +161,9 @@ def predict(args: argparse.Namespace) -> list[Path]:
             bad.append(str(error))
             continue
         tqdm.write(f"{path}  {targets[-1]}", file=sys.stdout)
-    factor = args.outscale or network.scale
     if targets:
-        notice(f"{len(targets)} image{'s' * (len(targets) > 1)} enlarged {factor:g} times by {network.path}")
+        times = f"{args.outscale or network.scale:g} times by {network.path}"
+        notice(f"{len(targets)} image{'s' * (len(targets) > 1)} enlarged {times}")
     if bad:
         counted = f"{len(bad)} of {len(files)} images were left out: " if len(files) > 1 else ""
         raise UserError(counted + "; ".join(bad[:5]))

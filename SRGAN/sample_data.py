@@ -1,7 +1,6 @@
 """Writes a small set of images to train on, offline: crops of the photographs that scikit-image installs.
 
 python SRGAN/sample_data.py --output_path=photographs
-python SRGAN/sample_data.py --output_path=photographs --degradation=photo       shows what --degradation=photo trains on
 
 train/ and val/ show different photographs. They are few, and hold no more than a network needs to show that it works:
 take thousands of images of your own for one that is of use.
@@ -17,7 +16,6 @@ from typing import Optional
 import _path  # noqa: F401  (finds ../common)
 import numpy as np
 import skimage.data
-from data import DEGRADATIONS, low_resolution
 from PIL import Image
 
 from common import cli
@@ -37,46 +35,27 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument("--output_path", type=cli.user_path, required=True, help="a new or empty folder")
     parser.add_argument("--train", type=cli.in_range(int, 1, 10**5), default=96, help="images to train on")
     parser.add_argument("--val", type=cli.in_range(int, 1, 10**5), default=8, help="images to test on")
-    text = "their height and width in pixels, a multiple of 4"
-    parser.add_argument("--size", type=cli.in_range(int, 16, SMALLEST), default=256, help=text)
-    text = "also write lr/, of the same names at a quarter of the size, for train.py --lr_path"
-    parser.add_argument("--degradation", choices=DEGRADATIONS, help=text)
-    parser.add_argument("--seed", type=cli.in_range(int, 0), default=0, help="other seeds cut other crops")
-    args = parser.parse_args(argv)
-    args.scale = 4
-    if args.size % args.scale:
-        parser.error(f"--size {args.size} is no multiple of {args.scale}")
-    return args
+    parser.add_argument("--size", type=cli.in_range(int, 16, SMALLEST), default=256, help="height and width, pixels")
+    return parser.parse_args(argv)
 
 
 def write(args: argparse.Namespace) -> None:
-    """Writes the crops into a new folder.
-
-    Raises:
-        UserError: the folder holds something or cannot be written.
-    """
+    """Writes the crops into a new folder."""
     installed = Path(skimage.data.__file__).parent
     with cli.new_set(args.output_path) as folder:
         for number, (split, names) in enumerate(PHOTOGRAPHS.items()):
             photographs = [read_rgb(installed / name) for name in names]
             for index in range(getattr(args, split)):
-                rng = np.random.default_rng([args.seed, number, index])
+                rng = np.random.default_rng([0, number, index])
                 photograph, stem = photographs[index % len(names)], Path(names[index % len(names)]).stem
                 top, left = (int(rng.integers(length - args.size + 1)) for length in photograph.shape[:2])
-                hr, file = photograph[top:, left:][: args.size, : args.size], f"{stem}_{index // len(names) + 1:03}.png"
-                save(hr, folder / split / file)
-                if args.degradation:
-                    save(low_resolution(args, np.ascontiguousarray(hr), rng), folder / "lr" / split / file)
+                file = folder / split / f"{stem}_{index // len(names) + 1:03}.png"
+                file.parent.mkdir(exist_ok=True)
+                Image.fromarray(photograph[top:, left:][: args.size, : args.size]).save(file)
     for split in PHOTOGRAPHS:
         notice(f"{args.output_path / split}: {getattr(args, split)} images of {args.size} x {args.size}")
-    words = [os.path.relpath(Path(__file__).resolve().with_name("train.py")), f"--data_path={args.output_path}"]
-    words += [f"--lr_path={args.output_path / 'lr'}"] if args.degradation else []
-    print(f"Next:  python {' '.join(map(shlex.quote, words))}", flush=True)
-
-
-def save(image: np.ndarray, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(image).save(path)
+    script = os.path.relpath(Path(__file__).resolve().with_name("train.py"))
+    print(f"Next:  python {shlex.quote(script)} --data_path={shlex.quote(str(args.output_path))}", flush=True)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

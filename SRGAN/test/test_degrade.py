@@ -6,7 +6,6 @@ import metrics
 import numpy as np
 import pytest
 from conftest import noise
-from PIL import Image
 from skimage.data import coffee
 
 
@@ -15,14 +14,13 @@ def flat(level, size=64):
 
 
 def test_kernels():
-    """Sums of 1; as wide as sigma says along each axis; round where both are equal, whatever the angle."""
+    """Sums of 1; as wide as sigma says along each axis; turned by the angle."""
     y, x = np.indices((degrade.KERNEL, degrade.KERNEL)) - degrade.KERNEL // 2
     kernel = degrade.gaussian_kernel(2.0, 1.0)
     assert kernel.sum() == pytest.approx(1)
     assert np.sqrt((kernel * x**2).sum()) == pytest.approx(2, rel=0.02)
     assert np.sqrt((kernel * y**2).sum()) == pytest.approx(1, rel=0.02)
     np.testing.assert_allclose(degrade.gaussian_kernel(2.0, 1.0, np.pi / 2), kernel.T, atol=1e-6)
-    np.testing.assert_allclose(degrade.gaussian_kernel(1.5, 1.5, 0.7), degrade.gaussian_kernel(1.5, 1.5), atol=1e-6)
 
 
 def test_blur():
@@ -30,22 +28,16 @@ def test_blur():
     dot = np.zeros((31, 31, 1), np.uint8)
     dot[15, 15] = 255
     kernel = degrade.gaussian_kernel(2.0, 1.0, 0.5)
-    found = degrade.blur(dot, kernel)[8:23, 8:23, 0]
-    np.testing.assert_allclose(found, 255 * kernel, atol=0.51)
+    np.testing.assert_allclose(degrade.blur(dot, kernel)[8:23, 8:23, 0], 255 * kernel, atol=0.51)
     np.testing.assert_array_equal(degrade.blur(flat(77), kernel), flat(77))
 
 
 @pytest.mark.parametrize("grey", [False, True])
 def test_noise(grey):
-    """Of the deviation asked for; photons' grows with the root of the light: 255 sqrt(level / 255 / photons)."""
-    rng = np.random.default_rng(0)
-    for image, level, sigma in (
-        (degrade.gaussian_noise(flat(128), 10.0, grey, rng), 128, 10.0),
-        (degrade.photon_noise(flat(200), 1000.0, grey, rng), 200, 255 * np.sqrt(200 / 255 / 1000)),
-        (degrade.photon_noise(flat(50), 1000.0, grey, rng), 50, 255 * np.sqrt(50 / 255 / 1000)),
-    ):
-        assert image.std() == pytest.approx(sigma, rel=0.05) and image.mean() == pytest.approx(level, abs=0.5)
-        assert (image == image[..., :1]).all() == grey
+    """Of the deviation asked for."""
+    image = degrade.noise(flat(128), 10.0, grey, np.random.default_rng(0))
+    assert image.std() == pytest.approx(10, rel=0.05) and image.mean() == pytest.approx(128, abs=0.5)
+    assert (image == image[..., :1]).all() == grey
 
 
 def test_the_chain_is_a_function_of_its_key():
@@ -56,13 +48,11 @@ def test_the_chain_is_a_function_of_its_key():
 
 
 def test_it_is_worse_than_shrinking_and_still_the_same_image():
-    hr, clean, lost = coffee()[:96, :96], 0, []
+    hr = coffee()[:96, :96]
     lr = baseline.shrink(hr, 4)
-    for number in range(60):
-        x = degrade.degrade(hr, 4, np.random.default_rng([0, number]))
-        clean += (x == lr).all()
-        lost.append(metrics.psnr(x.astype(float), lr.astype(float)))
-    assert 1 <= clean <= 15  # of 60, where a tenth is only shrunk
+    results = [degrade.degrade(hr, 4, np.random.default_rng([0, number])) for number in range(60)]
+    assert 1 <= sum((x == lr).all() for x in results) <= 15  # of 60, where a tenth is only shrunk
+    lost = [metrics.psnr(x.astype(float), lr.astype(float)) for x in results]
     assert 18 < np.median(lost) < 35 and min(lost) > 12
 
 
@@ -71,10 +61,3 @@ def test_any_size(size, scale):
     for number in range(10):
         x = degrade.degrade(noise(*size, 3), scale, np.random.default_rng(number))
         assert x.shape == (size[0] // scale, size[1] // scale, 3)
-
-
-def test_quality_of_jpeg():
-    hr = coffee()[:96, :96]
-    lost = [metrics.psnr(degrade.jpeg(hr, quality).astype(float), hr.astype(float)) for quality in (30, 60, 95)]
-    assert lost == sorted(lost) and lost[0] < lost[2] - 3
-    assert np.asarray(Image.fromarray(hr)).shape == degrade.jpeg(hr, 50).shape
