@@ -45,8 +45,6 @@ SHOWN = 100  # images on the page ...
 SIDE = 256  # ... of which it shows the middle: pixels in height and width
 BLOCK = 512  # pixels: size of the parts that VGG19 looks at, for its memory
 
-Distance = Callable[[np.ndarray, np.ndarray], float]
-
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser = cli.ArgumentParser(description=__doc__)
@@ -105,7 +103,7 @@ def example_rows(network: Enlarger, examples: Sequence[tuple[np.ndarray, np.ndar
     return np.stack(rows)
 
 
-def feature_distance(weights: str) -> Distance:
+def feature_distance(weights: str) -> Callable[[np.ndarray, np.ndarray], float]:
     """A function of two uint8 images [h, w, 3]: the mean squared difference of their features, equation 5.
 
     Of large images the mean is taken in blocks, which count by their areas.
@@ -147,7 +145,7 @@ def measure_sets(
     network: Enlarger,
     sets: dict[str, tuple[argparse.Namespace, Sequence[Path]]],
     folder: Union[str, Path],
-    distance: Optional[Distance] = None,
+    distance: Optional[Callable] = None,
     **about: Any,
 ) -> dict[str, Any]:
     """Measures sets of images, prints their means and writes everything to a new folder.

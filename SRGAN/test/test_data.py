@@ -127,11 +127,3 @@ def test_stream(photographs, monkeypatch):
     streamed.files[3].write_bytes(b"gone")  # a file that has gone bad since
     with pytest.raises(UserError, match=streamed.files[3].name):
         first_batches(args, streamed, 4)
-
-
-def test_an_epoch_sees_each_image_once(tmp_path):
-    for number in range(5):
-        write(tmp_path / f"{number}.png", np.full((16, 16, 3), 50 * number, np.uint8))
-    args = options(tmp_path)
-    epochs = np.concatenate([hr[:, 0, 0, 0] for _, hr in first_batches(args, crops_of(args), 4)])
-    assert sorted(epochs[:4]) == sorted(epochs[4:]) == [0, 50, 100, 150]

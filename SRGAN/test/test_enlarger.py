@@ -18,16 +18,13 @@ from PIL import Image
 from common.cli import UserError
 
 
-def test_windows_by_hand():
-    assert cut(10, 10, 3) == cut(10, 99, 3) == [Window(0, 10, 0, 10)]
+def test_windows():
+    """Any length is kept once and far enough from the windows' ends."""
     # Two windows of 13 hold 20 pixels with an overlap of 2 x 3; they meet in its middle.
     assert cut(20, 15, 3) == [Window(0, 13, 0, 10), Window(7, 20, 10, 20)]
     # Of 15 pixels and no fewer, as an export may want them; one may reach beyond the image.
     assert cut(20, 15, 3, exact=True) == [Window(0, 15, 0, 10), Window(5, 20, 10, 20)]
     assert cut(9, 15, 3, exact=True) == [Window(0, 15, 0, 9)]
-
-
-def test_any_length_is_kept_once_and_far_enough_from_the_windows_ends():
     rng = random.Random(0)
     for _ in range(3000):
         field, length, exact = rng.randint(1, 50), rng.randint(1, 700), rng.random() < 0.5

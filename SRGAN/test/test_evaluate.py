@@ -78,9 +78,8 @@ def test_a_run_on_its_held_out_images(capsys, run, images):
     assert means["model"]["ssim_y"] == pytest.approx(np.mean([row["model"]["ssim_y"] for row in rows]))
     outputs = sorted(path.name for path in (run.folder / "evaluation" / "images" / "held-out").iterdir())
     assert outputs == ["cmyk.png", "colour-2.png", "colour.png", "grey.png"]
-    lines = {line.split()[0]: line.split()[1:] for line in said.splitlines() if line}
-    assert lines["means"] == list(means["model"])
-    assert [float(n) for n in lines["model"]] == pytest.approx(list(means["model"].values()), abs=0.006)
+    line = next(line for line in said.splitlines() if line.startswith("model "))
+    assert [float(n) for n in line.split()[1:]] == pytest.approx(list(means["model"].values()), abs=0.006)
     shown = (run.folder / "evaluation" / "page.html").read_text()
     assert all(shown.count(f"<td>{heading}<img") == 4 for heading in ("lr", "bicubic", "model", "original"))
 
@@ -121,15 +120,12 @@ def test_distance_of_features(monkeypatch):
 
 
 def test_the_sheet_of_a_training(run):
-    """Middles of lr and hr that fit: what is between them and the network's is compared by eye."""
-    network = checkpoint.load(str(run.folder))
-    hr = [np.asarray(scene(seed, 40, 30 + 10 * seed)) for seed in range(2)]
-    rows = evaluate.example_rows(network, [(baseline.shrink(image, 2), image) for image in hr], 8)
-    assert rows.shape == (2, 16, 48, 3)
-    np.testing.assert_array_equal(rows[1][:, 32:], hr[1][12:28, 12:28])
-    lr = baseline.shrink(hr[1], 2)[6:14, 6:14]
-    np.testing.assert_array_equal(rows[1][:, :16], baseline.enlarge(lr, 2))
-    np.testing.assert_allclose(rows[1][:, 16:32], 255 * network.enlarge(lr), atol=0.51)
+    """Middles of lr and hr that lie at the same place."""
+    hr = np.asarray(scene(1, 40, 44))
+    [row] = evaluate.example_rows(checkpoint.load(str(run.folder)), [(baseline.shrink(hr, 2), hr)], 9)
+    assert row.shape == (18, 54, 3)
+    np.testing.assert_array_equal(row[:, 36:], hr[10:28, 12:30])
+    np.testing.assert_array_equal(row[:, :18], baseline.enlarge(baseline.shrink(hr, 2)[5:14, 6:15], 2))
 
 
 def test_the_originals_commands(capsys, tmp_path, run, images):
@@ -147,15 +143,12 @@ def test_the_originals_commands(capsys, tmp_path, run, images):
 
 def test_bad_input(capsys, tmp_path, run):
     model = ["--ckpt_path", run.folder]
-    (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     for reason, argv in (
         ("--sets none=", [*model, "--sets", f"none={tmp_path / 'none'}"]),
-        ("a.png", [*model, "--data_path", tmp_path / "broken"]),
+        ("a.png", [*model, "--data_path", tmp_path]),
         ("there is no such file", [*model, "--vgg19_weights", tmp_path / "none.h5"]),
-        ("cannot be written", [*model, "--output_path", tmp_path / "broken" / "a.png" / "new"]),
         ("name the images to measure on", []),
-        ("is not NAME=DIR", [*model, "--sets", "Set5"]),
         ("is not NAME=DIR", [*model, "--sets", "a/b=c"]),
     ):
         status, _, error = call(capsys, evaluate.main, "--output_path", tmp_path / "out", *argv)

@@ -37,11 +37,6 @@ def test_discriminator():
     assert discriminator.get_layer("dense").get_weights()[0].shape == (3 * 3 * 32, 64)
 
 
-def test_pixel_shuffle():
-    x = np.arange(8, dtype=np.float32).reshape(1, 1, 1, 8)  # two channels of 2 x 2
-    np.testing.assert_array_equal(PixelShuffle()(x), [[[[0, 1], [2, 3]], [[4, 5], [6, 7]]]])
-
-
 def test_training_does_not_begin_with_a_grid():
     """The four pixels that a pixel shuffle makes of one are equal at first."""
     x = np.random.default_rng(0).uniform(-1, 1, (1, 6, 5, 3)).astype(np.float32)

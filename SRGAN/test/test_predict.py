@@ -11,8 +11,6 @@ import tensorflow as tf
 from conftest import MODEL, call
 from PIL import Image, ImageCms
 
-from common.images import ORIENTATION
-
 LUMA = [0.299, 0.587, 0.114]
 
 
@@ -77,8 +75,7 @@ def test_files_and_folders(start, tmp_path, network, monkeypatch):
 @pytest.mark.parametrize("factor, size", [(2.5, (50, 75)), (6.3, (126, 189)), (0.05, (1, 2))])
 def test_any_factor(start, tmp_path, network, factor, size):
     """The network's four times, resampled: close to what Pillow makes of the whole; alpha by bicubic alone."""
-    pixels = gradient(20, 30, 4)
-    pixels[..., 3] = np.maximum(pixels[..., 3], 1)
+    pixels = np.maximum(gradient(20, 30, 4), 1)
     assert start(save(tmp_path / "a.png", pixels), f"--outscale={factor}")[0] == 0
     result = read(tmp_path / "large" / f"a_x{factor:g}.png")
     assert result.shape == (*size, 4)
@@ -111,22 +108,18 @@ def test_16_bits(start, tmp_path, network):
 
 
 def test_grey_and_alpha(start, tmp_path, network):
-    """Grey stays grey; alpha is bicubic, without seams, and hidden colours do not matter."""
-    pixels = gradient(60, 60, 4)
-    pixels[..., 3] = np.maximum(pixels[..., 3], 1)
+    """Grey stays grey; alpha is bicubic, without seams. One pixel is enough."""
+    pixels = np.maximum(gradient(60, 60, 4), 1)
     pixels[20:40, 20:40, 3] = 0
-    other = np.where(pixels[..., 3:] == 0, 255 - pixels, pixels)
-    other[..., 3] = pixels[..., 3]
-    files = [save(tmp_path / "one.png", pixels), save(tmp_path / "other.png", other)]
+    files = [save(tmp_path / "one.png", pixels), save(tmp_path / "dot.png", pixels[:1, :1])]
     files += [save(tmp_path / "la.png", pixels[..., 2:], "LA"), save(tmp_path / "l.png", pixels[..., :1])]
     assert start("--suffix=", *files)[0] == 0
-    one, other, la, grey = (read(tmp_path / "large" / file.name) for file in files)
-    np.testing.assert_array_equal(one, other)
+    one, dot, la, grey = (read(tmp_path / "large" / file.name) for file in files)
     alpha = Image.fromarray(pixels[..., 3].astype(np.float32)).resize((240, 240), Image.BICUBIC)
     for result in (one, la):
         assert_near(result[..., -1], np.round(np.clip(alpha, 0, 255)))
     assert_near(grey[..., 0], np.round(enlarged(network, pixels[..., :1].repeat(3, 2)) @ LUMA), 0.5)
-    assert la.shape == (240, 240, 2) and grey.shape == (240, 240, 1)
+    assert la.shape == (240, 240, 2) and grey.shape == (240, 240, 1) and dot.shape == (4, 4, 4)
     # Far from what is hidden the colours are those of the image without alpha.
     np.testing.assert_allclose(one[:, :24, :3], enlarged(network, pixels[..., :3])[:, :24], atol=1)
 
@@ -142,22 +135,13 @@ CMYK = SRGB[:16] + b"CMYK" + SRGB[20:]
         ("a.jpg", 3, "CMYK", {"icc_profile": CMYK}, (3, None)),  # a profile is kept where it fits
         ("a.png", 1, None, {"icc_profile": SRGB}, (1, None)),
         ("a.png", 3, "P", {"transparency": 3}, (4, None)),
-        ("a.png", 1, "1", {}, (1, None)),
-        ("a.png", 1, None, {"transparency": 9}, (2, None)),
-        ("a.gif", 3, "P", {"save_all": True, "append_images": [Image.new("P", (9, 8), 9)]}, (3, None)),
+        ("a.png", 1, "1", {"transparency": 0}, (2, None)),
     ],
 )
 def test_what_is_read(tmp_path, name, channels, mode, options, expected):
     """Grey or RGB, with alpha where something may be transparent."""
     pixels, profile = predict.read(save(tmp_path / name, gradient(8, 9, channels), mode, **options))
     assert pixels.shape == (8, 9, expected[0]) and profile == expected[1]
-
-
-def test_a_turned_camera(tmp_path):
-    exif = Image.Exif()
-    exif[ORIENTATION] = 6
-    turned, _ = predict.read(save(tmp_path / "a.png", gradient(8, 9), exif=exif))
-    np.testing.assert_array_equal(turned, np.rot90(gradient(8, 9), -1))
 
 
 def test_a_hidden_colour_becomes_the_nearest_that_shows():
@@ -169,41 +153,18 @@ def test_a_hidden_colour_becomes_the_nearest_that_shows():
     assert predict.network_input(pixels)[0, :, 0].tolist() == [10, 20, 30, 40, 50]
 
 
-@pytest.mark.parametrize("outscale", [4, 1.5])
-def test_images_of_hardly_any_pixels(start, tmp_path, outscale):
-    shapes = [(1, 1, 3), (1, 1, 1), (3, 1, 4), (1, 90, 2)]
-    files = [save(tmp_path / f"{n}.png", np.full(shape, 7, np.uint8)) for n, shape in enumerate(shapes)]
-    files += [save(tmp_path / f"{n}.png", np.full(shape, 7, np.uint16)) for n, shape in enumerate(shapes, 4)]
-    assert start(*files, f"--outscale={outscale}", "--suffix=")[0] == 0
-    for file, (height, width, channels) in zip(files, shapes * 2):
-        size = max(1, round(height * outscale)), round(width * outscale)
-        assert read(tmp_path / "large" / file.name).shape == (*size, channels)
-
-
 def test_bad_images(start, tmp_path, monkeypatch):
     """Each is named; the others are enlarged all the same."""
     good = save(tmp_path / "good.png", gradient(20, 30))
     (tmp_path / "broken.png").write_bytes(good.read_bytes()[:60])
     deep = save(tmp_path / "deep.png", gradient(20, 30).astype(np.uint16))
     deep.write_bytes(deep.read_bytes()[:-30])
-    save(tmp_path / "long.png", gradient(1, 40))
-    Image.fromarray(gradient(9, 9, 1)[..., 0].astype(np.int32)).save(tmp_path / "deep.tif")
+    long = save(tmp_path / "long.png", gradient(1, 40))
     monkeypatch.setattr(predict, "MAX_LENGTH", 159)
-    os.mkfifo(tmp_path / "pipe.png")
-    cases = {
-        "broken.png": "broken.png",
-        "deep.png": "is a damaged PNG",
-        "deep.tif": "has more than 8 bits a channel",
-        "long.png": "more than 159 pixels high or wide",
-        "pipe.png": "there is no such file",
-    }
-    for name, reason in cases.items():
-        status, _, error = start("--suffix=", tmp_path / name)
-        assert status == 2 and str(tmp_path / name) in error and reason in error and error.count("\n") == 1
-        assert not list((tmp_path / "large").glob("*"))
-    status, said, error = start("--suffix=", tmp_path / "broken.png", good, deep)
-    assert status == 2 and error.startswith(f"[Error] 2 of 3 images were left out: {tmp_path / 'broken.png'}: ")
-    assert "deep.png" in error and "1 image enlarged 4 times" in said
+    status, said, error = start("--suffix=", tmp_path / "broken.png", good, deep, long)
+    assert status == 2 and error.startswith(f"[Error] 3 of 4 images were left out: {tmp_path / 'broken.png'}: ")
+    assert "deep.png: is a damaged PNG" in error and "long.png: becomes more than 159 pixels high or wide" in error
+    assert error.count("\n") == 1 and "1 image enlarged 4 times" in said
     assert [path.name for path in (tmp_path / "large").iterdir()] == ["good.png"]
 
 
@@ -220,12 +181,10 @@ def test_bad_weights_and_flags(start, tmp_path):
     good = save(tmp_path / "good.png", gradient(20, 30))
     for argv, reason in (
         ([tmp_path / "no.png"], "there is no such file or folder"),
-        ([good, f"--ckpt_path={tmp_path}"], "no weights in"),
         ([good, f"--model={good}", "--ckpt_path="], "neither .onnx, .pb nor .om"),
         ([good, "--model=a.onnx"], "leave --ckpt_path out"),
         ([good, "--suffix=a/b"], "is no part of a file's name"),
         ([good, "--memory=0"], "at least 0.01"),
-        ([good, f"--output_path={good}"], "cannot be written"),
         ([], "name the images to enlarge"),
     ):
         status, _, error = start(*argv)

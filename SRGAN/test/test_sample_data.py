@@ -1,4 +1,4 @@
-"""sample_data.py: crops of photographs, others to test on, and nothing of the user's touched."""
+"""sample_data.py: crops of photographs, others to test on."""
 
 import numpy as np
 import sample_data
@@ -23,12 +23,3 @@ def test_crops_of_different_photographs(tmp_path, capsys):
     crop, photograph = np.asarray(Image.open(tmp_path / "one" / "val" / "coffee_001.png")), coffee()
     rows, columns = np.where((photograph[:-63, :-63] == crop[0, 0]).all(-1))
     assert any((photograph[y : y + 64, x : x + 64] == crop).all() for y, x in zip(rows, columns))
-
-
-def test_a_folder_with_something_in_it_is_left_alone(tmp_path, capsys):
-    (tmp_path / "mine.txt").write_text("mine")
-    status, _, error = call(capsys, sample_data.main, f"--output_path={tmp_path}")
-    assert status == 2 and "is not an empty folder" in error
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
-    status, _, error = call(capsys, sample_data.main, f"--output_path={tmp_path / 'new'}", "--size=301")
-    assert status == 2 and "at most 300" in error

@@ -68,9 +68,8 @@ def test_the_originals_flags(tmp_path):
         (["--crop=18"], "--crop 18 is no multiple of --scale 4"),
         (["--lr_path=nowhere"], "--lr_path nowhere: there is no train/0.png"),
         (["--lr_path=.", "--degradation=photo"], "so --degradation has none to make"),
-        (["--batch_size=7"], "--batch_size: a batch of 7 is larger than the data (6 samples)"),
         (["--batch_size=7", "--train_epochs=1"], "--batch_size: a batch of 7 is larger than the data (6 samples)"),
-        (["--vgg19_weights=none.h5", "--phase=srgan"], "--vgg19_weights none.h5: there is no such file"),
+        (["--vgg19_weights=", "--phase=srgan"], "/h5/vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5 or "),
         (["--pretrained=nowhere.h5"], "nowhere.h5"),
     ],
 )
@@ -78,14 +77,6 @@ def test_refusals(start, flags, told):
     status, _, said = start("--train_steps=2", *flags)
     error = [line for line in said.splitlines() if line.startswith("[Error]")]
     assert status == 2 and len(error) == 1 and told in error[0]
-
-
-def test_without_vgg19(image_set, tmp_path, capsys):
-    """No file of VGG19's weights: two lines that name the places and the ways out."""
-    flags = [flag for flag in TINY if "vgg19" not in flag] + [f"--data_path={image_set}", f"--output_path={tmp_path}"]
-    status, _, told = call(capsys, train.main, *flags, "--train_steps=1", "--phase=srgan")
-    assert status == 2 and f"{image_set}/h5/vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5" in told
-    assert "--vgg19_weights=random" in told and "none" in told and "--phase=srresnet" in told
 
 
 def test_srresnet_learns(prepare):
@@ -155,33 +146,19 @@ def test_average_of_the_generator(prepare):
         np.testing.assert_allclose(variable.numpy(), 0.9 * first[name] + 0.1 * then[name], rtol=1e-5, atol=1e-6)
 
 
-def test_loss_scale(monkeypatch, prepare):
-    """2^16, of its own for each optimizer, where gradients pass through float16."""
-    monkeypatch.setattr(Session, "needs_loss_scale", True)
-    _, parts, _ = prepare("--phase=both", "--pretrain_share=0.5")
-    scales = [parts.state[name]["loss_scale"] for name in ("d_optimizer", "g_optimizer", "pretrain_optimizer")]
-    assert [float(scale["scale"]) for scale in scales] == [2.0**16] * 3
-    assert len({id(scale["scale"]) for scale in scales}) == 3
-
-
 def test_what_the_original_leaves_behind(start, tmp_path):
-    """losses.txt, a line an epoch, and the .h5 models; the metrics are beside bicubic's. Models of another run in
-    --model_save_dir are left alone; the run's own are written again when it goes on."""
-    run, flags = tmp_path / "run", ["--phase=srgan", "--model_save_freq=1", f"--model_save_dir={tmp_path / 'model'}"]
+    """losses.txt, a line an epoch, and the .h5 models. Models of another run in --model_save_dir are left alone; the
+    run's own are written again when it goes on."""
+    flags = ["--phase=srgan", "--model_save_freq=1", f"--model_save_dir={tmp_path / 'model'}"]
     assert start(*flags, "--train_epochs=1")[0] == 0
     before = (tmp_path / "model" / "gen_model1.h5").read_bytes()
     status, _, error = start(*flags, "--train_epochs=1", "--seed=1", output=tmp_path / "second")
     assert status == 2 and "holds gen_model1.h5 already; name another folder" in error
-    status, said, _ = start(*flags, "--train_epochs=2", evaluate=True)
-    assert status == 0 and "(SSIM of Y on 2 held-out images)" in said
+    assert start(*flags, "--train_epochs=2")[0] == 0
     assert (tmp_path / "model" / "gen_model1.h5").read_bytes() == before
     models = sorted(path.name for path in (tmp_path / "model").iterdir())
     assert models == ["dis_model1.h5", "dis_model2.h5", "gen_model1.h5", "gen_model2.h5"]
-    assert len((run / "losses.txt").read_text().splitlines()) == 2
-    result = json.loads((run / "result.json").read_text())
-    assert result["train_steps"] == 6 and result["metrics"].keys() == result["baseline"].keys()
-    assert {"psnr_y", "ssim_y", "psnr_rgb", "psnr_y_full", "images"} <= result["metrics"].keys()
-    assert (run / "evaluation" / "page.html").exists() and result["examples"].endswith("step_0000006.png")
+    assert len((tmp_path / "run" / "losses.txt").read_text().splitlines()) == 2
 
 
 def test_photographs_and_pairs(start, tmp_path, image_set):
@@ -197,7 +174,9 @@ def test_photographs_and_pairs(start, tmp_path, image_set):
         flags = ["--phase=srresnet", "--train_steps=1", f"--data_path={folder}", flag]
         status, said, _ = start(*flags, output=tmp_path / name, evaluate=True)
         found = json.loads((tmp_path / name / "evaluation" / "evaluation.json").read_text())["sets"]["held-out"]
-        assert status == 0 and found["degradation"] == flag.split("=")[1]
+        result = json.loads((tmp_path / name / "result.json").read_text())
+        assert status == 0 and found["degradation"] == flag.split("=")[1] and "(SSIM of Y on 2 held-out images)" in said
+        assert result["baseline"] == {**found["metrics"]["bicubic"], "images": 2}
         assert "1 images smaller than 16: mirrored to that size" in said
         assert "--number_of_images 8000: there are 9, and all are used" in said
     assert found["metrics"]["bicubic"]["psnr_y"] < 12
