@@ -148,18 +148,15 @@ def measure_sets(
     distance: Optional[Callable] = None,
     **about: Any,
 ) -> dict[str, Any]:
-    """Measures sets of images, prints their means and writes everything to a new folder.
+    """Measures sets of images, prints their means and writes everything to a new folder (<folder>-2, ...).
 
     Args:
         sets: by name the options, as `pairs` has them, and the files; those that cannot be used are left out.
-        folder: takes the images, evaluation.json and page.html; <folder>-2, ... where it is there already.
         distance: of an enlarged image and its original.
         about: what else evaluation.json tells.
     Returns:
         What evaluation.json holds: {"sets": {name: {"images": how many, "metrics": {method: means}, "per_image":
         [{"file", "output": the enlarged file, "bicubic": {...}, "model": {...}, "original": {"blur"}}, ...]}}, ...}.
-    Raises:
-        UserError: none of a set's files can be used.
     """
     folder, scale, found, page = cli.new_folder(folder), network.scale, {}, []
     for name, (options, files) in sets.items():
