@@ -25,7 +25,6 @@ from model import bytes_per_pixel, load_generator, receptive_field
 from common import cli
 from common.cli import UserError
 from common.export import add_export_flags, begin_export, export
-from common.images import to_float
 
 NAME = "generator"
 ANY = (40, 56)  # the height and width to try where any will do
@@ -50,8 +49,7 @@ def freeze(args: argparse.Namespace) -> None:
     generator, scale = load_generator(weights), weights.options.scale
     sizes = (-1, -1) if args.format == ["weights"] else (args.height, args.width)
     height, width = (other if size == -1 else size for size, other in zip(sizes, ANY))
-    images = np.random.default_rng(0).integers(0, 256, (args.batch_size, height, width, 3)).astype(np.uint8)
-    lr = to_float(images, (-1.0, 1.0))
+    lr = np.random.default_rng(0).uniform(-1, 1, (args.batch_size, height, width, 3)).astype(np.float32)
     free = [axis for axis, size in enumerate(sizes, 1) if size == -1]
     dynamic = {"pb": free, "saved_model": (0, 1, 2), "onnx": (0, 1, 2)}
     description = {"lr": "RGB images, black -1, white 1", "sr": f"the same {scale} times as large"}
@@ -60,7 +58,7 @@ def freeze(args: argparse.Namespace) -> None:
         return {"sr": generator(inputs["lr"], training=False)}
 
     try:
-        expected = {"sr": enlarged({"lr": tf.constant(lr)})["sr"].numpy()}
+        expected = {"sr": generator(tf.constant(lr), training=False).numpy()}
         export(NAME, enlarged, {"lr": lr}, expected, args, description, weights, dynamic=dynamic)
     except tf.errors.ResourceExhaustedError:
         raise UserError(f"{height} x {width} does not fit into memory; make --height and --width smaller") from None

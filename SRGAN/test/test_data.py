@@ -49,19 +49,12 @@ def test_split(tmp_path, photographs):
     assert [len(files) for files in data.split(options(photographs, number_of_images=2))] == [1, 1]
     write(photographs / "deep" / "er" / "x.jpg", noise(9, 9, 3))
     assert len(sum(data.split(options(photographs)), [])) == 6
+    with pytest.raises(UserError, match="one image only"):
+        data.split(options(photographs / "deep"))
     for name in ("train", "val"):
         write(tmp_path / "both" / name / f"{name}.png", noise(9, 9, 3))
     train, val = data.split(options(tmp_path / "both"))
     assert [path.name for path in train + val] == ["train.png", "val.png"]
-
-
-def test_no_images(tmp_path):
-    (tmp_path / "notes.txt").write_text("no image")
-    with pytest.raises(UserError, match="no images in it or below it"):
-        data.split(options(tmp_path))
-    write(tmp_path / "alone.png", noise(9, 9, 3))
-    with pytest.raises(UserError, match="one image only"):
-        data.split(options(tmp_path))
 
 
 def test_small_images(photographs):

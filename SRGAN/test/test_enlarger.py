@@ -1,4 +1,4 @@
-"""enlarger.py: windows over an image, the network through them, resampled, and through what was exported."""
+"""enlarger.py: windows over an image, the network through them, and through what was exported."""
 
 import json
 import random
@@ -13,7 +13,6 @@ import tensorflow as tf
 from conftest import noise, write_run
 from enlarger import Window, cut
 from model import bytes_per_pixel, load_generator
-from PIL import Image
 
 from common.cli import UserError
 
@@ -72,18 +71,6 @@ def test_tiles_stay_within_the_memory(network):
     # By hand: 4 copies of the last layer's 64 channels of 4 bytes, 4 x 4 for a pixel; "resize" has 256 channels there.
     for upsampling, channels in (("shuffle", 64), ("resize", 256)):
         assert bytes_per_pixel(Namespace(scale=4, upsampling=upsampling, channels=64)) == 4 * channels * 4 * 16
-
-
-@pytest.mark.parametrize("target", [(50, 100), (200, 96), (31, 63), (80, 240), (1, 1)])
-def test_resampled_rows_are_the_whole_images(target):
-    """As Pillow does it at once, however the rows come."""
-    image = noise(80, 120, 3).astype(np.float32)
-    cuts = [0, 1, 2, 30, 31, 64, 80]
-    rows = (image[start:end] for start, end in zip(cuts, cuts[1:]))
-    found = np.concatenate(list(enlarger.resampled(rows, (80, 120), target)))
-    channels = (Image.fromarray(image[..., i]).resize(target[::-1], Image.LANCZOS) for i in range(3))
-    assert found.shape == (*target, 3)
-    np.testing.assert_allclose(found, np.dstack([np.asarray(channel) for channel in channels]), atol=2e-3)
 
 
 def test_an_export_of_one_size_takes_any_image(network):

@@ -66,9 +66,3 @@ def test_a_pb_for_any_size_from_an_h5_file(capsys, tmp_path, network, tiny_run):
     np.testing.assert_allclose(export.enlarge(lr), network.enlarge(lr), atol=1e-5)
     told = json.loads((tmp_path / "any" / "generator.json").read_text())
     assert (told["scale"], told["receptive_field"], told["bytes_per_pixel"]) == (4, 13, 4 * 4 * 8 * 16)
-
-
-def test_a_size_of_no_pixels(capsys, tiny_run):
-    for flag in ("--height=0", "--width=-2"):
-        status, _, error = call(capsys, freeze.main, "--ckpt_path", tiny_run.folder, flag)
-        assert status == 2 and "at least" in error

@@ -1,11 +1,10 @@
-"""metrics.py and baseline.py: answers worked out by hand, by published constants and by scikit-image."""
+"""metrics.py and baseline.py: answers worked out by hand and by published constants."""
 
 import baseline
 import metrics
 import numpy as np
 import pytest
 from conftest import noise
-from skimage.color import rgb2ycbcr
 
 SIZE = (40, 36, 3)
 
@@ -18,7 +17,6 @@ def test_luma_of_known_colours():
     colours = np.array([[[0, 0, 0], [255, 255, 255], [255, 0, 0], [0, 255, 0], [0, 0, 255]]], np.uint8)
     assert metrics.luma(colours).tolist() == [[16, 235, 81, 145, 41]]  # BT.601's bars
     assert metrics.full_luma(colours)[0] == pytest.approx([0, 255, 76.245, 149.685, 29.07])
-    assert metrics.luma(noise(*SIZE)) == pytest.approx(np.round(rgb2ycbcr(noise(*SIZE))[..., 0]))
 
 
 def test_a_shift_of_a_constant_by_hand():

@@ -65,7 +65,6 @@ def test_the_originals_flags(tmp_path):
     "flags, told",
     [
         (["--crop=18"], "--crop 18 is no multiple of --scale 4"),
-        (["--lr_path=nowhere"], "--lr_path nowhere: there is no train/0.png"),
         (["--lr_path=.", "--degradation=photo"], "so --degradation has none to make"),
         (["--batch_size=7", "--train_epochs=1"], "--batch_size: a batch of 7 is larger than the data (6 samples)"),
         (["--vgg19_weights=", "--phase=srgan"], "/h5/vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5 or "),
