@@ -28,7 +28,11 @@ MAX_LENGTH = 8000  # pixels of its height and width: JPEG has a limit of 65500
 
 
 def enlarge_file(network: Enlarger, path: str, folder: str) -> tuple[tuple, str, str]:
-    """A photograph enlarged: the images of the slider (bicubic, ours), the result's file, and what there is to say."""
+    """A photograph enlarged: the images of the slider (bicubic, ours), the result's file, and what there is to say.
+
+    Raises:
+        UserError: it cannot be used, or is too large to wait for here.
+    """
     pixels, _ = predict.read(Path(path))
     height, width = pixels.shape[:2]
     if height * width > MAX_PIXELS or max(height, width) > MAX_LENGTH:

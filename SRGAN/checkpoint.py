@@ -27,13 +27,21 @@ DEFAULT = HERE / "pretrained" / "photo.safetensors"  # of those that ship
 
 
 def load_weights(path: Optional[str]) -> weights.Weights:
-    """What `--ckpt_path` names: a weights file, a run, an .h5 model, or None: pretrained/photo.safetensors."""
+    """What `--ckpt_path` names: a weights file, a run, an .h5 model, or None: pretrained/photo.safetensors.
+
+    Raises:
+        UserError: there are none, or they cannot be used.
+    """
     path = DEFAULT if path is None and DEFAULT.is_file() else path
     return read_h5(path) if str(path).endswith((".h5", ".hdf5")) else weights.load(path, NETWORK, HERE)
 
 
 def load(path: Optional[str] = None, config: Optional[SessionConfig] = None) -> Enlarger:
-    """The generator of such weights, on a device that is opened for it."""
+    """The generator of such weights, on a device that is opened for it.
+
+    Raises:
+        UserError: there is none, or it cannot be used.
+    """
     loaded = load_weights(path)
     session = open_session(config or SessionConfig())
     return from_generator(load_generator(loaded), loaded.options, loaded.path, session.device)
@@ -55,7 +63,11 @@ def from_generator(generator: keras.Model, options: Namespace, path: Union[str, 
 
 
 def save_h5(path: Path, network: keras.Model, options: Namespace) -> None:
-    """Writes a network alone, in float32, as `read_h5` and h5py read it on either stack; whole or not at all."""
+    """Writes a network alone, in float32, as `read_h5` and h5py read it on either stack; whole or not at all.
+
+    Raises:
+        UserError: it cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with h5py.File(f"{path}.partial", "w") as file:

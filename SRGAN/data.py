@@ -23,7 +23,11 @@ DEGRADATIONS = ("bicubic", "photo")
 
 
 def find_images(folder: Path, flag: str = "--data_path ") -> list[Path]:
-    """The image files in `folder`, which `flag` names, and below it, sorted."""
+    """The image files in `folder`, which `flag` names, and below it, sorted.
+
+    Raises:
+        UserError: there is none.
+    """
     folders = [folder, *(path for path in folder.rglob("*") if path.is_dir() and path.name[0] != ".")]
     files = sorted(path for place in folders for path in images.find_images(place))
     if not files:
@@ -44,7 +48,11 @@ def split(args: argparse.Namespace) -> tuple[list[Path], list[Path]]:
 
 
 def lr_file(args: argparse.Namespace, path: Path) -> Path:
-    """The file in `--lr_path` that belongs to one of `--data_path`: the same name, or DIV2K's, 0801x4.png."""
+    """The file in `--lr_path` that belongs to one of `--data_path`: the same name, or DIV2K's, 0801x4.png.
+
+    Raises:
+        UserError: there is none.
+    """
     inside = path.relative_to(args.data_path)
     for name in (inside.name, f"{inside.stem}x{args.scale}{inside.suffix}"):
         if (Path(args.lr_path) / inside.parent / name).is_file():
@@ -105,6 +113,8 @@ class Crops:
 
         Args:
             crop_key, degradation_key: int32 [2], of which the random choices are a function.
+        Raises:
+            UserError: it is too large, does not decode, or has more than 8 bits a channel and is no PNG.
         """
         size, scale = self.args.crop, self.args.scale
         lr, hr = self._kept.get(index) or self._read(self.files[index])

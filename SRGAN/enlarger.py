@@ -61,7 +61,11 @@ class Enlarger:
 
     def tiling(self, height: int, width: int, memory: int = MEMORY) -> tuple[list[Window], list[Window]]:
         """The windows over an image's height and those over its width; each pair of them is a tile, of at most `memory`
-        bytes but for the smallest. They are as large as can be, since overlaps are computed twice."""
+        bytes but for the smallest. They are as large as can be, since overlaps are computed twice.
+
+        Raises:
+            UserError: an export's one size is too small for an image that is larger.
+        """
         field, exact = self.receptive_field, self.size is not None
         least = MIN_TILE + 2 * field
         side = max(math.isqrt(memory // self.bytes_per_pixel), least)

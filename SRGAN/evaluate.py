@@ -107,6 +107,9 @@ def feature_distance(weights: str) -> Callable[[np.ndarray, np.ndarray], float]:
     """A function of two uint8 images [h, w, 3]: the mean squared difference of their features, equation 5.
 
     Of large images the mean is taken in blocks, which count by their areas.
+
+    Raises:
+        UserError: the weights are missing, damaged, or of another network.
     """
     import losses
     import tensorflow as tf
@@ -194,7 +197,11 @@ def measure_sets(
 
 
 def evaluate(args: argparse.Namespace) -> dict[str, Any]:
-    """Evaluates the network and the sets that the flags name; returns what evaluation.json holds."""
+    """Evaluates the network and the sets that the flags name; returns what evaluation.json holds.
+
+    Raises:
+        UserError: no such network, images or weights.
+    """
     network = predict.load_network(args)
     trained = vars(network.options or argparse.Namespace())
     options = argparse.Namespace(scale=network.scale, degradation=args.degradation or "bicubic", lr_path=None, seed=0)

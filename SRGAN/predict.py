@@ -71,7 +71,11 @@ def add_network_flags(parser: argparse.ArgumentParser, argv: Optional[Sequence[s
 
 
 def load_network(args: argparse.Namespace) -> Enlarger:
-    """What those flags name."""
+    """What those flags name.
+
+    Raises:
+        UserError: there is none, or it cannot be used.
+    """
     if args.model and args.ckpt_path:
         raise UserError("--model is an export with its weights in it: leave --ckpt_path out")
     if args.model:
@@ -121,7 +125,11 @@ def quantised(image: np.ndarray, dtype: Any) -> np.ndarray:
 
 
 def enlarge_file(network: Enlarger, path: Path, args: argparse.Namespace) -> Path:
-    """Enlarges an image file and returns the new file's path; where that does not come to its end, none is left."""
+    """Enlarges an image file and returns the new file's path; where that does not come to its end, none is left.
+
+    Raises:
+        UserError: it cannot be used, or no file can be written.
+    """
     (pixels, profile), factor = read(path), args.outscale or network.scale
     height, width, channels = pixels.shape
     size, native = ([max(1, round(length * times)) for length in (height, width)] for times in (factor, network.scale))
@@ -151,7 +159,11 @@ def enlarge_file(network: Enlarger, path: Path, args: argparse.Namespace) -> Pat
 
 def predict(args: argparse.Namespace) -> list[Path]:
     """Enlarges each of the user's images, prints which is which, and returns the new files. Those that cannot be used
-    are told when all others are done."""
+    are told when all others are done.
+
+    Raises:
+        UserError: no such weights or image; or, when all others are done, images that cannot be used.
+    """
     files, network = input_files(args.images), load_network(args)
     targets, bad = [], []
     for path in tqdm(files, "enlarging", unit="", disable=None):

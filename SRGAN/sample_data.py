@@ -40,7 +40,11 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
 
 
 def write(args: argparse.Namespace) -> None:
-    """Writes the crops into a new folder."""
+    """Writes the crops into a new folder.
+
+    Raises:
+        UserError: the folder holds something or cannot be written.
+    """
     installed = Path(skimage.data.__file__).parent
     with cli.new_set(args.output_path) as folder:
         for number, (split, names) in enumerate(PHOTOGRAPHS.items()):
