@@ -43,8 +43,6 @@ def generate(
     """Images of a sentence, for the page.
 
     Returns: [(image uint8 [s, s, 3], caption), ...], the sheet's file, and what there is to say.
-    Raises:
-        UserError: the sentence or the seed cannot be used.
     """
     if not isinstance(sentence, str) or not sentence.strip() or len(sentence) > MOST_LETTERS:
         raise UserError(f"write a sentence of at most {MOST_LETTERS} letters first")

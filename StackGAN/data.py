@@ -20,7 +20,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -32,49 +32,46 @@ from common import images as image_files
 from common.cli import UserError, notice
 
 LOAD_SIZES = {64: 76, 256: 304}  # size that a network sees -> size of the images that it is cropped from
+SIZE = LOAD_SIZES[256]  # at which images are kept
 EMBEDDINGS, PREPARED = "embeddings.npy", "prepared.json"
 BY_ENCODER, BY_ATTRIBUTES = "train_text_encoder.py", "attributes"  # what made embeddings; the second: sample_data.py
-MAX_TEXT = 2**20  # bytes of a file of captions
+MAX_TEXT = 2**26  # bytes of a file of captions or names
 MAX_EMBEDDING = 2**16
 THREADS = 4
 SAMPLES = 1  # a stream of random numbers of its own
 
 
 class Split:
-    """The images of <data_path>/train or test, their classes, captions and embeddings.
+    """The images of <data_path>/train or test, their classes, captions and, where they are asked for, embeddings.
 
     Attributes:
         files: of the images, by class and name; `filenames`: "class/name" of each, without suffix.
         classes: int64 [n]; where all are in one class, each image is one of its own.
-        embeddings: float32 [n, captions an image, size], or None where they were not asked for.
+        embeddings: float32 [n, captions an image, size], or None.
     """
 
-    def __init__(self, folder: Path, files: list[Path], embeddings: bool) -> None:
-        self.folder, self.files, self._images = folder, files, {}
-        self.filenames = [path.relative_to(folder / "images").with_suffix("").as_posix() for path in files]
-        _, classes = np.unique([name.rpartition("/")[0] for name in self.filenames], return_inverse=True)
-        self.classes = (np.arange(len(files)) if classes.max() == 0 else classes).astype(np.int64)
-        self.embeddings = read_embeddings(folder, self.filenames) if embeddings else None
+    def __init__(self, folder: Any, embeddings: bool = True) -> None:
+        self.folder, self._images = Path(folder).expanduser(), {}
+        found = find_images(self.folder / "images")
+        if not found:
+            makers = "misc/preprocess_birds.py, prepare.py (your images) and sample_data.py (drawn birds) make a set"
+            raise UserError(f"--data_path {self.folder.parent}: no images in {self.folder.name}/images; {makers}")
+        self.filenames, self.files = list(found), list(found.values())
+        _, classes = np.unique([name.rpartition("/")[0] for name in found], return_inverse=True)
+        self.classes = (np.arange(len(found)) if classes.max() == 0 else classes).astype(np.int64)
+        self.embeddings = read_embeddings(self.folder, self.filenames) if embeddings else None
 
     def __len__(self) -> int:
         return len(self.files)
 
     @cached_property
     def captions(self) -> Optional[list[list[str]]]:
-        """Each image's captions, or None where the set has none.
-
-        Raises:
-            UserError: some images have captions and some not.
-        """
+        """Each image's captions, or None where the set has none."""
         folder = self.folder / "captions"
         return [read_captions(folder, name) for name in self.filenames] if folder.is_dir() else None
 
     def images(self, size: int) -> np.ndarray:
-        """All images at 76 or 304 pixels, uint8 [n, size, size, 3], mapped into memory.
-
-        Raises:
-            UserError: one does not decode.
-        """
+        """All images at 76 or 304 pixels, uint8 [n, size, size, 3], mapped into memory."""
         if size not in self._images:
             self._images[size] = _prepared_images(self.folder, self.files, size)
         return self._images[size]
@@ -86,29 +83,8 @@ class Split:
         return np.array(self.images(LOAD_SIZES[size])[rows, edge : edge + size, edge : edge + size])
 
 
-def load(folder: Any, embeddings: bool = True) -> Split:
-    """A split of a data set.
-
-    Args:
-        folder: <data_path>/train or <data_path>/test.
-        embeddings: False: without them, where none are there yet.
-    Raises:
-        UserError: something is missing or broken, or the counts differ.
-    """
-    folder = Path(folder).expanduser()
-    files = find_images(folder / "images")
-    if not files:
-        makers = "misc/preprocess_birds.py, prepare.py (your images) and sample_data.py (drawn birds) make a set"
-        raise UserError(f"--data_path {folder.parent}: there are no images in {folder.name}/images; {makers}")
-    return Split(folder, list(files.values()), embeddings)
-
-
 def find_images(root: Path) -> dict[str, Path]:
-    """The images in a folder and in its sub-folders, the classes, by "name" or "class/name".
-
-    Raises:
-        UserError: a name is there twice.
-    """
+    """The images in a folder and in its sub-folders, the classes, by "name" or "class/name"."""
     found = {}
     for folder in [root, *sorted(path for path in root.glob("[!.]*") if path.is_dir())]:
         for path in image_files.find_images(folder):
@@ -119,20 +95,16 @@ def find_images(root: Path) -> dict[str, Path]:
     return found
 
 
-def read_lines(path: Path, most: int = MAX_TEXT) -> list[str]:
-    """The lines of a text file that are not blank, with single spaces; UTF-8, or else Latin-1.
-
-    Raises:
-        UserError: it cannot be read, is too large, or is no text.
-    """
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file that are not blank, with single spaces; UTF-8, or else Latin-1."""
     if not path.is_file():  # a pipe would never end
         raise UserError(f"{path}: there is no such file")
     try:
         with open(path, "rb") as file:
-            raw = file.read(most + 1)
+            raw = file.read(MAX_TEXT + 1)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    if len(raw) > most or b"\0" in raw:
+    if len(raw) > MAX_TEXT or b"\0" in raw:
         raise UserError(f"{path}: is no text file of captions or names")
     try:
         text = raw.decode("utf-8-sig")
@@ -142,11 +114,7 @@ def read_lines(path: Path, most: int = MAX_TEXT) -> list[str]:
 
 
 def read_captions(folder: Path, name: str) -> list[str]:
-    """The captions of the image "class/name".
-
-    Raises:
-        UserError: the file is missing or holds no caption.
-    """
+    """The captions of the image "class/name", one at least."""
     path = folder / f"{name}.txt"
     lines = read_lines(path)
     if not lines:
@@ -188,11 +156,7 @@ def _replacing(path: Path) -> Iterator[Any]:
 
 
 def read_embeddings(folder: Path, names: Sequence[str]) -> np.ndarray:
-    """A split's embeddings, float32 [images, captions an image, size].
-
-    Raises:
-        UserError: there are none, or they are broken or of other images.
-    """
+    """A split's embeddings, float32 [images, captions an image, size]."""
     path = folder / EMBEDDINGS
     if not path.is_file():
         raise UserError(f"{path}: there are no embeddings yet; train_text_encoder.py makes them")
@@ -204,11 +168,7 @@ def read_embeddings(folder: Path, names: Sequence[str]) -> np.ndarray:
 
 
 def check_embeddings(path: Any, found: Any) -> np.ndarray:
-    """Embeddings as float32 [images, captions, size]; what has two axes is one caption an image.
-
-    Raises:
-        UserError: they are something else.
-    """
+    """Embeddings as float32 [images, captions, size]; what has two axes is one caption an image."""
     if not isinstance(found, np.ndarray) or found.dtype.kind not in "fiu" or found.ndim not in (2, 3) or not found.size:
         raise UserError(f"{path}: holds no embeddings, an array of images x captions x numbers")
     found = np.ascontiguousarray(found[:, None] if found.ndim == 2 else found, np.float32)
@@ -218,12 +178,7 @@ def check_embeddings(path: Any, found: Any) -> np.ndarray:
 
 
 def save_embeddings(folder: Path, names: Sequence[str], embeddings: np.ndarray, made_by: str) -> None:
-    """Writes a split's embeddings.
-
-    Args:
-        embeddings: float32 [images, captions an image, size], in the order of `names`.
-        made_by: a word on what made them.
-    """
+    """Writes a split's embeddings, float32 [images, captions an image, size] in the order of `names`."""
     with _replacing(folder / EMBEDDINGS) as file:
         np.save(file, np.asarray(embeddings, np.float32))
     _note(folder, EMBEDDINGS, {"made_by": made_by, "names": _digest(list(names))})
@@ -247,10 +202,10 @@ def read_npy(path: Path) -> np.ndarray:
 # Images.
 
 
-def square(image: Image.Image, size: int) -> np.ndarray:
-    """An image's middle square, bicubic: uint8 [size, size, 3]; what is transparent is seen on white."""
-    image = image_files.on_white(image) if image.mode == "RGBA" else image.convert("RGB")
-    return np.asarray(ImageOps.fit(image, (size, size), Image.BICUBIC))
+def square(path: Path) -> np.ndarray:
+    """An image file's middle square, bicubic: uint8 [304, 304, 3]."""
+    image = Image.fromarray(image_files.read_rgb(path))
+    return np.asarray(ImageOps.fit(image, (SIZE, SIZE), Image.BICUBIC))
 
 
 def resized(image: np.ndarray, size: int, how: int = Image.BICUBIC) -> np.ndarray:
@@ -264,11 +219,7 @@ def _prepared_images(folder: Path, files: Sequence[Path], size: int) -> np.ndarr
     stats = [(file.name, file.stat()) for file in files]
     made_of = _digest([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])
     if not (path.is_file() and prepared(folder).get(path.name) == made_of):
-
-        def read(file: Path) -> np.ndarray:
-            return resized(square(image_files.decode(file), LOAD_SIZES[256]), size)
-
-        images = in_threads(read, files, f"images, {size} x {size}")
+        images = in_threads(lambda file: resized(square(file), size), files, f"images, {size} x {size}")
         if not os.access(folder, os.W_OK):
             notice(f"{folder} cannot be written to: {path.name} goes to a temporary file for this run")
             file = tempfile.TemporaryFile()  # noqa: SIM115  (it is gone with the array)
@@ -293,40 +244,35 @@ def in_threads(function: Callable, items: Sequence[Any], title: str) -> Iterator
 # Batches.
 
 
-def read_sample(split: Split, size: int, captions: int, seed: int, number: int, index: int) -> tuple:
-    """Image uint8 [size, size, 3], cropped at random (76 -> 64, 304 -> 256) and mirrored or not, and the mean of some
-    of its captions' embeddings, float32 [d]: a function of (seed, number of the sample in the run)."""
-    rng = np.random.default_rng([SAMPLES, seed, number])
-    top, left = rng.integers(LOAD_SIZES[size] - size + 1, size=2)
-    crop = split.images(LOAD_SIZES[size])[index, top : top + size, left : left + size]
-    image = np.ascontiguousarray(crop[:, ::-1] if rng.random() < 0.5 else crop)
-    embeddings = split.embeddings[index]
-    return image, embeddings[rng.permutation(len(embeddings))[:captions]].mean(0)
-
-
 def training_batches(
     args: argparse.Namespace, split: Split, size: int, start_step: int, session: Any
 ) -> Iterator[tuple[Any, Any, Any]]:
     """Endless shuffled (images, embeddings, classes): float32 [batch, size, size, 3] in -1..1, float32 [batch, d] and
     int64 [batch], of several workers each worker's shard.
 
+    An image is cropped at random (76 -> 64, 304 -> 256) and mirrored or not; its embedding is the mean of some of its
+    captions': a function of (seed, number of the sample in the run).
+
     Args:
         args: batch_size, seed, num_embedding (how many of an image's captions' embeddings are averaged).
         size: 64 or 256.
-    Raises:
-        UserError: the batch is larger than the set.
     """
     import tensorflow as tf
 
     from common.stream import sample_batches, shuffled_batches
 
-    split.images(LOAD_SIZES[size])  # made before the threads begin
-    classes = tf.constant(split.classes)
+    images, classes = split.images(LOAD_SIZES[size]), tf.constant(split.classes)
+
+    def read(number, index):
+        rng = np.random.default_rng([SAMPLES, args.seed, int(number)])
+        top, left = rng.integers(LOAD_SIZES[size] - size + 1, size=2)
+        crop = images[index, top : top + size, left : left + size]
+        image = np.ascontiguousarray(crop[:, ::-1] if rng.random() < 0.5 else crop)
+        embeddings = split.embeddings[index]
+        return image, embeddings[rng.permutation(len(embeddings))[: args.num_embedding]].mean(0)
 
     def sample(index, number):
-        read = partial(read_sample, split, size, args.num_embedding, args.seed)
-        kinds = (tf.uint8, tf.float32)
-        image, embedding = tf.numpy_function(lambda n, i: read(int(n), int(i)), [number, index], kinds)
+        image, embedding = tf.numpy_function(read, [number, index], (tf.uint8, tf.float32))
         image = tf.cast(tf.ensure_shape(image, [size, size, 3]), tf.float32) / 127.5 - 1.0
         return image, tf.ensure_shape(embedding, [split.embeddings.shape[2]]), classes[index]
 

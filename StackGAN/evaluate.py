@@ -21,10 +21,10 @@ the real image and what four different noises make of it), evaluation.json and i
 import argparse
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, Optional
 
 import _path  # noqa: F401  (finds ../common)
 import data
@@ -34,7 +34,7 @@ import numpy as np
 import predict
 import sample_data
 import text_encoder
-from image_features import INCEPTION_FILE, load_image_encoder, load_inception, vgg19_features, vgg19_halves
+from image_features import INCEPTION_FILE, VGG19_LAST, load_image_encoder, load_inception, vgg19_halves
 from PIL import Image
 from tqdm import tqdm
 
@@ -58,37 +58,26 @@ BATCH = 64  # of them at a time
 SHOWN = 60  # on the page, evenly from all
 SHEET, SAMPLES = 8, 4  # captions in sheet.png, and images of each
 
-Generate = Callable[..., list[np.ndarray]]  # (embeddings, seed=number) -> each stage's images
+# (embeddings float32 [n, d], seed=number) -> each stage's images, uint8 [n, 64, 64, 3] and [n, 256, 256, 3]
+Generate = Callable[..., list[np.ndarray]]
 Means = dict[str, dict[str, float]]  # by method, by metric
 
 
-class Chosen(NamedTuple):
+class Chosen:
     """Captions to generate images of.
 
     Attributes:
-        indices: whose image each belongs to, [n].
-        numbers: which of that image's captions it is, [n].
+        indices: whose image each belongs to, [n]; numbers: which of that image's captions it is, [n].
+        embeddings: float32 [n, d].
+        captions: their texts, where the data has them; `texts`: these, or else what their images are called.
     """
 
-    split: data.Split
-    indices: np.ndarray
-    numbers: np.ndarray
-
-    @property
-    def embeddings(self) -> np.ndarray:
-        """float32 [n, d]."""
-        return np.asarray(self.split.embeddings[self.indices, self.numbers], np.float32)
-
-    @property
-    def captions(self) -> Optional[list[str]]:
-        """Their texts, where the data has them."""
-        every = self.split.captions
-        return every and [every[i][number % len(every[i])] for i, number in zip(self.indices, self.numbers)]
-
-    @property
-    def texts(self) -> list[str]:
-        """The captions, or else what their images are called."""
-        return self.captions or [self.split.filenames[i] for i in self.indices]
+    def __init__(self, split: data.Split, indices: np.ndarray, numbers: np.ndarray) -> None:
+        self.split, self.indices, self.numbers = split, indices, numbers
+        self.embeddings = np.asarray(split.embeddings[indices, numbers], np.float32)
+        every = split.captions
+        self.captions = every and [every[i][number % len(every[i])] for i, number in zip(indices, numbers)]
+        self.texts = self.captions or [split.filenames[i] for i in indices]
 
     def real(self, size: int) -> np.ndarray:
         """The images that they tell of, uint8 [n, size, size, 3]."""
@@ -132,8 +121,8 @@ class Ruler:
         self.real = chosen.real(size)
         self.real_features = {name: network(self.real)[0] for name, network in self.features.items()}
 
-    def measure(self, images: np.ndarray, real: bool = False) -> dict[str, float]:
-        """All metrics of a set of images, uint8 [n, s, s, 3]; of the real ones no distance from themselves."""
+    def measure(self, images: np.ndarray) -> dict[str, float]:
+        """All metrics of a set of images, uint8 [n, s, s, 3]."""
         values, indices = {}, self.chosen.indices
         if self.wanted is not None:
             values["colour_share"] = float((metrics.body_colours(images) == self.wanted[indices]).mean())
@@ -143,13 +132,12 @@ class Ruler:
         if self.texts is not None:
             classes = self.chosen.split.classes[indices]
             values["r_precision"] = metrics.r_precision(self.image_encoder(images), self.texts, classes)
-        distances = len(images) > 1 and not real
-        if distances:
+        if len(images) > 1:
             colours = [metrics.pooled_colours(x) for x in (images, self.real)]
             values["frechet_colours"] = metrics.frechet_distance(*colours)
         for name, network in self.features.items():
             features, probabilities = network(images)
-            if distances:
+            if len(images) > 1:
                 values[name] = metrics.frechet_distance(features, self.real_features[name])
             if probabilities is not None:
                 values["inception"], values["inception_std"] = metrics.inception_score(probabilities)
@@ -171,10 +159,10 @@ def measure(
         parts.append(generate(chosen.embeddings[start : start + BATCH], seed=seed + start))  # other noise for each
     made = {STAGES[stage[0].shape[1]]: np.concatenate(stage) for stage in zip(*parts)}
     size = max(images.shape[1] for images in made.values())
-    known = data.load(Path(data_path, "train"), embeddings=False)
+    known = data.Split(Path(data_path, "train"), embeddings=False)
     ruler = Ruler(chosen, known, size, *networks)
     means = {stage: ruler.measure(images) for stage, images in made.items()}
-    means["real"] = ruler.measure(ruler.real, real=True)
+    means["real"] = {k: v for k, v in ruler.measure(ruler.real).items() if not k.startswith("frechet")}  # 0 from itself
     means["shuffled"] = ruler.measure(metrics.shuffled(known, n, size, seed))
     means["mean"] = ruler.measure(np.repeat(metrics.mean_image(known, size)[None], n, 0))
 
@@ -221,15 +209,12 @@ def evaluate_run(
 
     Args:
         args: of train.py.
-        generate: (embeddings float32 [n, d], seed=number) -> the images of each stage, uint8 [n, 64, 64, 3] and, after
-            stage II, [n, 256, 256, 3].
         split: the test images and captions.
         folder: takes the results; <folder>-2, ... where it is there already.
     Returns:
-        {"colour_share" or "colour_auc", "r_precision", ..., "images"} of the last stage, as far as there is what to
-        measure them by, and {"stageI_colour_share", ...} of stage I where there are two.
-        Of the baselines {"colour_share", "r_precision", "frechet_colours"} of training images whatever the caption
-        says, and the rest as {"real_colour_share", "mean_colour_share", ...}.
+        {"colour_share" or "colour_auc", "r_precision", ..., "images"} of the last stage, and {"stageI_colour_share",
+        ...} of stage I where there are two; {"colour_share", ...} of training images whatever the caption says, and
+        {"real_colour_share", "mean_colour_share", ...}.
     """
     chosen, networks = choose(split, min(NUMBER, len(split))), encoders([args.output_path, args.data_path])
     means = measure(folder, chosen, generate, args.data_path, args.seed, {}, *networks)
@@ -246,17 +231,12 @@ def test_set(args: argparse.Namespace) -> Path:
 
     <weights' folder>-1real-4samples/test/<class>/<name>_sentence0.jpg   a sheet: the image and NUM_COPY generated ones
     <weights' folder>-1real-4samples/samples/                            the generated ones, for inception_score.py
-
-    Args:
-        args: of train.py, with `--flag=False`.
-    Raises:
-        UserError: there are no weights, or no test set.
     """
     if not args.pretrained_model:
         raise UserError("--flag=False takes trained weights: name them by --ckpt_path, or PRETRAINED_MODEL in --cfg")
     open_session(SessionConfig(device=args.device, precision_mode=args.precision_mode))
     generator = predict.open_generator(args.pretrained_model)
-    split = data.load(Path(args.data_path, "test"))
+    split = data.Split(Path(args.data_path, "test"))
     folder = cli.new_folder(f"{generator.folder}-1real-{args.num_copy}samples")
     for index, name in enumerate(tqdm(split.filenames, "generating", unit="", disable=None)):
         chosen, seed = Chosen(split, np.array([index]), np.array([0])), args.seed + index * args.num_copy
@@ -272,14 +252,6 @@ def test_set(args: argparse.Namespace) -> Path:
 
 
 # The command.
-
-
-def table_lines(means: Means) -> Iterator[str]:
-    """The means as a table for the terminal: a line a metric, a column a method."""
-    yield " " * 18 + "".join(f"{method:>15}" for method in means)
-    for name in dict.fromkeys(name for values in means.values() for name in values):
-        cells = (f"{values[name]:15.4g}" if name in values else " " * 15 for values in means.values())
-        yield f"{name:18}{''.join(cells)}".rstrip()
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -299,17 +271,13 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
 
 
 def evaluate(args: argparse.Namespace) -> Means:
-    """Evaluates weights or an export, prints the metrics and writes the results to a new folder.
-
-    Raises:
-        UserError: no such weights, stage, data or network, or one that cannot be used.
-    """
+    """Evaluates weights or an export, prints the metrics and writes the results to a new folder."""
     open_session(device_config(args))
     generator = predict.open_generator(args.ckpt_path, args.model, args.stage)
     data_path = args.data_path or getattr(generator.options, "data_path", None)
     if not data_path:
         raise UserError("--data_path: name the data, a folder with train/ and test/")
-    split = data.load(Path(data_path, "test"))
+    split = data.Split(Path(data_path, "test"))
     if split.embeddings.shape[2] != generator.sizes[0]:
         raise UserError(
             f"--data_path {data_path}: its embeddings are of size {split.embeddings.shape[2]}, and {generator.path} "
@@ -317,14 +285,18 @@ def evaluate(args: argparse.Namespace) -> Means:
         )
     vgg19, features = vgg19_halves(args.vgg19_weights, data_path), {}
     if vgg19:
-        features["frechet_vgg19"] = vgg19_features(vgg19)
+        features["frechet_vgg19"] = lambda images: (vgg19(images).mean(1)[:, -VGG19_LAST:], None)
     if args.weights:
         features["frechet_inception"] = load_inception(args.weights)
     networks = *encoders([generator.folder, data_path, model.HERE / "pretrained"], vgg19), features
     folder, about = args.output_path or generator.folder / "evaluation", {"weights": os.path.abspath(generator.path)}
     chosen = choose(split, args.number)
     means = measure(folder, chosen, partial(predict.generate, generator), data_path, args.seed, about, *networks)
-    print(f"{args.number} captions of {os.path.abspath(data_path)}", *table_lines(means), sep="\n")
+    print(f"{args.number} captions of {os.path.abspath(data_path)}")
+    print(" " * 18 + "".join(f"{method:>15}" for method in means))
+    for name in dict.fromkeys(name for values in means.values() for name in values):
+        cells = (f"{values[name]:15.4g}" if name in values else " " * 15 for values in means.values())
+        print(f"{name:18}{''.join(cells)}".rstrip())
     return means
 
 

@@ -25,7 +25,7 @@ INCEPTION_FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels.h5"
 INCEPTION_SIZE = 299
 VGG19_SIZE = 128  # at which it sees images: a bird's parts fill a few of its places
 VGG19_LAYERS = ("block3_conv4", "block4_conv4", "block5_conv4")
-LAST = 512  # channels of the last of them
+VGG19_LAST = 512  # channels of the last of them
 BATCH = 32  # images at a time
 
 Images = Iterable[np.ndarray]  # uint8 [h, w, 3] each
@@ -43,11 +43,7 @@ def _look(network: Callable, images: Images, size: int, how: int = Image.BICUBIC
 
 def vgg19_halves(path: Optional[str], data_path: Union[str, Path] = "") -> Optional[Callable[[Images], np.ndarray]]:
     """Images -> float32 [n, 2, 1280], the means of VGG19's features over the upper and the lower half of each, by the
-    weights that `--vgg19_weights` names, or those in <data_path>/h5/; None without.
-
-    Raises:
-        UserError: the file cannot be used.
-    """
+    weights that `--vgg19_weights` names, or those in <data_path>/h5/; None without."""
     place = Path(data_path) / "h5" / VGG19_FILE
     path = path or (str(place) if place.is_file() else None)
     network = path and find_vgg19(path, [], VGG19_LAYERS, "its features are not used")
@@ -63,17 +59,9 @@ def vgg19_halves(path: Optional[str], data_path: Union[str, Path] = "") -> Optio
     return lambda images: _look(halves, images, VGG19_SIZE)[0]
 
 
-def vgg19_features(halves: Callable[[Images], np.ndarray]) -> Features:
-    """The means of VGG19's last layer, float32 [n, 512]."""
-    return lambda images: (halves(images).mean(1)[:, -LAST:], None)
-
-
 def load_inception(path: str) -> Features:
-    """InceptionV3 with the weights of a file of Keras': features [n, 2048] and probabilities [n, 1000].
-
-    Raises:
-        UserError: the file is missing, damaged, or of another network.
-    """
+    """InceptionV3 with the weights of a file of Keras': features [n, 2048] before its last layer, and probabilities
+    [n, 1000] after it, float64."""
     check_hdf5(path, "--weights")
     try:
         with float32_layers():
@@ -85,11 +73,6 @@ def load_inception(path: str) -> Features:
         raise UserError(
             f"--weights {path}: not InceptionV3's weights ({reason}); give Keras' {INCEPTION_FILE}"
         ) from None
-    return inception_features(network)
-
-
-def inception_features(network: keras.Model) -> Features:
-    """What stands before the last layer, and after it, as float64."""
     both = keras.Model(network.input, [network.layers[-1].input, network.output])
 
     @tf.function(input_signature=[tf.TensorSpec([None, INCEPTION_SIZE, INCEPTION_SIZE, 3], tf.uint8)])
@@ -111,8 +94,6 @@ def load_image_encoder(
     Args:
         vgg19: `vgg19_halves`.
     Returns: None where the file holds none, or VGG19 is missing for it.
-    Raises:
-        UserError: the file is damaged or of something else.
     """
     found = weights.load(path, text_encoder.NETWORK, "")
     if "image/embedding.0" not in found.tensors or (found.about.get("vgg19") and vgg19 is None):

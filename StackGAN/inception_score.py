@@ -41,11 +41,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
 
 
 def score(args: argparse.Namespace) -> dict[str, Any]:
-    """Prints the inception score of a folder's images, and returns {"mean", "std", "images", "network"}.
-
-    Raises:
-        UserError: too few images, one that does not decode, or a file of weights that cannot be used.
-    """
+    """Prints the inception score of a folder's images, and returns {"mean", "std", "images"}."""
     folder = Path(args.image_folder).expanduser()
     if not folder.is_dir():
         raise UserError(f"--image_folder: there is no folder {folder}")
@@ -58,10 +54,10 @@ def score(args: argparse.Namespace) -> dict[str, Any]:
     open_session(device_config(args))
     _, probabilities = load_inception(args.weights)(map(read_rgb, files))
     mean, std = metrics.inception_score(probabilities, args.splits, args.seed)
-    network = f"InceptionV3 by {os.path.basename(args.weights)}"
-    print(f"{len(files)} images of {folder}, {args.splits} splits, {network}")
+    network = os.path.basename(args.weights)
+    print(f"{len(files)} images of {folder}, {args.splits} splits, InceptionV3 by {network}")
     print(f"mean: {mean:.2f} std: {std:.2f}")
-    return {"mean": mean, "std": std, "images": len(files), "network": network}
+    return {"mean": mean, "std": std, "images": len(files)}
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

@@ -11,6 +11,7 @@ from typing import Callable, Optional
 import numpy as np
 import sample_data
 from data import Split, resized, spread
+from scipy.special import rel_entr
 from skimage.color import rgb2lab
 
 SPLITS = 10  # of the inception score
@@ -37,46 +38,30 @@ def inception_score(probabilities: np.ndarray, splits: int = SPLITS, seed: int =
         Mean and standard deviation over the splits. The mean is between 1 and the number of classes.
     """
     p = np.asarray(probabilities, np.float64)[np.random.default_rng(seed).permutation(len(probabilities))]
-    edges = [number * len(p) // splits for number in range(splits + 1)]
-    scores = [_score(p[start:end]) for start, end in zip(edges, edges[1:])]
+    scores = []
+    for number in range(splits):
+        part = p[number * len(p) // splits : (number + 1) * len(p) // splits]
+        scores.append(np.exp(rel_entr(part, part.mean(0)).sum(1).mean()))
     return float(np.mean(scores)), float(np.std(scores))
 
 
-def _score(p: np.ndarray) -> float:
-    """The score of a split. 0 log 0 is 0."""
-    ratio = np.divide(p, p.mean(0), out=np.ones_like(p), where=p > 0)
-    return float(np.exp((p * np.log(ratio)).sum(1).mean()))
-
-
-def r_precision(
-    images: np.ndarray,
-    captions: np.ndarray,
-    classes: Optional[np.ndarray] = None,
-    candidates: int = CANDIDATES,
-    seed: int = 0,
-) -> float:
-    """The share of images whose own caption is nearest to them among `candidates` (Xu et al., 2018, section 4.1).
+def r_precision(images: np.ndarray, captions: np.ndarray, classes: np.ndarray) -> float:
+    """The share of images whose own caption is nearest to them among 100 (Xu et al., 2018, section 4.1).
 
     Args:
         images, captions: in the joint embedding, [n, d] each, those of a row belonging together.
-        classes: [n]; the other captions are of other classes, since one of the same class may well fit too.
-        candidates: the own caption and others by chance; fewer where there are not so many.
+        classes: [n]; the other captions are drawn from other classes, since one of the same class may well fit too.
     Returns:
         0 to 1. A caption as near as the own one counts as nearer. Without any other caption it is 1.
     """
-    rng = np.random.default_rng(seed)
-    similarity = _unit(images) @ _unit(captions).T
-    found = 0
+    rng, found = np.random.default_rng(0), 0
+    units = (np.asarray(x, np.float64) for x in (images, captions))
+    x, y = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in units)
+    similarity = x @ y.T
     for number, row in enumerate(similarity):
-        others = np.arange(len(row)) != number if classes is None else np.asarray(classes) != classes[number]
-        chosen = rng.permutation(np.flatnonzero(others))[: candidates - 1]
+        chosen = rng.permutation(np.flatnonzero(classes != classes[number]))[: CANDIDATES - 1]
         found += bool((row[chosen] < row[number]).all())
     return found / len(similarity)
-
-
-def _unit(x: np.ndarray) -> np.ndarray:
-    x = np.asarray(x, np.float64)
-    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
 
 
 def frechet_distance(x: np.ndarray, y: np.ndarray) -> float:
@@ -156,7 +141,7 @@ def colour_probe(split: Split) -> Callable[[np.ndarray], np.ndarray]:
     images. It gives scores [n, words] of images."""
     rows = spread(MEAN_OF, len(split))
     named = np.stack([named_colours(split.captions[row]).mean(0) for row in rows])
-    histograms = np.concatenate([colour_histogram(split.crops(COLOUR_SIZE, [row])) for row in rows])
+    histograms = colour_histogram(split.crops(COLOUR_SIZE, rows))
     mean, std = histograms.mean(0), histograms.std(0) + 1e-6
 
     def inputs(x):
@@ -203,6 +188,6 @@ def shuffled(split: Split, number: int, size: int, seed: int = 0) -> np.ndarray:
 
 def mean_image(split: Split, size: int) -> np.ndarray:
     """The mean training image, uint8 [size, size, 3]."""
-    chosen: Sequence[int] = spread(MEAN_OF, len(split))
+    chosen = spread(MEAN_OF, len(split))
     total = sum(split.crops(size, [index])[0].astype(np.float64) for index in chosen)
     return np.round(total / len(chosen)).astype(np.uint8)

@@ -37,11 +37,7 @@ Generators = Any  # model.Generator or ExportedGenerator
 
 
 class ExportedGenerator:
-    """An export of freeze.py in the place of a `model.Generator`.
-
-    Raises:
-        UserError: it is of something else.
-    """
+    """An export of freeze.py in the place of a `model.Generator`."""
 
     options = argparse.Namespace()
 
@@ -71,11 +67,7 @@ class ExportedGenerator:
 def open_generator(
     ckpt_path: Optional[str] = None, model: Optional[str] = None, stage: Optional[int] = None
 ) -> Generators:
-    """The generators of an export, or else of weights (None: those in pretrained/), of stage I alone if `stage` is 1.
-
-    Raises:
-        UserError: there are none, they cannot be used, or there is no stage II.
-    """
+    """The generators of an export, or else of weights (None: pretrained/'s), of stage I alone if `stage` is 1."""
     if model:
         generator = ExportedGenerator(model)
     else:
@@ -102,19 +94,13 @@ def latents(n: int, seed: int, sizes: Sequence[int]) -> tuple[np.ndarray, np.nda
     _, condition, z_dim = sizes
     eps, z = np.empty([2, n, condition], np.float32), np.empty([n, z_dim], np.float32)
     for index in range(n):
-        rng = np.random.default_rng([seed, index])
-        eps[:, index] = truncated(rng, 2 * condition).reshape(2, condition)
+        rng, drawn = np.random.default_rng([seed, index]), np.empty(0)
+        while len(drawn) < 2 * condition:
+            more = rng.standard_normal(2 * condition)
+            drawn = np.concatenate([drawn, more[np.abs(more) <= 2]])
+        eps[:, index] = drawn[: 2 * condition].reshape(2, condition)
         z[index] = rng.standard_normal(z_dim)
     return eps, z
-
-
-def truncated(rng: np.random.Generator, count: int) -> np.ndarray:
-    """So many numbers of a normal distribution, those beyond two standard deviations drawn anew."""
-    kept = np.empty(0)
-    while len(kept) < count:
-        drawn = rng.standard_normal(count)
-        kept = np.concatenate([kept, drawn[np.abs(drawn) <= 2]])
-    return kept[:count]
 
 
 def generate(generator: Generators, embeddings: np.ndarray, seed: int = 0) -> list[np.ndarray]:
@@ -124,8 +110,6 @@ def generate(generator: Generators, embeddings: np.ndarray, seed: int = 0) -> li
         embeddings: float32 [n, size].
     Returns:
         Of each stage uint8 [n, 64, 64, 3] or [n, 256, 256, 3].
-    Raises:
-        UserError: embeddings of another size, or weights of no use.
     """
     if embeddings.ndim != 2 or embeddings.shape[1] != generator.sizes[0]:
         raise UserError(
@@ -146,28 +130,14 @@ def generate(generator: Generators, embeddings: np.ndarray, seed: int = 0) -> li
 
 
 def find_encoder(generator: Generators) -> text_encoder.TextEncoder:
-    """The text encoder beside a generator's weights, whose embeddings it was trained on.
-
-    Raises:
-        UserError: there is none.
-    """
-    path = generator.folder / text_encoder.FILE
-    if not path.is_file():
-        raise UserError(
-            f"there is no {path}: train_text_encoder.py makes it, before a model is trained on its embeddings.\n"
-            "Copy it there, or give --embeddings that something else made"
-        )
-    return text_encoder.load(path)
+    """The text encoder beside a generator's weights, whose embeddings it was trained on."""
+    return text_encoder.load(generator.folder / text_encoder.FILE)
 
 
 def sentence_images(
     generator: Generators, encoder: text_encoder.TextEncoder, sentence: str, num: int = 4, seed: int = 0
 ) -> tuple[list[np.ndarray], list[str]]:
-    """Images of a sentence: of each stage uint8 [num, size, size, 3]; and what there is to tell of the sentence.
-
-    Raises:
-        UserError: nothing of the sentence can be read.
-    """
+    """Images of a sentence: of each stage uint8 [num, size, size, 3]; and what there is to tell of the sentence."""
     told: list[str] = []
     embedding = encoder.encode([sentence], told.append)
     unknown = encoder.unknown_words(sentence)
@@ -185,7 +155,7 @@ def sheet(text: str, stages: Sequence[np.ndarray], real: Optional[np.ndarray] = 
     """
     rows = [list(images) for images in stages]
     if real is not None:
-        rows = [[np.full_like(real, 255) if number else real, *images] for number, images in enumerate(rows)]
+        rows = [[real if row == 0 else np.full_like(real, 255), *images] for row, images in enumerate(rows)]
     font, cell = ImageFont.load_default(size=FONT), SHOWN + MARGIN
     width = len(rows[0]) * cell + MARGIN
     lines = textwrap.wrap(text, max(10, 2 * width // FONT)) or [""]
@@ -231,12 +201,7 @@ def slug(text: str) -> str:
 
 
 def predict(args: argparse.Namespace) -> list[Path]:
-    """Writes the images of the sentences that the flags name and prints where they are; returns the sheets.
-
-    Raises:
-        UserError: no such weights, encoder or file, or one of no use; an empty sentence; a folder that cannot be
-            written.
-    """
+    """Writes the images of the sentences that the flags name and prints where they are; returns the sheets."""
     if not args.model or not str(args.model).endswith((".onnx", ".om")):
         from common.session import SessionConfig, open_session
 

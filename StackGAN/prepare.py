@@ -11,7 +11,9 @@ train_text_encoder.py learns embeddings of the captions.
 import argparse
 import os
 import shlex
+from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Callable, Optional
 
@@ -22,9 +24,7 @@ from PIL import Image
 
 from common import cli
 from common.cli import UserError
-from common.images import decode
 
-SIZE = data.LOAD_SIZES[256]
 PARTS = ("train", "test")
 
 
@@ -55,24 +55,22 @@ def held_out(names: Sequence[str], split: str, share: float, seed: int) -> set[s
         split: "classes": all names of some classes; "images": any, but never the last of a class.
         share: of the names or classes; one at least but not all, or none if it is 0.
     """
+    classes = [name.rpartition("/")[0] for name in names]
+    every = sorted(set(classes)) if split == "classes" else list(names)
     if not share or len(names) < 2:
         return set()
-    rng = np.random.default_rng(seed)
-    classes = [name.rpartition("/")[0] for name in names]
+    if len(every) < 2:
+        raise UserError("--split=classes: there is one class only; give --split=images")
+    order = [every[number] for number in np.random.default_rng(seed).permutation(len(every))]
+    wanted = min(len(every) - 1, max(1, round(share * len(every))))
     if split == "classes":
-        distinct = sorted(set(classes))
-        if len(distinct) < 2:
-            raise UserError("--split=classes: there is one class only; give --split=images")
-        count = min(len(distinct) - 1, max(1, round(share * len(distinct))))
-        drawn = {distinct[number] for number in rng.permutation(len(distinct))[:count]}
-        return {name for name, kind in zip(names, classes) if kind in drawn}
-    wanted = min(len(names) - 1, max(1, round(share * len(names))))
-    left = {kind: classes.count(kind) for kind in set(classes)}
-    drawn = set()
-    for number in rng.permutation(len(names)):
-        if len(drawn) < wanted and left[classes[number]] > 1:
-            drawn.add(names[number])
-            left[classes[number]] -= 1
+        return {name for name, kind in zip(names, classes) if kind in order[:wanted]}
+    left, drawn = Counter(classes), set()
+    for name in order:
+        kind = name.rpartition("/")[0]
+        if len(drawn) < wanted and left[kind] > 1:
+            drawn.add(name)
+            left[kind] -= 1
     return drawn
 
 
@@ -81,18 +79,15 @@ def write_part(folder: Path, names: Sequence[str], read: Callable, captions: Opt
 
     Args:
         read: name -> uint8 [304, 304, 3]; captions: name -> lines, or None where there are none.
-    Raises:
-        UserError: by `read` or `captions`, of the first name that cannot be used.
     """
 
     def one(name: str) -> None:
-        content = {"images": read(name), "captions": captions and captions(name)}
-        for kind in content:
-            (folder / kind / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(content["images"]).save(folder / "images" / f"{name}.png", compress_level=1)
+        image, text = (folder / kind / f"{name}{end}" for kind, end in (("images", ".png"), ("captions", ".txt")))
+        image.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(read(name)).save(image, compress_level=1)
         if captions:
-            lines = "".join(f"{line}\n" for line in content["captions"])
-            (folder / "captions" / f"{name}.txt").write_text(lines, encoding="utf-8")
+            text.parent.mkdir(parents=True, exist_ok=True)
+            text.write_text("".join(f"{line}\n" for line in captions(name)), encoding="utf-8")
 
     for _ in data.in_threads(one, names, folder.name):
         pass
@@ -100,7 +95,9 @@ def write_part(folder: Path, names: Sequence[str], read: Callable, captions: Opt
 
 def report(folder: Path, embedded: bool = False) -> None:
     """Prints what a set holds now and the commands that train on it."""
-    counts = [f"{len(data.load(folder / part, False))} images in {part}/" for part in PARTS if (folder / part).is_dir()]
+    counts = [
+        f"{len(data.Split(folder / part, False))} images in {part}/" for part in PARTS if (folder / part).is_dir()
+    ]
     print(f"[Info] {folder}: {', '.join(counts)}")
     for script in ("train.py",) if embedded else ("train_text_encoder.py", "train.py"):
         words = [os.path.relpath(Path(__file__).resolve().with_name(script)), f"--data_path={folder}"]
@@ -108,11 +105,7 @@ def report(folder: Path, embedded: bool = False) -> None:
 
 
 def prepare(args: argparse.Namespace) -> None:
-    """Makes a set.
-
-    Raises:
-        UserError: an image or its captions are missing or broken; `output_path` holds something.
-    """
+    """Makes a set."""
     found = data.find_images(args.images)
     if len(found) < 2:
         raise UserError(
@@ -121,12 +114,8 @@ def prepare(args: argparse.Namespace) -> None:
     held = held_out(list(found), args.split, args.test, args.seed)
     with cli.new_set(args.output_path) as work:
         for part, names in (("train", [name for name in found if name not in held]), ("test", sorted(held))):
-            write_part(
-                work / part,
-                names,
-                read=lambda name: data.square(decode(found[name]), SIZE),
-                captions=lambda name: data.read_captions(args.captions or args.images, name),
-            )
+            captions = partial(data.read_captions, args.captions or args.images)
+            write_part(work / part, names, lambda name: data.square(found[name]), captions)
     report(args.output_path)
 
 

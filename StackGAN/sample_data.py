@@ -142,11 +142,7 @@ def attribute_embeddings(bird: Bird, told: Sequence[Sequence[str]], size: int = 
 
 
 def wanted_colours(split: data.Split) -> Optional[np.ndarray]:
-    """The bodies' colours in a split, numbers in `COLOURS` [n], or None where there is no attributes.json.
-
-    Raises:
-        UserError: it is not what this script wrote.
-    """
+    """The bodies' colours in a split, numbers in `COLOURS` [n], or None where there is no attributes.json."""
     path = split.folder / "attributes.json"
     if not path.is_file():
         return None
@@ -190,7 +186,7 @@ def write_split(folder: Path, classes: list[tuple[str, str, str]], count: int, k
         (folder / "captions" / f"{name}.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
         shown[name], embeddings[name] = {**bird, "told": told}, attribute_embeddings(bird, told)
     (folder / "attributes.json").write_text(json.dumps(shown, indent=0), encoding="utf-8")
-    names = data.load(folder, embeddings=False).filenames
+    names = data.Split(folder, embeddings=False).filenames
     data.save_embeddings(folder, names, np.stack([embeddings[name] for name in names]), data.BY_ATTRIBUTES)
 
 

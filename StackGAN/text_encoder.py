@@ -39,11 +39,7 @@ def words(sentence: str) -> list[str]:
 
 
 def check_sentences(sentences: Sequence[str], tell: Callable = notice) -> np.ndarray:
-    """Sentences as character numbers, int32 [n, 201], with a line to `tell` of what is not read.
-
-    Raises:
-        UserError: nothing of a sentence is in the alphabet.
-    """
+    """Sentences as character numbers, int32 [n, 201], with a line to `tell` of what is not read."""
     numbers = np.stack([characters(sentence) for sentence in sentences])
     for sentence, row in zip(sentences, numbers):
         if not sentence.strip() or not row.any():
@@ -75,11 +71,7 @@ class TextEncoder:
         return [word for word in dict.fromkeys(words(sentence)) if self.vocabulary and word not in self.vocabulary]
 
     def encode(self, sentences: Sequence[str], tell: Callable = notice) -> np.ndarray:
-        """The embeddings of sentences, float32 [n, size].
-
-        Raises:
-            UserError: nothing of a sentence can be read.
-        """
+        """The embeddings of sentences, float32 [n, size]."""
         return self.encode_numbers(check_sentences(sentences, tell))
 
     def encode_numbers(self, numbers: np.ndarray) -> np.ndarray:
@@ -118,13 +110,12 @@ def pooled(x: np.ndarray, size: int, stride: int) -> np.ndarray:
 
 
 def load(path: Union[str, Path]) -> TextEncoder:
-    """The text encoder in a file of train_text_encoder.py.
-
-    Raises:
-        UserError: there is none, it is damaged or of something else.
-    """
+    """The text encoder in a file of train_text_encoder.py."""
     if not Path(path).is_file():
-        raise UserError(f"there is no text encoder {path}: train_text_encoder.py makes one")
+        raise UserError(
+            f"there is no {path}: train_text_encoder.py makes it, before a model is trained on its embeddings.\n"
+            "Copy it there, or give --embeddings that something else made"
+        )
     found = weights.load(path, NETWORK, "")
     arrays = found.part("text")
     try:

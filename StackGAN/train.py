@@ -8,14 +8,12 @@ python StackGAN/train.py --data_path=set --stage=1 --cfg=StackGAN/stageI/cfg/bir
 """
 
 import argparse
-import json
 import os
 import shutil
 import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Callable, Optional
 
 import _path  # noqa: F401  (finds ../common)
@@ -28,11 +26,13 @@ import text_encoder
 from misc import config
 from model import NETWORK, Generator
 from stageI import trainer as stage1
+from stageI.trainer import first_epoch
 from stageII import trainer as stage2
 
 from common import cli
 from common.cli import UserError, notice
 from common.run import Run, add_run_flags, claim
+from common.run_folder import to_json, write_whole
 from common.session import Session, add_session_flags, open_session, session_config, set_seed
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -50,8 +50,6 @@ def parse_args(argv: Optional[Sequence[str]] = None, root: str = TRAIN_DIR) -> a
 
     Args:
         root: where the default `--output_path` is.
-    Raises:
-        UserError: the settings' file is broken.
     """
     parser = cli.ArgumentParser(description=__doc__)
     count = cli.in_range(int, 1)
@@ -93,47 +91,34 @@ def parse_args(argv: Optional[Sequence[str]] = None, root: str = TRAIN_DIR) -> a
         parser.error(f"--max_epoch {args.max_epoch} is not after --pretrained_epoch {args.pretrained_epoch}")
     if args.ema >= 1:
         parser.error(f"--ema {args.ema} is not under 1")
+    if args.enlarge_steps and args.finetune_lr:
+        parser.error("--enlarge_steps leaves stage I as it is: give --finetune_lr to a further run")
     return args
 
 
-def first_epoch(args: argparse.Namespace) -> int:
-    """The epoch that a stage's own ones are counted from."""
-    return args.pretrained_epoch if args.stage == "2" else 0
-
-
 def read_data(args: argparse.Namespace) -> dict[str, data.Split]:
-    """The splits {"train", "test"}.
-
-    Raises:
-        UserError: one is missing or broken, or they do not fit together, or are smaller than a batch.
-    """
-    splits = {part: data.load(os.path.join(args.data_path, part)) for part in ("train", "test")}
-    train_split, sizes = splits["train"], [split.embeddings.shape[2] for split in splits.values()]
-    notice(f"{args.data_path}: {len(train_split)} images to train on, {len(splits['test'])} held out")
+    """The splits {"train", "test"}."""
+    splits = {part: data.Split(os.path.join(args.data_path, part)) for part in ("train", "test")}
+    sizes = [split.embeddings.shape[2] for split in splits.values()]
+    notice(f"{args.data_path}: {len(splits['train'])} images to train on, {len(splits['test'])} held out")
     if sizes[0] != sizes[1]:
         raise UserError(
             f"--data_path {args.data_path}: embeddings of size {sizes[0]} in train/, {sizes[1]} in test/; "
             "make both with the same encoder"
         )
-    if args.batch_size > len(train_split):
-        raise UserError(
-            f"--batch_size: a batch of {args.batch_size} is larger than the data ({len(train_split)} images); "
-            "give a smaller one"
-        )
     return splits
 
 
-def build(args: argparse.Namespace, session: Session, split: data.Split) -> SimpleNamespace:
+def build(args: argparse.Namespace, session: Session, split: data.Split) -> stage1.Trainer:
     """The networks, their optimizers and one update of them.
 
-    Returns: as stageI/trainer.py's `build`, and `update(*batch, step) -> named scalars`, `enlarge(*batch, step)` in its
-        place for stage II's first steps, `epoch_sums` of the losses,
-        `steps_per_epoch` and `total_steps`.
+    Returns: stage I's or II's, with `update(*batch, step) -> named scalars`, `enlarge(*batch, step)` in its place for
+        stage II's first steps, `epoch_sums` of the losses, and `total_steps`.
     """
     per_epoch = len(split) // args.batch_size
     epochs = args.train_epochs or (None if args.train_steps else args.max_epoch - first_epoch(args))
     stage = stage2 if args.stage == "2" else stage1
-    parts = stage.build(args, session, split.embeddings.shape[2], per_epoch)
+    parts = stage.Trainer(args, session, split.embeddings.shape[2], per_epoch)
     sums = {name: tf.Variable(0.0, trainable=False) for name in LOSSES}  # of the epoch so far, for its line
     session.average(sums.values())
 
@@ -148,7 +133,7 @@ def build(args: argparse.Namespace, session: Session, split: data.Split) -> Simp
         return session.compile(train_step)
 
     parts.state["epoch_sums"] = parts.epoch_sums = sums
-    parts.update, parts.steps_per_epoch = counted(parts.train_step), per_epoch
+    parts.update = counted(parts.train_step)
     parts.enlarge = counted(parts.enlarge_step) if parts.enlarge_step else None
     parts.total_steps = epochs * per_epoch if epochs else args.train_steps
     return parts
@@ -168,24 +153,20 @@ def save_examples(args: argparse.Namespace, run: Run, generate: Callable, chosen
 
 
 def train(args: argparse.Namespace, session: Optional[Session] = None) -> dict:
-    """One run of one stage. Returns what `result.json` holds.
-
-    Args:
-        session: the one to use, where one is open.
-    """
+    """One run of one stage, in the session that is open, if any. Returns what `result.json` holds."""
     mine = claim(args, NETWORK, MAY_CHANGE)
     if mine.finished:
         return mine.finished
     session = session or open_on(args)
     set_seed(args.seed)
     splits = read_data(args)
-    parts, size = build(args, session, splits["train"]), splits["train"].embeddings.shape[2]
+    parts = build(args, session, splits["train"])
     per_epoch = parts.steps_per_epoch
     generate = partial(predict.generate, Generator(*parts.generators, args))
     shown = {part: evaluate.choose(split, min(SHEET, len(split))) for part, split in splits.items()}
     held_out, held_out_terms = data.held_out_batch(args, splits["test"], parts.size), tf.function(parts.held_out_terms)
     files = [*splits["train"].files, splits["train"].folder / data.EMBEDDINGS]
-    about = {"stage": int(args.stage), "embedding_size": size}
+    about = {"stage": int(args.stage), "embedding_size": parts.embedding_size}
 
     with Run(mine, session, parts.total_steps, parts.state, about=about, data=files, start=parts.start) as run:
         copy_encoder(args, run)
@@ -245,12 +226,8 @@ def copy_encoder(args: argparse.Namespace, run: Run) -> None:
 def train_both(args: argparse.Namespace, argv: Sequence[str]) -> dict:
     """Stage I into <output_path>/stageI, then stage II from it into <output_path>/stageII; each goes on where it was.
 
-    With `--ckpt_path`, stage I is that one and only stage II is trained.
-
-    Args:
-        args, argv: the flags, parsed and as they came.
-    Returns:
-        What `result.json` holds: stage II's, and both as "stages".
+    With `--ckpt_path`, stage I is that one and only stage II is trained. `args`, `argv`: the flags, parsed and as they
+    came. Returns what `result.json` holds: stage II's, and both as "stages".
     """
     mine = claim(args, NETWORK, MAY_CHANGE)
     if mine.finished:
@@ -273,9 +250,7 @@ def train_both(args: argparse.Namespace, argv: Sequence[str]) -> dict:
         logs = sorted(folder.glob("stage*/train_*.log"))
         for name in {path.name for path in logs}:
             (folder / name).write_bytes(b"".join(path.read_bytes() for path in logs if path.name == name))
-        work = folder / "result.json.tmp"
-        work.write_text(json.dumps(result, indent=2, sort_keys=True) + "\n")
-        os.replace(work, folder / "result.json")  # last: it says that both are finished
+        write_whole(str(folder / "result.json"), to_json(result))  # last: it says that both are finished
     return result
 
 

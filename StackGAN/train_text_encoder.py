@@ -39,7 +39,6 @@ from common.vgg19 import add_vgg19_flag
 
 POOL = 100  # images that a held-out caption chooses from
 SIZE = 64  # of the images that the small network sees
-PARTS = ("train", "test")
 REPLACED = (data.BY_ATTRIBUTES, data.BY_ENCODER)  # whose embeddings are replaced
 MAX_WORDS = 50_000
 
@@ -47,23 +46,19 @@ MAX_WORDS = 50_000
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser = cli.ArgumentParser(description=__doc__)
     parser.add_argument("--data_path", required=True, metavar="DIR", help="a data set with captions: train/ and test/")
-    parser.add_argument("--output_path", metavar="DIR", help=f"where {FILE} goes (--data_path)")
     parser.add_argument("--steps", type=cli.in_range(int, 1), default=1500, help="of one batch each")
     parser.add_argument("--batch_size", type=cli.in_range(int, 2), default=64, help="images a step")
     parser.add_argument("--learning_rate", type=cli.in_range(float, 0), default=1e-3, help="falls to 0")
     parser.add_argument("--seed", type=cli.in_range(int, 0, 10**8), default=0, help="initial weights, order")
     add_vgg19_flag(parser, "for the images' side")
     add_device_flags(parser)
-    args = parser.parse_args(argv)
-    args.output_path = args.output_path or args.data_path
-    return args
+    return parser.parse_args(argv)
 
 
 def joint_embedding_loss(one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
     """The structured loss, both directions: mean over i and j of max(0, 1 + s_ij - s_ii) + max(0, 1 + s_ji - s_ii).
 
-    Args:
-        one, other: [n, d] each; row i of the one fits row i of the other. s_ij is the inner product of rows i and j.
+    s_ij is the inner product of rows i and j [n, d] of both; row i of the one fits row i of the other.
     """
     scores = tf.matmul(one, other, transpose_b=True)
     right = tf.linalg.diag_part(scores)
@@ -74,14 +69,10 @@ def joint_embedding_loss(one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
 
 class Part:
     """A split, its captions as character numbers [captions, 201], whose each is [captions], and what the images' side
-    sees of its images, float32 [n, features]; None: the images themselves.
-
-    Raises:
-        UserError: it cannot be read, has no captions, or an empty one.
-    """
+    sees of its images, float32 [n, features]; None: the images themselves."""
 
     def __init__(self, folder: Path, vgg19: Optional[Callable]) -> None:
-        self.split = data.load(folder, embeddings=False)
+        self.split = data.Split(folder, embeddings=False)
         captions = self.split.captions
         if captions is None:
             raise UserError(f"{folder}: there are no captions in captions/, and they are what is learned from")
@@ -89,14 +80,7 @@ class Part:
         flat = [caption for lines in captions for caption in lines]
         self.numbers = text_encoder.check_sentences(flat)
         self.words = sorted({word for caption in flat for word in text_encoder.words(caption)})
-        self.features = None
-        if vgg19:
-            images = self.split.images(data.LOAD_SIZES[256])
-            self.features = vgg19(images).reshape(len(images), -1)
-
-    def seen(self) -> np.ndarray:
-        """All images as the images' side sees them, float32 [n, ...]."""
-        return to_float(self.split.crops(SIZE), (-1.0, 1.0)) if self.features is None else self.features
+        self.features = vgg19(self.split.images(data.SIZE)).reshape(len(self.split), -1) if vgg19 else None
 
 
 def batches(args: argparse.Namespace, part: Part) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -113,12 +97,12 @@ def batches(args: argparse.Namespace, part: Part) -> Iterator[tuple[np.ndarray, 
         if part.features is not None:
             yield numbers, part.features[rows]
             continue
-        images = np.empty([n, SIZE, SIZE, 3], np.uint8)
-        for place, row in enumerate(rows):
+        images = []
+        for row in rows:
             top, left = rng.integers(0, edge + 1, 2)
             image = part.split.images(data.LOAD_SIZES[SIZE])[row, top : top + SIZE, left : left + SIZE]
-            images[place] = image[:, :: rng.choice([-1, 1])]
-        yield numbers, to_float(images, (-1.0, 1.0))
+            images.append(image[:, :: rng.choice([-1, 1])])
+        yield numbers, to_float(np.stack(images), (-1.0, 1.0))
 
 
 def fit(args: argparse.Namespace, part: Part) -> tuple[dict[str, np.ndarray], Any]:
@@ -186,36 +170,31 @@ def write_embeddings(part: Part, encoder: TextEncoder) -> None:
 
 
 def train(args: argparse.Namespace) -> dict[str, float]:
-    """Trains, writes the files, and tells and returns the retrieval on held-out captions.
-
-    Raises:
-        UserError: the data cannot be used, or a file is there already or cannot be written.
-    """
-    root, folder = (Path(path).expanduser() for path in (args.data_path, args.output_path))
+    """Trains, writes the files, and tells and returns the retrieval on held-out captions."""
+    folder = Path(args.data_path).expanduser()
     if (folder / FILE).exists():
-        raise UserError(f"{folder / FILE} is there already; move it away, or set --output_path")
+        raise UserError(f"{folder / FILE} is there already; move it away")
     if folder.is_dir() and not os.access(folder, os.W_OK):
-        raise UserError(f"{folder} cannot be written to; set --output_path")
-    vgg19 = vgg19_halves(args.vgg19_weights, root)
-    parts = [Part(root / part, vgg19) for part in PARTS]
-    others = [
-        path
-        for path in (root / part / data.EMBEDDINGS for part in PARTS)
-        if path.is_file() and data.embeddings_made_by(path.parent) not in REPLACED
-    ]
+        raise UserError(f"{folder} cannot be written to; copy it to where you may write")
+    vgg19 = vgg19_halves(args.vgg19_weights, folder)
+    parts = known, held_out = [Part(folder / part, vgg19) for part in ("train", "test")]
+    paths = (part.split.folder / data.EMBEDDINGS for part in parts)
+    others = [path for path in paths if path.is_file() and data.embeddings_made_by(path.parent) not in REPLACED]
     if others:
         notice(f"{others[0]} stays; a model trained on it will not know this encoder's sentences")
-    arrays, images = fit(args, parts[0])
-    encoder = TextEncoder(arrays)
-    seen = in_chunks(images, parts[1].seen())
-    accuracy, chance = retrieval(encoder.encode_numbers(parts[1].numbers), parts[1].owner, seen)
+    arrays, images = fit(args, known)
+    encoder, seen = TextEncoder(arrays), held_out.features
+    if seen is None:
+        seen = to_float(held_out.split.crops(SIZE), (-1.0, 1.0))
+    captions = encoder.encode_numbers(held_out.numbers)
+    accuracy, chance = retrieval(captions, held_out.owner, in_chunks(images, seen))
     notice(f"a held-out caption's own image comes first of {round(1 / chance)}: {accuracy:.1%} (chance {chance:.1%})")
     tensors = {f"text/{name}": array for name, array in arrays.items()}
     tensors.update({f"image/{name}": variable.numpy() for name, variable in named_variables(images).items()})
-    about = {"words": parts[0].words[:MAX_WORDS], "vgg19": bool(vgg19), "accuracy": accuracy, "chance": chance}
+    about = {"words": known.words[:MAX_WORDS], "vgg19": bool(vgg19), "accuracy": accuracy, "chance": chance}
     try:
         print(weights.save(folder / FILE, text_encoder.NETWORK, tensors, vars(args), about, args.steps))
-        if not others and folder == root:
+        if not others:
             for part in parts:
                 write_embeddings(part, encoder)
                 print(part.split.folder / data.EMBEDDINGS)

@@ -25,11 +25,7 @@ from common import cli  # noqa: E402
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
-    """The flags of predict.py, those left out as the settings' file says.
-
-    Raises:
-        UserError: that file is broken.
-    """
+    """The flags of predict.py, those left out as the settings' file says."""
     parser = cli.ArgumentParser(description=__doc__)
     cfg = str(MODEL / "demo" / "cfg" / "birds-demo.yml")
     parser.add_argument("--cfg", metavar="FILE", default=cfg, help="settings")

@@ -94,12 +94,7 @@ def defaults() -> dict[str, Value]:
 
 
 def load(path: Union[str, Path]) -> dict[str, Value]:
-    """The options that a settings' file sets, by their names, without those that it leaves out.
-
-    Raises:
-        UserError: the file cannot be read, a key is not known, or a value is of the wrong type; it names the file and
-            the key, such as TRAIN.COEFF.KL.
-    """
+    """The options that a settings' file sets, by their names, without those that it leaves out."""
     try:
         with open(path, "rb") as file:
             text = file.read(MAX_BYTES + 1)

@@ -13,12 +13,10 @@ from typing import Callable, Optional
 
 import data
 import numpy as np
-from PIL import Image
-from prepare import PARTS, SIZE, add_split_flags, held_out, report, write_part
+from prepare import PARTS, add_split_flags, held_out, report, write_part
 
 from common import cli
 from common.cli import UserError
-from common.images import on_white
 from misc import pickles
 
 PICKLES = ("char-CNN-RNN-embeddings.pickle", "skip-thought-embeddings.pickle")
@@ -39,15 +37,6 @@ def parse_args(argv: Optional[Sequence[str]], description: str, name: str) -> ar
     return args
 
 
-def scaled(image: Image.Image, box: Optional[tuple[int, int, int, int]] = None) -> np.ndarray:
-    """An image, or the part in a box (left, top, right, bottom), at 304 x 304, bicubic: uint8 0..255 [304, 304, 3].
-
-    (The original's own resize gave 0..1, which as integers are black images.)
-    """
-    image = on_white(image) if image.mode == "RGBA" else image.convert("RGB")
-    return np.asarray(image.resize((SIZE, SIZE), Image.BICUBIC, box=box))
-
-
 def split_names(args: argparse.Namespace, every: Sequence[str]) -> dict[str, list[str]]:
     """The names of the images of train/ and test/: of filenames.pickle in both, or else drawn from `every`."""
     paths = [args.data_path / part / "filenames.pickle" for part in PARTS]
@@ -61,27 +50,18 @@ def split_names(args: argparse.Namespace, every: Sequence[str]) -> dict[str, lis
     return found
 
 
-def convert(
-    args: argparse.Namespace,
-    names: dict[str, list[str]],
-    read: Callable[[str], np.ndarray],
-    new_name: Callable[[str], str] = lambda name: name,
-) -> None:
+def convert(args: argparse.Namespace, names: dict[str, list[str]], read: Callable[[str], np.ndarray]) -> None:
     """Writes both splits, with the captions and embeddings where there are some, and the images as training reads them.
 
     Args:
-        names: of the images of each split.
-        read: name -> uint8 [304, 304, 3].
-        new_name: "class/name" in the new set and in text_c10/, where the archive's name tells no class.
-    Raises:
-        UserError: an image or its captions are missing or broken; `output_path` cannot be written.
+        names: "class/name" of the images of each split, in the order of the archive's embeddings.
+        read: such a name -> uint8 [304, 304, 3].
     """
     out, texts = args.output_path, args.data_path / "text_c10"
-    new = {part: {new_name(name): name for name in chosen} for part, chosen in names.items()}
     embeddings = {part: read_embeddings(args.data_path / part, len(chosen)) for part, chosen in names.items()}
     captions = partial(data.read_captions, texts) if texts.is_dir() else None
-    for part in new:
-        for name in new[part]:
+    for part, chosen in names.items():
+        for name in chosen:
             if Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name:
                 raise UserError(f"{args.data_path}: {name[:60]!r} is no name of an image such as 'class/name'")
         if (out / part / "images").is_dir():
@@ -89,19 +69,19 @@ def convert(
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=out) as work:
-            for part in new:
-                write_part(Path(work, part), list(new[part]), lambda name, of=new[part]: read(of[name]), captions)
+            for part, chosen in names.items():
+                write_part(Path(work, part), chosen, read, captions)
             for made in Path(work).glob("*/*"):
                 (out / made.parent.name).mkdir(exist_ok=True)
                 made.rename(out / made.parent.name / made.name)
     except OSError as error:
         raise UserError(f"--output_path: {out} cannot be written ({error.strerror})") from error
-    for part in new:
-        split = data.load(out / part, embeddings=False)
+    for part, chosen in names.items():
+        split = data.Split(out / part, embeddings=False)
         for size in data.LOAD_SIZES.values():
             split.images(size)
         if embeddings[part] is not None:
-            rows = [list(new[part]).index(name) for name in split.filenames]
+            rows = [chosen.index(name) for name in split.filenames]
             data.save_embeddings(split.folder, split.filenames, embeddings[part][rows], "the archive")
     report(out, all(found is not None for found in embeddings.values()))
 

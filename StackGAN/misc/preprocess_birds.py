@@ -19,31 +19,26 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import _path  # noqa: E402, F401  (finds ../common)
 import data  # noqa: E402
 import numpy as np  # noqa: E402
+from PIL import Image  # noqa: E402
 
 from common import cli  # noqa: E402
 from common.cli import UserError  # noqa: E402
-from common.images import decode  # noqa: E402
+from common.images import read_rgb  # noqa: E402
 from misc import preprocess  # noqa: E402
 
 MARGIN = 0.75  # of a box's larger side: half the size of the square that is cut out
-MAX_TABLE = 2**26  # bytes
 
 Box = tuple[float, ...]  # left, top, width and height in pixels
 
 
 def read_boxes(folder: Path) -> dict[str, Box]:
-    """The birds' boxes by "class/name".
-
-    Raises:
-        UserError: the files of CUB are missing or damaged.
-    """
-    tables = [
-        [line.split() for line in data.read_lines(folder / name, MAX_TABLE)]
-        for name in ("images.txt", "bounding_boxes.txt")
-    ]
+    """The birds' boxes by "class/name"."""
+    names, boxes = (
+        [line.split() for line in data.read_lines(folder / f"{n}.txt")] for n in ("images", "bounding_boxes")
+    )
     try:
-        boxes = {key: tuple(map(float, (left, top, width, height))) for key, left, top, width, height in tables[1]}
-        return {name.rpartition(".")[0]: boxes[key] for key, name in tables[0]}
+        by_key = {key: tuple(map(float, (left, top, width, height))) for key, left, top, width, height in boxes}
+        return {name.rpartition(".")[0]: by_key[key] for key, name in names}
     except (ValueError, KeyError) as error:
         raise UserError(
             f"{folder}: images.txt and bounding_boxes.txt do not fit ({error}); unpack them again"
@@ -72,9 +67,10 @@ def run(args: argparse.Namespace) -> None:
             raise UserError(
                 f"{name}: is in filenames.pickle but not in {cub / 'images.txt'}; they are of different sets"
             )
-        image = decode(cub / "images" / f"{name}.jpg")
+        image = Image.fromarray(read_rgb(cub / "images" / f"{name}.jpg"))
         try:
-            return preprocess.scaled(image, square(boxes[name], *image.size))
+            box = square(boxes[name], *image.size)
+            return np.asarray(image.resize((data.SIZE, data.SIZE), Image.BICUBIC, box))
         except (ValueError, OverflowError):
             raise UserError(f"{cub / 'bounding_boxes.txt'}: the box of {name} is not in the image") from None
 

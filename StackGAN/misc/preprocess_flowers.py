@@ -17,11 +17,12 @@ from typing import Optional
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import _path  # noqa: E402, F401  (finds ../common)
+import data  # noqa: E402
 import numpy as np  # noqa: E402
 
 from common import cli  # noqa: E402
 from common.cli import UserError  # noqa: E402
-from common.images import decode  # noqa: E402
+from common.images import read_rgb  # noqa: E402
 from misc import preprocess  # noqa: E402
 
 
@@ -32,16 +33,16 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(f"{texts}: there are no captions, whose folders tell the classes; unpack them there")
 
     def read(name: str) -> np.ndarray:
-        return preprocess.scaled(decode(args.data_path / "jpg" / f"{Path(name).name}.jpg"))
+        return data.resized(read_rgb(args.data_path / "jpg" / f"{Path(name).name}.jpg"), data.SIZE)
 
-    def new_name(name: str) -> str:  # jpg/image_00001 -> class_00077/image_00001
+    def full_name(name: str) -> str:  # jpg/image_00001 -> class_00077/image_00001
         stem = Path(name).name
         if stem not in classes:
             raise UserError(f"{texts}: the captions of the image {name} are missing")
         return f"{classes[stem]}/{stem}"
 
-    names = preprocess.split_names(args, [f"{kind}/{stem}" for stem, kind in classes.items()])
-    preprocess.convert(args, names, read, new_name)
+    found = preprocess.split_names(args, [f"{kind}/{stem}" for stem, kind in classes.items()])
+    preprocess.convert(args, {part: list(map(full_name, names)) for part, names in found.items()}, read)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

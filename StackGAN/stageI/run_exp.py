@@ -15,11 +15,10 @@ import train  # noqa: E402
 
 from common import cli  # noqa: E402
 
-CKPT = "ckpt"  # in the working directory, as in the original
-
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    return train.main(["--stage=1", *(sys.argv[1:] if argv is None else argv)], CKPT)
+    argv = sys.argv[1:] if argv is None else argv
+    return train.main(["--stage=1", *argv], "ckpt")  # in the working directory, as in the original
 
 
 if __name__ == "__main__":

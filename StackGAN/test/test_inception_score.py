@@ -15,22 +15,18 @@ def folder(tmp_path):
         path = tmp_path / "images" / str(number % 2) / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         size = (20, 30) if number < 6 else (40, 40)
-        image = Image.new("RGB", size, (250, 10, 10)) if number % 2 else Image.new("L", size, 10)
-        image.save(path)
+        (Image.new("RGB", size, (250, 10, 10)) if number % 2 else Image.new("L", size, 10)).save(path)
     return tmp_path / "images"
 
 
 def test_two_classes(monkeypatch, capsys, folder):
-    """A classifier that is certain of two classes: the score of each split is 2, or 1 where it has one image."""
+    """A classifier that is certain of two classes: the score is 2."""
 
-    def load(path):
-        def features(images):
-            red = np.array([image[..., 0].mean() > 128 for image in images], int)
-            return np.eye(2)[red], np.eye(2)[red]
+    def features(images):
+        red = np.array([image[..., 0].mean() > 128 for image in images], int)
+        return np.eye(2)[red], np.eye(2)[red]
 
-        return features
-
-    monkeypatch.setattr(inception_score, "load_inception", load)
+    monkeypatch.setattr(inception_score, "load_inception", lambda path: features)
     flags = [f"--image_folder={folder}", "--weights=x.h5"]
     status, said, _ = call_main(capsys, inception_score.main, *flags, "--splits=1")
     assert status == 0 and "12 images of" in said and "mean: 2.00 std: 0.00" in said
@@ -39,11 +35,11 @@ def test_two_classes(monkeypatch, capsys, folder):
 
 def test_inception_v3(monkeypatch):
     """Its shapes, and that an image is resized first."""
-    from tensorflow import keras
-
+    network = image_features.keras.applications.InceptionV3(weights=None)
+    monkeypatch.setattr(image_features.keras.applications, "InceptionV3", lambda weights: network)
+    monkeypatch.setattr(image_features, "check_hdf5", lambda *_: None)
     monkeypatch.setattr(image_features, "BATCH", 2)
-    features = image_features.inception_features(keras.applications.InceptionV3(weights=None))
-    values, probabilities = features([np.zeros((64, 64, 3), np.uint8)] * 3)
+    values, probabilities = image_features.load_inception("x.h5")([np.zeros((64, 64, 3), np.uint8)] * 3)
     assert values.shape == (3, 2048) and probabilities.shape == (3, 1000)
     np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-4)
 

@@ -26,7 +26,7 @@ def birds(tmp_path_factory):
 
 def test_what_is_written(birds):
     for part, count, classes in (("train", 10, 5), ("test", 4, 2)):
-        split = data.load(birds / part)
+        split = data.Split(birds / part)
         assert len(split) == count and len(set(split.classes)) == classes
         assert split.embeddings.shape == (count, 10, 1024) and split.images(76).shape == (count, 76, 76, 3)
         assert data.embeddings_made_by(birds / part) == data.BY_ATTRIBUTES
@@ -56,8 +56,6 @@ def test_the_seed_fixes_everything(birds, tmp_path):
     for path in sorted((birds / "train").rglob("*.*")):
         if path.suffix != ".npy" and path.name != data.PREPARED:
             assert path.read_bytes() == (again / path.relative_to(birds)).read_bytes(), path
-    one, other = (np.asarray(sample_data.draw(PLAIN, np.random.default_rng(seed)), int) for seed in (1, 2))
-    assert np.abs(one - other).mean() > 5
 
 
 def test_sentences_vary_and_tell_the_truth():
@@ -82,8 +80,8 @@ def test_attribute_embeddings():
 def test_refusals(birds, capsys):
     assert sample_data.main([f"--output_path={birds}"]) == 2
     assert "is not an empty folder" in capsys.readouterr().err
-    split, path = data.load(birds / "train"), birds / "train" / "attributes.json"
-    for content in ("{", "[]", json.dumps(dict.fromkeys(split.filenames, {"body": "pink"}))):
+    split, path = data.Split(birds / "train"), birds / "train" / "attributes.json"
+    for content in ("{", json.dumps(dict.fromkeys(split.filenames, {"body": "pink"}))):
         path.write_text(content)
         with pytest.raises(UserError, match="attributes.json: is not what sample_data.py wrote"):
             sample_data.wanted_colours(split)

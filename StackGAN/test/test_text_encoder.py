@@ -29,7 +29,7 @@ def test_what_is_not_read(capsys):
     text_encoder.check_sentences(["a \u00e9 bird", "x" * 300])
     said = capsys.readouterr().out
     assert "the encoder's alphabet has no '\u00e9'" in said and "1 sentences have more than 201 characters" in said
-    for nothing in ("", "  ", "\u00e9\u00e8"):
+    for nothing in ("  ", "\u00e9\u00e8"):
         with pytest.raises(UserError, match="is empty"):
             text_encoder.check_sentences(["a bird", nothing])
 
@@ -52,16 +52,13 @@ def test_unknown_words(stage2_run):
 
 def test_files_of_no_use(tmp_path):
     path = tmp_path / text_encoder.FILE
-    with pytest.raises(UserError, match="there is no text encoder"):
+    with pytest.raises(UserError, match="there is no .*train_text_encoder.py makes it"):
         text_encoder.load(path)
     tensors = arrays_of(model.build_text_encoder((6, 5, 4), 7), "text/")
     for change in ({"text/conv2.0": np.zeros((4, 6, 9), np.float32)}, {"text/conv1.0": np.zeros(3, np.float32)}):
         weights.save(path, text_encoder.NETWORK, {**tensors, **change}, {})
         with pytest.raises(UserError, match="is no text encoder"):
             text_encoder.load(path)
-    weights.save(path, "StackGAN", tensors, {})
-    with pytest.raises(UserError, match="weights of StackGAN, not of StackGAN text encoder"):
-        text_encoder.load(path)
 
 
 def test_loss_by_plain_loops():
@@ -97,23 +94,23 @@ def test_the_command(birds, capsys):
     flags = [f"--data_path={birds}", "--steps=250", "--batch_size=6", "--learning_rate=0.003"]
     status, said, _ = call_main(capsys, train_text_encoder.main, *flags)
     assert status == 0 and "embeddings.npy stays" in said and "comes first of 6:" in said
-    assert data.load(birds / "train").embeddings.shape[2] == 8
+    assert data.Split(birds / "train").embeddings.shape[2] == 8
     path = birds / text_encoder.FILE
     encoder, images = text_encoder.load(path), image_features.load_image_encoder(path)
     shades = np.array(list(COLOURS.values()), np.uint8)[:, None, None] * np.ones((1, 64, 64, 1), np.uint8)
     scores = encoder.encode([f"a {name} bird, number 0" for name in COLOURS]) @ images(shades).T
     assert (scores.argmax(1) == [0, 1, 2]).all() and "red" in encoder.vocabulary
-    sentences = [caption for lines in data.load(birds / "train", embeddings=False).captions for caption in lines]
+    sentences = [caption for lines in data.Split(birds / "train", embeddings=False).captions for caption in lines]
     assert np.sqrt(np.mean(encoder.encode(sentences) ** 2)) == pytest.approx(1, abs=0.05)
     status, _, error = call_main(capsys, train_text_encoder.main, *flags)
     assert status == 2 and "is there already" in error
     path.unlink()
     for part in ("train", "test"):
-        split = data.load(birds / part)
+        split = data.Split(birds / part)
         data.save_embeddings(split.folder, split.filenames, split.embeddings, data.BY_ATTRIBUTES)
     (birds / "train" / "captions" / "red" / "00.txt").write_text("a red one\na red\n")  # fewer than the others
     assert call_main(capsys, train_text_encoder.main, *flags[:1], "--steps=1", "--batch_size=3")[0] == 0
-    split, encoder = data.load(birds / "train"), text_encoder.load(path)
+    split, encoder = data.Split(birds / "train"), text_encoder.load(path)
     assert data.embeddings_made_by(split.folder) == data.BY_ENCODER
     row = split.filenames.index("red/00")
     wanted = encoder.encode(["a red one", "a red", "a red one", *split.captions[row - 1]]).reshape(2, 3, 24)
@@ -122,9 +119,8 @@ def test_the_command(birds, capsys):
 
 def test_against_vgg19(birds, capsys):
     """One layer on VGG19's features of both halves; without VGG19 such an encoder measures nothing."""
-    status, _, error = call_main(
-        capsys, train_text_encoder.main, f"--data_path={birds}", "--steps=2", "--batch_size=3", "--vgg19_weights=random"
-    )
+    flags = [f"--data_path={birds}", "--steps=2", "--batch_size=3", "--vgg19_weights=random"]
+    status, _, error = call_main(capsys, train_text_encoder.main, *flags)
     assert status == 0, error
     path = birds / text_encoder.FILE
     assert image_features.load_image_encoder(path) is None
