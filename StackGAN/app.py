@@ -58,11 +58,7 @@ def generate(
 
 
 def build(ckpt: Optional[str] = None) -> None:
-    """Adds this model's components to the `gr.Blocks` or `gr.Tab` that is open.
-
-    Args:
-        ckpt: weights or a run's folder; None: pretrained/.
-    """
+    """Adds this model's components to the `gr.Blocks` or `gr.Tab` that is open; `ckpt` None: pretrained/'s weights."""
     import gradio as gr
 
     folder = tempfile.mkdtemp(prefix="stackgan-")

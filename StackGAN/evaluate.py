@@ -14,8 +14,7 @@ What is measured depends on what is there; metrics.py tells how:
     frechet_vgg19     with --vgg19_weights: by the means of VGG19's block5_conv4
     inception, frechet_inception     with --weights, Keras' InceptionV3 (whose weights are not those of FID)
 
-A new folder, `evaluation` or `evaluation-2`, ..., takes the images of each stage, sheet.png (test captions, each with
-the real image and what four different noises make of it), evaluation.json and index.html.
+A new folder, `evaluation` or `evaluation-2`, ..., takes the images of each stage, evaluation.json and index.html.
 """
 
 import argparse
@@ -56,7 +55,6 @@ RESULT = "evaluation.json"
 NUMBER = 500  # test captions
 BATCH = 64  # of them at a time
 SHOWN = 60  # on the page, evenly from all
-SHEET, SAMPLES = 8, 4  # captions in sheet.png, and images of each
 
 # (embeddings float32 [n, d], seed=number) -> each stage's images, uint8 [n, 64, 64, 3] and [n, 256, 256, 3]
 Generate = Callable[..., list[np.ndarray]]
@@ -171,9 +169,6 @@ def measure(
         for number, (image, index) in enumerate(zip(images, chosen.indices)):
             name = Path(chosen.split.filenames[index]).name
             Image.fromarray(image).save(folder / stage / f"{number:04}_{name}.png")
-    few = choose(chosen.split, min(SHEET, n))
-    made_of_few = [generate(few.embeddings, seed=seed + 1 + number) for number in range(SAMPLES)]
-    sheet(few, made_of_few).save(folder / "sheet.png")
     shown, texts = {**made, "real": ruler.real}, chosen.texts
     samples = (
         (texts[i], [(METHODS[name], data.resized(images[i], 256)) for name, images in shown.items()], {})
@@ -184,7 +179,7 @@ def measure(
     write_page(folder / "index.html", f"StackGAN: {n} captions of {about['data']}", table, samples)
     result = {**about, "images": n, "seed": seed, "metrics": means}
     (folder / RESULT).write_text(json.dumps(result, indent=2) + "\n")  # last: it says that all is there
-    notice(f"wrote {folder}: the images, sheet.png, evaluation.json and index.html")
+    notice(f"wrote {folder}: the images, evaluation.json and index.html")
     return means
 
 

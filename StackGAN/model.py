@@ -6,7 +6,7 @@ The networks of the two stages are built in stageI/model.py and stageII/model.py
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Callable, Optional, Union
+from typing import Any, Optional, Union
 
 import numpy as np
 import tensorflow as tf
@@ -65,7 +65,7 @@ class Generator:
         self.sizes = tuple(int(x.shape[-1]) for x in stage1.inputs)
         self.image_sizes = (64,) if stage2 is None else (64, 256)
         self.batch, self.fixed = CHUNK[len(self.image_sizes)], 0
-        self._compiled: Optional[Callable] = None
+        self._compiled = tf.function(self.function)
 
     def function(self, embedding: tf.Tensor, eps: tf.Tensor, z: tf.Tensor, eps_2: tf.Tensor) -> list[tf.Tensor]:
         """float32 images in -1..1 of stage I and, if there is one, of stage II; a graph's part."""
@@ -76,8 +76,6 @@ class Generator:
 
     def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:
         """The same of arrays, all of one length, which is compiled once for each."""
-        if self._compiled is None:  # a caller with a few images at a time does not wait for the graph at each
-            self._compiled = tf.function(self.function)
         return [images.numpy() for images in self._compiled(*map(tf.constant, inputs))]
 
 

@@ -119,11 +119,10 @@ TEMPLATES = [  # in braces what a bird shows
 ]
 
 
-def sentences(rng: np.random.Generator, bird: Bird, count: int = SENTENCES) -> tuple[list[str], list[list[str]]]:
-    """So many sentences on a bird, each of another template, and the names of what each tells. All tell the body's
-    colour."""
+def sentences(rng: np.random.Generator, bird: Bird) -> tuple[list[str], list[list[str]]]:
+    """Ten sentences on a bird, each of another template, all on the body's colour; and the names of what each tells."""
     texts, told = [], []
-    for number in rng.permutation(len(TEMPLATES))[:count]:
+    for number in rng.permutation(len(TEMPLATES))[:SENTENCES]:
         choices = {key: WORDS.get(word, [word]) for key, word in bird.items()}
         choices.update(belly_=BELLY_WORDS, beak_=BEAK_WORDS)
         said = {key: of[0] if rng.random() < 0.6 else of[rng.integers(len(of))] for key, of in choices.items()}
@@ -132,12 +131,11 @@ def sentences(rng: np.random.Generator, bird: Bird, count: int = SENTENCES) -> t
     return texts, told
 
 
-def attribute_embeddings(bird: Bird, told: Sequence[Sequence[str]], size: int = 1024) -> np.ndarray:
-    """Embeddings that need no text encoder, float32 [sentences, size]: of each thing that a sentence tells a fixed
+def attribute_embeddings(bird: Bird, told: Sequence[Sequence[str]]) -> np.ndarray:
+    """Embeddings that need no text encoder, float32 [sentences, 1024]: of each thing that a sentence tells a fixed
     random vector, added up."""
-    vectors = {
-        key: np.random.default_rng(list(f"{key} {value}".encode())).normal(0, 0.2, size) for key, value in bird.items()
-    }
+    seeds = {key: list(f"{key} {value}".encode()) for key, value in bird.items()}
+    vectors = {key: np.random.default_rng(seed).normal(0, 0.2, 1024) for key, seed in seeds.items()}
     return np.array([np.sum([vectors[key] for key in names], 0) for names in told], np.float32)
 
 
@@ -198,10 +196,7 @@ def write(args: argparse.Namespace) -> None:
         for number, (part, count) in enumerate((("train", args.train), ("test", args.test))):
             write_split(work / part, classes[number], count, [args.seed, number])
     print(f"[Info] {args.output_path}: {args.train} images in train/, {args.test} images in test/")
-    print(
-        f"Next:  train_text_encoder.py and train.py with --data_path={args.output_path}, or train.py at once",
-        flush=True,
-    )
+    print(f"Next:  train_text_encoder.py and train.py with --data_path={args.output_path}, or train.py at once")
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:

@@ -44,6 +44,12 @@ class Trainer(trainer.Trainer):
 
     size = SIZE
 
+    def __init__(self, *args) -> None:
+        super().__init__(*args)
+        self.state["stage1_generator"] = named_variables(self.generator_1)
+        if self.discriminator_1:
+            self.state["stage1_discriminator"] = self.discriminator_1.variables
+
     def make_networks(self) -> None:
         """Sets the same as in stage I, and generator_1 and discriminator_1 (or None), which are stage I's."""
         o = self.args
@@ -58,12 +64,6 @@ class Trainer(trainer.Trainer):
         self.g_optimizer = self.optimizer(o.generator_lr, [self.generator], [self.generator_1] * o.finetune_lr)
         self.ema = new() if o.ema else None
         self.generators = self.generator_1, self.ema or self.generator
-
-    def __init__(self, *args) -> None:
-        super().__init__(*args)
-        self.state["stage1_generator"] = named_variables(self.generator_1)
-        if self.discriminator_1:
-            self.state["stage1_discriminator"] = self.discriminator_1.variables
 
     def optimizer(self, rate: float, networks, networks_1) -> Optimizer:
         """Adam for the networks of stage II, and for those of stage I at its own rate, under one loss scale."""

@@ -3,7 +3,6 @@
 import sys
 from argparse import Namespace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -59,29 +58,23 @@ def call_main(capsys, main, *argv):
     return status, told.out, told.err
 
 
-def write_run(folder: Path, stage: int = 1, **options) -> SimpleNamespace:
-    """A run's folder with the weights of small networks that show something: `.folder`, `.options`, `.stage`."""
+def write_run(folder: Path, stage: int = 1) -> Path:
+    """A run's folder with the weights of small networks that show something; returns it."""
     import tensorflow as tf
     from misc import config
-    from stageI import model as one
-    from stageII import model as two
+    from stageI.trainer import Trainer as Stage1
+    from stageII.trainer import Trainer as Stage2
 
     from common import weights
-    from common.layers import named_variables
+    from common.session import Session, SessionConfig
 
-    given = {**config.defaults(), **SIZES, "data_path": "nowhere", "seed": 0, "stage": str(stage), **options}
-    o = Namespace(**given)
+    options = {**config.defaults(), **SIZES, "data_path": "nowhere", "seed": 0, "stage": str(stage)}
     tf.random.set_seed(1)
-    generator = one.build_generator(1024, o.embedding_dim, o.z_dim, o.gf_dim, o.network_type, o.cond_augmentation)
-    discriminator = one.build_discriminator(1024, o.embedding_dim, o.df_dim, o.network_type)
-    state = {"generator": named_variables(generator), "discriminator": discriminator.variables}
-    if stage == 2:
-        state = {"stage1_generator": state["generator"]}
-        state["generator"] = named_variables(two.build_generator(1024, o.embedding_dim, o.gf_dim, o.cond_augmentation))
-        state["discriminator"] = two.build_discriminator(1024, o.embedding_dim, o.df_dim).variables
+    session = Session(SessionConfig(), "cpu", "float32")
+    networks = (Stage1 if stage == 1 else Stage2)(Namespace(**options), session, 1024, 1).state
     tensors = {}
-    for part, variables in state.items():
-        for name, variable in variables.items():
+    for part in (part for part in networks if not part.endswith("optimizer")):
+        for name, variable in networks[part].items():
             value = variable.numpy()
             if "_norm" in name:  # as if trained
                 value = tf.random.uniform(value.shape, 0.5, 1.5).numpy()
@@ -90,8 +83,8 @@ def write_run(folder: Path, stage: int = 1, **options) -> SimpleNamespace:
                 value = value / value.std() * (2 / inputs) ** 0.5
             tensors[f"{part}/{name}"] = value.astype("float32")
     about = {"stage": stage, "embedding_size": 1024}
-    weights.save(folder / "checkpoints" / "ckpt-7.safetensors", "StackGAN", tensors, given, about, 7)
-    return SimpleNamespace(folder=folder, options=o, stage=stage)
+    weights.save(folder / "checkpoints" / "ckpt-7.safetensors", "StackGAN", tensors, options, about, 7)
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -112,5 +105,5 @@ def stage2_run(tmp_path_factory):
     run = write_run(tmp_path_factory.mktemp("stage2") / "run", stage=2)
     arrays = {f"text/{name}": value.numpy() for name, value in named_variables(build_text_encoder((6, 5, 4))).items()}
     words = ["a", "red", "bird", "small", "with", "white", "belly"]
-    weights.save(run.folder / text_encoder.FILE, text_encoder.NETWORK, arrays, {}, {"words": words})
+    weights.save(run / text_encoder.FILE, text_encoder.NETWORK, arrays, {}, {"words": words})
     return run

@@ -10,7 +10,7 @@ from common.cli import UserError
 
 
 def test_a_sentence_and_what_is_none(stage2_run, tmp_path):
-    generator, encoder, trained_on = app.load(str(stage2_run.folder))
+    generator, encoder, trained_on = app.load(str(stage2_run))
     assert trained_on == "Trained on the images and captions of nowhere, both stages."
     images, path, told = app.generate(generator, encoder, "a red OSTRICH", 3, str(tmp_path))
     assert [image.shape for image, _ in images] == [(256, 256, 3)] * 8 and "mean little: ostrich." in told

@@ -23,7 +23,7 @@ EMBEDDINGS = np.random.default_rng(0).normal(size=(3, 1024)).astype(np.float32)
 
 @pytest.fixture(scope="module")
 def both(stage2_run):
-    return predict.open_generator(str(stage2_run.folder))
+    return predict.open_generator(str(stage2_run))
 
 
 def pixels(path):
@@ -55,7 +55,7 @@ def test_latents():
 
 def test_sentences(capsys, tmp_path, stage2_run, both):
     """A sheet in the working folder; unknown words are named; the same again goes to files beside the first."""
-    flags = [SENTENCE, "a PENGUIN", f"--ckpt_path={stage2_run.folder}", f"--output_path={tmp_path}", "--num=2"]
+    flags = [SENTENCE, "a PENGUIN", f"--ckpt_path={stage2_run}", f"--output_path={tmp_path}", "--num=2"]
     status, said, error = call_main(capsys, predict.main, *flags, "--separate")
     assert status == 0 and "'a PENGUIN': never seen in training, so they mean little: penguin" in said, error
     name = "a_small_red_bird_with_a_white_belly"
@@ -74,7 +74,7 @@ def test_sentences(capsys, tmp_path, stage2_run, both):
 
 def test_refusals(capsys, tmp_path, stage1_run, stage2_run):
     def refused(*flags, ckpt=stage2_run):
-        command = [f"--ckpt_path={ckpt.folder}", f"--output_path={tmp_path / 'new'}", *flags]
+        command = [f"--ckpt_path={ckpt}", f"--output_path={tmp_path / 'new'}", *flags]
         status, _, error = call_main(capsys, predict.main, *command)
         assert status == 2 and error.count("\n") <= 2 and not (tmp_path / "new").exists()
         return error
@@ -93,7 +93,7 @@ def test_refusals(capsys, tmp_path, stage1_run, stage2_run):
 def test_every_export_gives_the_same_images(capsys, tmp_path, stage2_run, both):
     """freeze.py's files by predict.py, the .pb's batch filled up; ONNX without TensorFlow."""
     folder = tmp_path / "exported"
-    flags = [f"--ckpt_path={stage2_run.folder}", f"--output_path={folder}", "--batch_size=4"]
+    flags = [f"--ckpt_path={stage2_run}", f"--output_path={folder}", "--batch_size=4"]
     status, said, error = call_main(capsys, freeze.main, *flags, "--soc_version=Ascend310")
     assert status == 0, error
     assert (
@@ -120,7 +120,7 @@ def test_every_export_gives_the_same_images(capsys, tmp_path, stage2_run, both):
 
 def test_weights_alone(capsys, tmp_path, stage2_run, both):
     """A file a stage, in float16, which stand for the run."""
-    flags = [f"--ckpt_path={stage2_run.folder}", f"--output_path={tmp_path / 'small'}", "--format=weights"]
+    flags = [f"--ckpt_path={stage2_run}", f"--output_path={tmp_path / 'small'}", "--format=weights"]
     assert call_main(capsys, freeze.main, *flags)[0] == 0
     names = ["stage1.safetensors", "stage2.safetensors", text_encoder.FILE]
     assert sorted(path.name for path in (tmp_path / "small").iterdir()) == names
@@ -146,7 +146,7 @@ def test_demo(tmp_path, what, monkeypatch, capsys, stage2_run):
     assert len(args.sentences) == 2 and args.num == 3 and args.ckpt_path is None and args.separate
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models").mkdir()
-    (tmp_path / "models" / what).symlink_to(stage2_run.folder)
+    (tmp_path / "models" / what).symlink_to(stage2_run)
     (tmp_path / "sentences.txt").write_text(f"{SENTENCE}\n")
     assert call_main(capsys, demo.main, "--cfg", settings, "--caption_path", "sentences.txt")[0] == 0
     assert len(list((tmp_path / "generated").iterdir())) == 1 + 2 * 4

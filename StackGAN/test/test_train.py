@@ -45,7 +45,7 @@ def build(sample_set, tmp_path, stage1_run):
     """A stage's networks and step, begun as `--ckpt_path` says: what train.build returns, and `batch`."""
 
     def call(stage, *flags):
-        of_stage = {1: ["--stage=1"], 2: ["--stage=2", f"--ckpt_path={stage1_run.folder}"]}[stage]
+        of_stage = {1: ["--stage=1"], 2: ["--stage=2", f"--ckpt_path={stage1_run}"]}[stage]
         args = train.parse_args([f"--data_path={sample_set}", f"--output_path={tmp_path}", *of_stage, *TINY, *flags])
         session, split = train.open_on(args), train.read_data(args)["train"]
         set_seed(0)
@@ -206,7 +206,7 @@ def test_stage2_and_stage1_with_it(build, stage1_run, finetune):
     parts = build(2, f"--finetune_lr={finetune}")
     names = ["generator", "discriminator", "stage1_generator", *["stage1_discriminator"] * finetune]
     before = {name: arrays(parts.state[name]) for name in names}
-    given = arrays(named_variables(load_generator(find_weights(stage1_run.folder)).stage1))
+    given = arrays(named_variables(load_generator(find_weights(stage1_run)).stage1))
     assert all((value == given[name]).all() for name, value in before["stage1_generator"].items())
     metrics = parts.update(*parts.batch, tf.constant(0))
     assert ("stage1_g_loss" in metrics) is finetune
@@ -275,7 +275,7 @@ def test_both_stages(start, tmp_path, capsys):
 def test_going_on_needs_no_start(start, stage1_run, tmp_path, monkeypatch, capsys):
     """A run that was interrupted goes on without what it began with, to the same weights."""
     first = tmp_path / "first"
-    shutil.copytree(stage1_run.folder, first)
+    shutil.copytree(stage1_run, first)
     flags = ["--stage=2", f"--ckpt_path={first}", "--train_steps=2", "--snapshot_interval=1", "--ema=0.9"]
     flags += ["--diffaugment", "--enlarge_steps=1", "--num_copy=1", "--deterministic"]
     assert start(*flags, output="whole") == 0
