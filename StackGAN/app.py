@@ -43,6 +43,8 @@ def generate(
     """Images of a sentence, for the page.
 
     Returns: [(image uint8 [s, s, 3], caption), ...], the sheet's file, and what there is to say.
+    Raises:
+        UserError: the sentence or the seed cannot be used.
     """
     if not isinstance(sentence, str) or not sentence.strip() or len(sentence) > MOST_LETTERS:
         raise UserError(f"write a sentence of at most {MOST_LETTERS} letters first")
@@ -58,7 +60,11 @@ def generate(
 
 
 def build(ckpt: Optional[str] = None) -> None:
-    """Adds this model's components to the `gr.Blocks` or `gr.Tab` that is open; `ckpt` None: pretrained/'s weights."""
+    """Adds this model's components to the `gr.Blocks` or `gr.Tab` that is open; `ckpt` None: pretrained/'s weights.
+
+    Raises:
+        UserError: from `start`: there is no trained stage I, or one of other widths.
+    """
     import gradio as gr
 
     folder = tempfile.mkdtemp(prefix="stackgan-")

@@ -66,12 +66,20 @@ class Split:
 
     @cached_property
     def captions(self) -> Optional[list[list[str]]]:
-        """Each image's captions, or None where the set has none."""
+        """Each image's captions, or None where the set has none.
+
+        Raises:
+            UserError: some images have captions and some not.
+        """
         folder = self.folder / "captions"
         return [read_captions(folder, name) for name in self.filenames] if folder.is_dir() else None
 
     def images(self, size: int) -> np.ndarray:
-        """All images at 76 or 304 pixels, uint8 [n, size, size, 3], mapped into memory."""
+        """All images at 76 or 304 pixels, uint8 [n, size, size, 3], mapped into memory.
+
+        Raises:
+            UserError: one does not decode.
+        """
         if size not in self._images:
             self._images[size] = _prepared_images(self.folder, self.files, size)
         return self._images[size]
@@ -84,7 +92,11 @@ class Split:
 
 
 def find_images(root: Path) -> dict[str, Path]:
-    """The images in a folder and in its sub-folders, the classes, by "name" or "class/name"."""
+    """The images in a folder and in its sub-folders, the classes, by "name" or "class/name".
+
+    Raises:
+        UserError: a name is there twice.
+    """
     found = {}
     for folder in [root, *sorted(path for path in root.glob("[!.]*") if path.is_dir())]:
         for path in image_files.find_images(folder):
@@ -96,7 +108,11 @@ def find_images(root: Path) -> dict[str, Path]:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a text file that are not blank, with single spaces; UTF-8, or else Latin-1."""
+    """The lines of a text file that are not blank, with single spaces; UTF-8, or else Latin-1.
+
+    Raises:
+        UserError: it cannot be read, is too large, or is no text.
+    """
     if not path.is_file():  # a pipe would never end
         raise UserError(f"{path}: there is no such file")
     try:
@@ -114,7 +130,11 @@ def read_lines(path: Path) -> list[str]:
 
 
 def read_captions(folder: Path, name: str) -> list[str]:
-    """The captions of the image "class/name", one at least."""
+    """The captions of the image "class/name", one at least.
+
+    Raises:
+        UserError: the file is missing or holds no caption.
+    """
     path = folder / f"{name}.txt"
     lines = read_lines(path)
     if not lines:
@@ -156,7 +176,11 @@ def _replacing(path: Path) -> Iterator[Any]:
 
 
 def read_embeddings(folder: Path, names: Sequence[str]) -> np.ndarray:
-    """A split's embeddings, float32 [images, captions an image, size]."""
+    """A split's embeddings, float32 [images, captions an image, size].
+
+    Raises:
+        UserError: there are none, or they are broken or of other images.
+    """
     path = folder / EMBEDDINGS
     if not path.is_file():
         raise UserError(f"{path}: there are no embeddings yet; train_text_encoder.py makes them")
@@ -168,7 +192,11 @@ def read_embeddings(folder: Path, names: Sequence[str]) -> np.ndarray:
 
 
 def check_embeddings(path: Any, found: Any) -> np.ndarray:
-    """Embeddings as float32 [images, captions, size]; what has two axes is one caption an image."""
+    """Embeddings as float32 [images, captions, size]; what has two axes is one caption an image.
+
+    Raises:
+        UserError: they are something else.
+    """
     if not isinstance(found, np.ndarray) or found.dtype.kind not in "fiu" or found.ndim not in (2, 3) or not found.size:
         raise UserError(f"{path}: holds no embeddings, an array of images x captions x numbers")
     found = np.ascontiguousarray(found[:, None] if found.ndim == 2 else found, np.float32)
@@ -256,6 +284,8 @@ def training_batches(
     Args:
         args: batch_size, seed, num_embedding (how many of an image's captions' embeddings are averaged).
         size: 64 or 256.
+    Raises:
+        UserError: the batch is larger than the set.
     """
     import tensorflow as tf
 

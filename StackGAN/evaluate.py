@@ -226,6 +226,9 @@ def test_set(args: argparse.Namespace) -> Path:
 
     <weights' folder>-1real-4samples/test/<class>/<name>_sentence0.jpg   a sheet: the image and NUM_COPY generated ones
     <weights' folder>-1real-4samples/samples/                            the generated ones, for inception_score.py
+
+    Raises:
+        UserError: there are no weights, or no test set.
     """
     if not args.pretrained_model:
         raise UserError("--flag=False takes trained weights: name them by --ckpt_path, or PRETRAINED_MODEL in --cfg")
@@ -266,7 +269,11 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
 
 
 def evaluate(args: argparse.Namespace) -> Means:
-    """Evaluates weights or an export, prints the metrics and writes the results to a new folder."""
+    """Evaluates weights or an export, prints the metrics and writes the results to a new folder.
+
+    Raises:
+        UserError: no such weights, stage, data or network, or one that cannot be used.
+    """
     open_session(device_config(args))
     generator = predict.open_generator(args.ckpt_path, args.model, args.stage)
     data_path = args.data_path or getattr(generator.options, "data_path", None)

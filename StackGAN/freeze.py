@@ -95,7 +95,11 @@ def save_encoder(path: Path, to: Path) -> None:
 
 
 def freeze(args: argparse.Namespace) -> None:
-    """Exports the generators."""
+    """Exports the generators.
+
+    Raises:
+        UserError: no such weights, a package that is missing, a file that is there already or cannot be written.
+    """
     formats, folder = args.format, Path(args.output_path).expanduser()
     alone = "weights" in formats and not args.check
     if alone and any((folder / f"stage{stage}{weights.ENDING}").exists() for stage in (1, 2)):

@@ -43,7 +43,11 @@ def _look(network: Callable, images: Images, size: int, how: int = Image.BICUBIC
 
 def vgg19_halves(path: Optional[str], data_path: Union[str, Path] = "") -> Optional[Callable[[Images], np.ndarray]]:
     """Images -> float32 [n, 2, 1280], the means of VGG19's features over the upper and the lower half of each, by the
-    weights that `--vgg19_weights` names, or those in <data_path>/h5/; None without."""
+    weights that `--vgg19_weights` names, or those in <data_path>/h5/; None without.
+
+    Raises:
+        UserError: the file cannot be used.
+    """
     place = Path(data_path) / "h5" / VGG19_FILE
     path = path or (str(place) if place.is_file() else None)
     network = path and find_vgg19(path, [], VGG19_LAYERS, "its features are not used")
@@ -61,7 +65,11 @@ def vgg19_halves(path: Optional[str], data_path: Union[str, Path] = "") -> Optio
 
 def load_inception(path: str) -> Features:
     """InceptionV3 with the weights of a file of Keras': features [n, 2048] before its last layer, and probabilities
-    [n, 1000] after it, float64."""
+    [n, 1000] after it, float64.
+
+    Raises:
+        UserError: the file is missing, damaged, or of another network.
+    """
     check_hdf5(path, "--weights")
     try:
         with float32_layers():
@@ -94,6 +102,8 @@ def load_image_encoder(
     Args:
         vgg19: `vgg19_halves`.
     Returns: None where the file holds none, or VGG19 is missing for it.
+    Raises:
+        UserError: the file is damaged or of something else.
     """
     found = weights.load(path, text_encoder.NETWORK, "")
     if "image/embedding.0" not in found.tensors or (found.about.get("vgg19") and vgg19 is None):

@@ -41,7 +41,11 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
 
 
 def score(args: argparse.Namespace) -> dict[str, Any]:
-    """Prints the inception score of a folder's images, and returns {"mean", "std", "images"}."""
+    """Prints the inception score of a folder's images, and returns {"mean", "std", "images"}.
+
+    Raises:
+        UserError: too few images, one that does not decode, or a file of weights that cannot be used.
+    """
     folder = Path(args.image_folder).expanduser()
     if not folder.is_dir():
         raise UserError(f"--image_folder: there is no folder {folder}")

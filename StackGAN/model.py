@@ -35,6 +35,8 @@ def find_weights(path: Union[str, Path, None] = None, names: Sequence[str] = FIR
         path: a file, a run's folder, a folder with both stages' runs (stageI/, stageII/) or both stages' files
             (stage1.safetensors, stage2.safetensors); None: pretrained/.
         names: which of both is taken.
+    Raises:
+        UserError: there are none, or they are of another model.
     """
     folder = HERE / "pretrained" if path is None else Path(path).expanduser()
     for place in (place for name in names for place in (folder / name, folder / f"{name}{weights.ENDING}")):
@@ -80,7 +82,11 @@ class Generator:
 
 
 def load_generator(found: Weights) -> Generator:
-    """The generators of a file of weights. One of stage II without stage I's has stage1.safetensors beside it."""
+    """The generators of a file of weights. One of stage II without stage I's has stage1.safetensors beside it.
+
+    Raises:
+        UserError: its options are not those of a StackGAN, or do not fit its weights.
+    """
     o, stage, embedding = found.options, found.about.get("stage"), found.about.get("embedding_size")
     first, name = found, "stage1_generator" if stage == 2 else "generator"
     if stage == 2 and not any(key.startswith("stage1_generator/") for key in found.tensors):

@@ -37,7 +37,11 @@ Generators = Any  # model.Generator or ExportedGenerator
 
 
 class ExportedGenerator:
-    """An export of freeze.py in the place of a `model.Generator`."""
+    """An export of freeze.py in the place of a `model.Generator`.
+
+    Raises:
+        UserError: it is of something else.
+    """
 
     options = argparse.Namespace()
 
@@ -67,7 +71,11 @@ class ExportedGenerator:
 def open_generator(
     ckpt_path: Optional[str] = None, model: Optional[str] = None, stage: Optional[int] = None
 ) -> Generators:
-    """The generators of an export, or else of weights (None: pretrained/'s), of stage I alone if `stage` is 1."""
+    """The generators of an export, or else of weights (None: pretrained/'s), of stage I alone if `stage` is 1.
+
+    Raises:
+        UserError: there are none, they cannot be used, or there is no stage II.
+    """
     if model:
         generator = ExportedGenerator(model)
     else:
@@ -110,6 +118,8 @@ def generate(generator: Generators, embeddings: np.ndarray, seed: int = 0) -> li
         embeddings: float32 [n, size].
     Returns:
         Of each stage uint8 [n, 64, 64, 3] or [n, 256, 256, 3].
+    Raises:
+        UserError: embeddings of another size, or weights of no use.
     """
     if embeddings.ndim != 2 or embeddings.shape[1] != generator.sizes[0]:
         raise UserError(
@@ -130,14 +140,22 @@ def generate(generator: Generators, embeddings: np.ndarray, seed: int = 0) -> li
 
 
 def find_encoder(generator: Generators) -> text_encoder.TextEncoder:
-    """The text encoder beside a generator's weights, whose embeddings it was trained on."""
+    """The text encoder beside a generator's weights, whose embeddings it was trained on.
+
+    Raises:
+        UserError: there is none.
+    """
     return text_encoder.load(generator.folder / text_encoder.FILE)
 
 
 def sentence_images(
     generator: Generators, encoder: text_encoder.TextEncoder, sentence: str, num: int = 4, seed: int = 0
 ) -> tuple[list[np.ndarray], list[str]]:
-    """Images of a sentence: of each stage uint8 [num, size, size, 3]; and what there is to tell of the sentence."""
+    """Images of a sentence: of each stage uint8 [num, size, size, 3]; and what there is to tell of the sentence.
+
+    Raises:
+        UserError: nothing of the sentence can be read.
+    """
     told: list[str] = []
     embedding = encoder.encode([sentence], told.append)
     unknown = encoder.unknown_words(sentence)
@@ -201,7 +219,12 @@ def slug(text: str) -> str:
 
 
 def predict(args: argparse.Namespace) -> list[Path]:
-    """Writes the images of the sentences that the flags name and prints where they are; returns the sheets."""
+    """Writes the images of the sentences that the flags name and prints where they are; returns the sheets.
+
+    Raises:
+        UserError: no such weights, encoder or file, or one of no use; an empty sentence; a folder that cannot be
+            written.
+    """
     if not args.model or not str(args.model).endswith((".onnx", ".om")):
         from common.session import SessionConfig, open_session
 

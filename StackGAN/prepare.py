@@ -79,6 +79,8 @@ def write_part(folder: Path, names: Sequence[str], read: Callable, captions: Opt
 
     Args:
         read: name -> uint8 [304, 304, 3]; captions: name -> lines, or None where there are none.
+    Raises:
+        UserError: by `read` or `captions`, of the first name that cannot be used.
     """
 
     def one(name: str) -> None:
@@ -105,7 +107,11 @@ def report(folder: Path, embedded: bool = False) -> None:
 
 
 def prepare(args: argparse.Namespace) -> None:
-    """Makes a set."""
+    """Makes a set.
+
+    Raises:
+        UserError: an image or its captions are missing or broken; `output_path` holds something.
+    """
     found = data.find_images(args.images)
     if len(found) < 2:
         raise UserError(

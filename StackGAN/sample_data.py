@@ -140,7 +140,11 @@ def attribute_embeddings(bird: Bird, told: Sequence[Sequence[str]]) -> np.ndarra
 
 
 def wanted_colours(split: data.Split) -> Optional[np.ndarray]:
-    """The bodies' colours in a split, numbers in `COLOURS` [n], or None where there is no attributes.json."""
+    """The bodies' colours in a split, numbers in `COLOURS` [n], or None where there is no attributes.json.
+
+    Raises:
+        UserError: it is not what this script wrote.
+    """
     path = split.folder / "attributes.json"
     if not path.is_file():
         return None

@@ -39,7 +39,11 @@ def words(sentence: str) -> list[str]:
 
 
 def check_sentences(sentences: Sequence[str], tell: Callable = notice) -> np.ndarray:
-    """Sentences as character numbers, int32 [n, 201], with a line to `tell` of what is not read."""
+    """Sentences as character numbers, int32 [n, 201], with a line to `tell` of what is not read.
+
+    Raises:
+        UserError: nothing of a sentence is in the alphabet.
+    """
     numbers = np.stack([characters(sentence) for sentence in sentences])
     for sentence, row in zip(sentences, numbers):
         if not sentence.strip() or not row.any():
@@ -71,7 +75,11 @@ class TextEncoder:
         return [word for word in dict.fromkeys(words(sentence)) if self.vocabulary and word not in self.vocabulary]
 
     def encode(self, sentences: Sequence[str], tell: Callable = notice) -> np.ndarray:
-        """The embeddings of sentences, float32 [n, size]."""
+        """The embeddings of sentences, float32 [n, size].
+
+        Raises:
+            UserError: nothing of a sentence can be read.
+        """
         return self.encode_numbers(check_sentences(sentences, tell))
 
     def encode_numbers(self, numbers: np.ndarray) -> np.ndarray:
@@ -110,7 +118,11 @@ def pooled(x: np.ndarray, size: int, stride: int) -> np.ndarray:
 
 
 def load(path: Union[str, Path]) -> TextEncoder:
-    """The text encoder in a file of train_text_encoder.py."""
+    """The text encoder in a file of train_text_encoder.py.
+
+    Raises:
+        UserError: there is none, it is damaged or of something else.
+    """
     if not Path(path).is_file():
         raise UserError(
             f"there is no {path}: train_text_encoder.py makes it, before a model is trained on its embeddings.\n"

@@ -50,6 +50,8 @@ def parse_args(argv: Optional[Sequence[str]] = None, root: str = TRAIN_DIR) -> a
 
     Args:
         root: where the default `--output_path` is.
+    Raises:
+        UserError: the settings' file is broken.
     """
     parser = cli.ArgumentParser(description=__doc__)
     count = cli.in_range(int, 1)
@@ -97,7 +99,11 @@ def parse_args(argv: Optional[Sequence[str]] = None, root: str = TRAIN_DIR) -> a
 
 
 def read_data(args: argparse.Namespace) -> dict[str, data.Split]:
-    """The splits {"train", "test"}."""
+    """The splits {"train", "test"}.
+
+    Raises:
+        UserError: one is missing or broken, or they do not fit together, or are smaller than a batch.
+    """
     splits = {part: data.Split(os.path.join(args.data_path, part)) for part in ("train", "test")}
     sizes = [split.embeddings.shape[2] for split in splits.values()]
     notice(f"{args.data_path}: {len(splits['train'])} images to train on, {len(splits['test'])} held out")
@@ -114,6 +120,8 @@ def build(args: argparse.Namespace, session: Session, split: data.Split) -> stag
 
     Returns: stage I's or II's, with `update(*batch, step) -> named scalars`, `enlarge(*batch, step)` in its place for
         stage II's first steps, `epoch_sums` of the losses, and `total_steps`.
+    Raises:
+        UserError: from `start`: there is no trained stage I, or one of other widths.
     """
     per_epoch = len(split) // args.batch_size
     epochs = args.train_epochs or (None if args.train_steps else args.max_epoch - first_epoch(args))
@@ -153,7 +161,11 @@ def save_examples(args: argparse.Namespace, run: Run, generate: Callable, chosen
 
 
 def train(args: argparse.Namespace, session: Optional[Session] = None) -> dict:
-    """One run of one stage, in the session that is open, if any. Returns what `result.json` holds."""
+    """One run of one stage, in the session that is open, if any. Returns what `result.json` holds.
+
+    Raises:
+        UserError: the data cannot be used, or a file is there already or cannot be written.
+    """
     mine = claim(args, NETWORK, MAY_CHANGE)
     if mine.finished:
         return mine.finished

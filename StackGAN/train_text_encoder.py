@@ -69,7 +69,11 @@ def joint_embedding_loss(one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
 
 class Part:
     """A split, its captions as character numbers [captions, 201], whose each is [captions], and what the images' side
-    sees of its images, float32 [n, features]; None: the images themselves."""
+    sees of its images, float32 [n, features]; None: the images themselves.
+
+    Raises:
+        UserError: it cannot be read, has no captions, or an empty one.
+    """
 
     def __init__(self, folder: Path, vgg19: Optional[Callable]) -> None:
         self.split = data.Split(folder, embeddings=False)
@@ -170,7 +174,11 @@ def write_embeddings(part: Part, encoder: TextEncoder) -> None:
 
 
 def train(args: argparse.Namespace) -> dict[str, float]:
-    """Trains, writes the files, and tells and returns the retrieval on held-out captions."""
+    """Trains, writes the files, and tells and returns the retrieval on held-out captions.
+
+    Raises:
+        UserError: the data cannot be used, or a file is there already or cannot be written.
+    """
     folder = Path(args.data_path).expanduser()
     if (folder / FILE).exists():
         raise UserError(f"{folder / FILE} is there already; move it away")

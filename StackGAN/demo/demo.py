@@ -25,7 +25,11 @@ from common import cli  # noqa: E402
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
-    """The flags of predict.py, those left out as the settings' file says."""
+    """The flags of predict.py, those left out as the settings' file says.
+
+    Raises:
+        UserError: that file is broken.
+    """
     parser = cli.ArgumentParser(description=__doc__)
     cfg = str(MODEL / "demo" / "cfg" / "birds-demo.yml")
     parser.add_argument("--cfg", metavar="FILE", default=cfg, help="settings")

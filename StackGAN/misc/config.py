@@ -94,7 +94,12 @@ def defaults() -> dict[str, Value]:
 
 
 def load(path: Union[str, Path]) -> dict[str, Value]:
-    """The options that a settings' file sets, by their names, without those that it leaves out."""
+    """The options that a settings' file sets, by their names, without those that it leaves out.
+
+    Raises:
+        UserError: the file cannot be read, a key is not known, or a value is of the wrong type; it names the file and
+            the key, such as TRAIN.COEFF.KL.
+    """
     try:
         with open(path, "rb") as file:
             text = file.read(MAX_BYTES + 1)

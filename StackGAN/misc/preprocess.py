@@ -56,6 +56,8 @@ def convert(args: argparse.Namespace, names: dict[str, list[str]], read: Callabl
     Args:
         names: "class/name" of the images of each split, in the order of the archive's embeddings.
         read: such a name -> uint8 [304, 304, 3].
+    Raises:
+        UserError: an image or its captions are missing or broken; `output_path` cannot be written.
     """
     out, texts = args.output_path, args.data_path / "text_c10"
     embeddings = {part: read_embeddings(args.data_path / part, len(chosen)) for part, chosen in names.items()}
@@ -88,7 +90,11 @@ def convert(args: argparse.Namespace, names: dict[str, list[str]], read: Callabl
 
 def read_embeddings(folder: Path, count: int) -> Optional[np.ndarray]:
     """The embeddings in an archive's pickle, if there is one: an array [images, captions, size] or a list of arrays
-    [captions, size]; of images with unequally many captions, as many as all have."""
+    [captions, size]; of images with unequally many captions, as many as all have.
+
+    Raises:
+        UserError: there are none, or they are broken or of other images.
+    """
     path = next(filter(Path.is_file, (folder / name for name in PICKLES)), None)
     if path is None:
         return None

@@ -32,7 +32,11 @@ Box = tuple[float, ...]  # left, top, width and height in pixels
 
 
 def read_boxes(folder: Path) -> dict[str, Box]:
-    """The birds' boxes by "class/name"."""
+    """The birds' boxes by "class/name".
+
+    Raises:
+        UserError: the files of CUB are missing or damaged.
+    """
     names, boxes = (
         [line.split() for line in data.read_lines(folder / f"{n}.txt")] for n in ("images", "bounding_boxes")
     )

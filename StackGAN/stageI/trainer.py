@@ -213,7 +213,11 @@ class Trainer:
 
 
 def restore(found: weights.Weights, generator: keras.Model, discriminator: Optional[Discriminator]) -> None:
-    """Gives networks the weights of a file, as far as it has them: what is shipped has no discriminator."""
+    """Gives networks the weights of a file, as far as it has them: what is shipped has no discriminator.
+
+    Raises:
+        UserError: they are of other sizes.
+    """
     found.restore(generator)
     if discriminator and any(name.startswith("discriminator/") for name in found.tensors):
         arrays = found.part("discriminator")

@@ -144,7 +144,11 @@ class Trainer(trainer.Trainer):
 
 
 def find_stage1(args: argparse.Namespace, embedding_size: int) -> Weights:
-    """The weights that `--ckpt_path` names, whose networks are of these options' widths."""
+    """The weights that `--ckpt_path` names, whose networks are of these options' widths.
+
+    Raises:
+        UserError: there are none, or their networks are of other widths.
+    """
     path = args.pretrained_model
     how = (
         f"Train stage I first: python train.py --stage=1 --data_path={args.data_path} --output_path=DIR, "
