@@ -12,7 +12,6 @@ and photographs the others lack.
 import argparse
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 import re
@@ -40,34 +39,32 @@ from common.cli import UserError, notice
 
 PHOTOGRAPHS = ["astronaut.png", "brick.png", "camera.png", "chelsea.png", "coffee.png", "grass.png", "gravel.png",
                "motorcycle_left.png", "rocket.jpg"]  # fmt: skip
-LETTERS = 24  # of a word at most; longer ones cannot be read in 128 pixels
 CHUNK = 8  # samples that a process takes at a time
 HELD_OUT = 0.1  # share of the words, fonts and photographs that --val's samples are made of
 OPTIONS = "datagen.json"  # in the data set: what it was made with; locked while it is written
+FREE = ("output_path", "number", "val", "processes")  # flags that a sample does not depend on
 
 
-def pair(example: str, low: int, high: int) -> Callable[[str], tuple[int, int]]:
-    """A flag's `type`: two whole numbers, written like the example."""
-    separator = "x" if "x" in example else ","
+def pair(low: int, high: int) -> Callable[[str], tuple[int, int]]:
+    """A flag's `type`: two whole numbers, with a comma or an x between them."""
 
     def parse(text: str) -> tuple[int, int]:
-        values = tuple(int(word) if word.isdecimal() else -1 for word in text.split(separator))
+        values = tuple(int(word) if word.isdecimal() else -1 for word in re.split("[,x]", text))
         if len(values) != 2 or not all(low <= value <= high for value in values):
-            raise argparse.ArgumentTypeError(f"{text!r} is not two numbers ({low} to {high}), such as {example}")
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is not two numbers from {low} to {high}, such as 64x128 or 10,20"
+            )
         return values
 
     return parse
 
 
-def cores() -> int:
-    return len(os.sched_getaffinity(0))
-
-
-def parse_args(argv: Optional[list[str]] = None) -> argparse.Namespace:
-    parser = cli.ArgumentParser(description=__doc__)
-    add = parser.add_argument
+def parse_args(argv: Optional[list[str]] = None, description: str = __doc__, **defaults: Any) -> argparse.Namespace:
+    """The flags; `defaults`: those of sample_data.py, in place of the ones here."""
+    parser = cli.ArgumentParser(description=description)
+    add, required = parser.add_argument, "number" not in defaults
     add("--output_path", required=True, metavar="DIR", help="a new folder, or one to go on with")
-    add("--number", type=cli.in_range(int, 1, 10**6), required=True, metavar="N", help="samples to train on")
+    add("--number", type=cli.in_range(int, 1, 10**6), required=required, metavar="N", help="samples to train on")
     add("--val", type=cli.in_range(int, 0, 10**6), default=0, metavar="N", help="held-out samples, in val/")
     text = "folders of .ttf, .otf, .ttc, or such files; the word matplotlib for those that it installs"
     add("--fonts", nargs="+", default=["matplotlib"], metavar="DIR", help=text)
@@ -75,19 +72,22 @@ def parse_args(argv: Optional[list[str]] = None) -> argparse.Namespace:
     add("--backgrounds", metavar="DIR", help="folder of photographs (without: scikit-image's)")
     add("--standard_font", metavar="FILE", help="font of i_t (without: DejaVu Sans, or one that has the word)")
     text = "size of every image, such as 64x128 (without: each word's own)"
-    add("--shape", type=pair("64x128", 8, 2048), metavar="HxW", help=text)
+    add("--shape", type=pair(8, 2048), metavar="HxW", help=text)
     text = "most pixels above and below the longer word, and on its left and right"
-    add("--padding", type=pair("10,20", 0, 200), default="10,20", metavar="ROWS,COLUMNS", help=text)
+    add("--padding", type=pair(0, 200), default=(10, 20), metavar="ROWS,COLUMNS", help=text)
     text = "stretch or condense the target word to the source's width, as a word that takes another one's place"
     cli.add_boolean(parser, "--fit", False, text)
-    for name, text in (("plain", "are on a board"), ("degraded", "are small, noisy or compressed photographs")):
-        text = f"of the samples {text}; 0: none, as in the original"
-        share = getattr(RECIPE, name)
-        add(f"--{name}", type=cli.in_range(float, 0, 1), default=share, metavar="SHARE", help=text)
+    share = {"type": cli.in_range(float, 0, 1), "metavar": "SHARE"}
+    text = "of the samples are on a board; 0: none, as in the original"
+    add("--plain", default=RECIPE.plain, help=text, **share)
+    text = "of the samples are small, noisy or compressed photographs; 0: none, as in the original"
+    add("--degraded", default=RECIPE.degraded, help=text, **share)
     text = "pixels that the lines of t_sk are wide; 1: as in the original"
     add("--skeleton", type=int, choices=(1, 3, 5), default=RECIPE.skeleton, help=text)
     add("--seed", type=cli.in_range(int, 0, 2**63), default=0, help="other seeds, other samples")
-    add("--processes", type=cli.in_range(int, 1, 256), default=cores(), metavar="N", help="at a time")
+    cores = len(os.sched_getaffinity(0))
+    add("--processes", type=cli.in_range(int, 1, 256), default=cores, metavar="N", help="at a time")
+    parser.set_defaults(**defaults)
     return parser.parse_args(argv)
 
 
@@ -103,14 +103,12 @@ def read_words(path: Optional[str]) -> list[str]:
         counts = Counter(word for text in topics.values() for word in found.findall(text))
         return sorted(word for word, count in counts.items() if count > 1)
     file = Path(path).expanduser()
-    if file.exists() and not file.is_file():  # a pipe would never end
-        raise UserError(f"--words {path}: cannot be read (no file)")
+    if not file.is_file():  # a pipe would never end
+        raise UserError(f"--words {path}: there is no such file")
     try:
         text = file.read_text("utf-8-sig")
-    except OSError as error:
-        raise UserError(f"--words {path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError:
-        raise UserError(f"--words {path}: is no text in UTF-8; give a list of words, one a line") from None
+    except (OSError, UnicodeDecodeError):
+        raise UserError(f"--words {path}: cannot be read as UTF-8; give a list of words, one a line") from None
     words = [word for word in dict.fromkeys(map(fonts.clean, text.splitlines())) if word]
     if not words:
         raise UserError(f"--words {path}: holds no word; give one a line")
@@ -123,24 +121,18 @@ def gather(args: argparse.Namespace) -> dict[str, Sources]:
     Returns: the sources of each folder of the data set: {"": ...}, or with --val {"train": ..., "val": ...}.
     """
     words = read_words(args.words)
-    short = [word for word in words if len(word) <= LETTERS]
-    if len(short) < len(words):
-        notice(f"{len(words) - len(short)} of {len(words)} words have more than {LETTERS} letters and are left out")
-    used = {ord(sign) for word in short for variant in variants(word) for sign in variant}
-    try:
-        files = [path for name in args.fonts for path in fonts.font_files(None if name == "matplotlib" else name)]
-    except UserError as error:
-        raise UserError(f"--fonts {error}") from None
+    used = {ord(sign) for word in words for variant in variants(word) for sign in variant}
+    files = [path for name in args.fonts for path in fonts.font_files(None if name == "matplotlib" else name)]
     standard = Path(args.standard_font).expanduser() if args.standard_font else None
     if standard:
         used &= fonts.characters(standard)
     faces = [(path, frozenset(map(chr, fonts.characters(path) & used))) for path in files]
     faces = [(path, known) for path, known in faces if known]
-    drawable = covered(short, faces)
+    drawable = covered(words, faces)
     if not drawable:
         raise UserError(f"no font covers any of the {len(words)} words; name fonts of their script with --fonts")
-    if len(drawable) < len(short):
-        lacking = len(short) - len(drawable)
+    if len(drawable) < len(words):
+        lacking = len(words) - len(drawable)
         notice(f"{lacking} of {len(words)} words have a character that no font has, and are left out")
     recipe = replace(
         RECIPE,
@@ -174,24 +166,21 @@ def split_sources(whole: Sources) -> dict[str, Sources]:
         held_out = {groups[index] for index in order[: max(least, round(HELD_OUT * len(groups)))]}
         return tuple([item for item in items if (name(item) in held_out) == out] for out in (False, True))
 
-    words = halves(0, whole.words, str.lower, least=2)
-    faces = halves(1, whole.fonts, lambda face: face[0].stem.split("-")[0].lower())  # Family-Style.ttf
-    photographs = halves(2, whole.backgrounds, str)
-    parts = {}
+    split = {
+        "words": halves(0, whole.words, str.lower, least=2),
+        "fonts": halves(1, whole.fonts, lambda face: face[0].stem.split("-")[0].lower()),  # Family-Style.ttf
+        "backgrounds": halves(2, whole.backgrounds, str),
+    }
+    parts, told = {}, []
     for number, name in enumerate(("train", "val")):
-        parts[name] = replace(
-            whole,
-            words=covered(words[number], faces[number]),
-            fonts=faces[number],
-            backgrounds=photographs[number],
-            part=number,
-        )
-        if len(parts[name].words) < 2 or words[0] == words[1]:
+        own = {kind: both[number] for kind, both in split.items()}
+        own["words"] = covered(own["words"], own["fonts"])
+        parts[name] = replace(whole, part=number, **own)
+        if len(own["words"]) < 2 or split["words"][0] == split["words"][1]:
             raise UserError(f"--val: too few words for {name}/ that its fonts have; give more words, or more fonts")
-    told = []
-    for what, kind in (("words", words), ("fonts", faces), ("photographs", photographs)):
-        count = f"{len(kind[1])} of {sum(map(len, kind))} {what}"
-        told.append(f"no {what} (there is one group only)" if kind[0] == kind[1] else count)
+    for kind, (train, val) in split.items():
+        one = f"no {kind} (there is one group only)"
+        told.append(one if train == val else f"{len(val)} of {len(train) + len(val)} {kind}")
     notice(f"held out for val/: {', '.join(told)}")
     return parts
 
@@ -201,12 +190,10 @@ def find_backgrounds(folder: Optional[str]) -> list[Path]:
     if folder is None:
         installed = Path(skimage.data.__file__).parent
         return [installed / name for name in PHOTOGRAPHS if (installed / name).is_file()]
-    root = Path(folder).expanduser()
-    if not root.is_dir():
-        raise UserError(f"--backgrounds {folder}: there is no such folder")
-    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in images.SUFFIXES and path.name[0] != ".")
+    files = sorted(Path(folder).expanduser().rglob("*"))
+    files = [path for path in files if path.suffix.lower() in images.SUFFIXES and path.name[0] != "."]
     if not files:
-        raise UserError(f"--backgrounds {folder}: the folder holds no image")
+        raise UserError(f"--backgrounds {folder}: there is no image in such a folder, or below it")
     return files
 
 
@@ -234,44 +221,20 @@ def missing(folder: Path, number: int) -> list[int]:
     whole = {file_name(index) for index in range(number)}
     for kind in FOLDERS:
         (folder / kind).mkdir(parents=True, exist_ok=True)
-        for part in (folder / kind).glob(".*.png.part"):  # of a process that was killed: we hold the lock
-            part.unlink()
         whole &= set(os.listdir(folder / kind))
     return [index for index in range(number) if file_name(index) not in whole]
 
 
-def options_of(args: argparse.Namespace, parts: dict[str, Sources]) -> dict[str, Any]:
-    """All that a sample depends on, for datagen.json: of fonts, words and backgrounds their count and a digest."""
-
-    def told(what: str, name: Callable) -> list[list]:
-        lists = [[name(item) for item in getattr(part, what)] for part in parts.values()]
-        texts = ["\n".join(names).encode("utf-8", "surrogateescape") for names in lists]
-        return [[len(names), hashlib.sha256(text).hexdigest()[:16]] for names, text in zip(lists, texts)]
-
-    return {
-        "--seed": args.seed,
-        "--shape": list(args.shape) if args.shape else None,
-        "--padding": list(args.padding),
-        "--plain": args.plain,
-        "--degraded": args.degraded,
-        "--skeleton": args.skeleton,
-        "--fit": args.fit,
-        "--val": "some" if args.val else "none",
-        "--fonts": told("fonts", lambda face: face[0].name),
-        "--words": told("words", str),
-        "--backgrounds": told("backgrounds", lambda path: path.name),
-        "--standard_font": Path(args.standard_font).name if args.standard_font else None,
-        "recipe": json.loads(json.dumps(asdict(RECIPE))),
-    }
+def options_of(args: argparse.Namespace, parts: dict[str, Sources]) -> str:
+    """All that a sample depends on, as datagen.json holds it; of what the flags name, how much was found."""
+    options = {name: value for name, value in vars(args).items() if name not in FREE}
+    options["found"] = {name: [len(p.words), len(p.fonts), len(p.backgrounds)] for name, p in parts.items()}
+    return json.dumps({**options, "recipe": asdict(RECIPE)}, indent=2) + "\n"
 
 
 @contextlib.contextmanager
-def locked(folder: Path, options: dict[str, Any]) -> Iterator[None]:
-    """The folder of a data set for this process alone: a new one, or one that was made with the same options.
-
-    Raises:
-        UserError: it holds something else or samples of other options, or another process writes into it.
-    """
+def locked(folder: Path, options: str) -> Iterator[None]:
+    """The folder of a data set for this process alone: a new one, or one that was made with the same options."""
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()) and not (folder / OPTIONS).is_file():
         raise UserError(f"--output_path: {folder} is not an empty folder; name another one")
@@ -281,15 +244,15 @@ def locked(folder: Path, options: dict[str, Any]) -> Iterator[None]:
         except OSError:
             raise UserError(f"--output_path: another datagen.py is writing into {folder}; wait until it ends") from None
         file.seek(0)
-        text = file.read()
-        if not text:  # new, or of a process that was killed before it wrote a sample
-            file.write(json.dumps(options, indent=2) + "\n")
-            file.flush()
-        elif text != json.dumps(options, indent=2) + "\n":
+        before = file.read()
+        if before not in ("", options):
             raise UserError(
                 f"--output_path: {folder} holds samples of other options, which {folder / OPTIONS} tells;\n"
                 "repeat those, or name a new folder"
             )
+        if not before:  # new, or of a process that was killed before it wrote a sample
+            file.write(options)
+            file.flush()
         yield
 
 

@@ -9,8 +9,9 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
-from typing import Optional
+from typing import Callable, Optional
 
 import fonts
 import numpy as np
@@ -31,8 +32,6 @@ WIDEST = 1600  # pixels of a sample
 LARGEST_SIDE = 1024  # photographs are made smaller than this before they are cut
 MARGIN = 8  # pixels around a sample in which the blending settles
 TRIES = 50  # draws of a word or a colour before another way is taken
-
-Colour = np.ndarray  # float32 [3], 0..255
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,6 @@ class Style:
     font: Path
     size: int
     bold: bool
-    oblique: bool
     underline: bool
     border: float  # font sizes; 0 for none
     sag: float  # how far the middle hangs below the ends, in widths; 0 for straight
@@ -136,15 +134,13 @@ def draw_style(rng: np.random.Generator, font: Path, recipe: Recipe) -> Style:
     turn, lean_x, lean_y = (np.deg2rad(spread(rng, s)) for s in (recipe.rotation, recipe.shear, recipe.shear))
     zoom_x, zoom_y = (1 + spread(rng, recipe.zoom) for _ in range(2))
     tilt_x, tilt_y = (spread(rng, recipe.perspective) for _ in range(2))
-    oblique = chance(rng, recipe.oblique)
-    lean_x -= np.deg2rad(12) * oblique  # y points down
+    lean_x -= np.deg2rad(12) * chance(rng, recipe.oblique)  # y points down
     matrix = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [tilt_x, tilt_y, 1]])
     matrix = matrix @ [[1, np.tan(lean_x), 0], [np.tan(lean_y), 1, 0], [0, 0, 1]] @ np.diag([zoom_x, zoom_y, 1])
     return Style(
         font=font,
         size=int(rng.integers(recipe.size[0], recipe.size[1] + 1)),
         bold=chance(rng, recipe.bold),
-        oblique=oblique,
         underline=chance(rng, recipe.underline),
         border=rng.uniform(*recipe.border_width) if chance(rng, recipe.border) else 0.0,
         sag=rng.uniform(*recipe.sag) * rng.choice([-1, 1]) if chance(rng, recipe.curved) else 0.0,
@@ -191,7 +187,7 @@ def draw_word(text: str, style: Style) -> Optional[tuple[np.ndarray, np.ndarray]
     if box is None:
         return None
     layers = [np.asarray(layer.crop(box).reduce(FINE)) for layer in layers]
-    if layers[0].max() <= GREY // 4:  # specks
+    if layers[0].max() <= GREY // 4 or layers[0].shape[1] > WIDEST:  # specks, or too wide
         return None
     return layers[0], layers[-1]
 
@@ -219,9 +215,9 @@ def wave(layer: Image.Image, seed: int, size: int) -> Image.Image:
 def warp(layer: Image.Image, matrix: np.ndarray) -> Image.Image:
     """A layer under a projective map about its middle, as large as it then is; very wide words are tilted less."""
     width, height = layer.size
-    scaled = matrix * [[1, 1, FINE], [1, 1, FINE], [1 / FINE, 1 / FINE, 1]]  # the matrix is meant in finished pixels
-    tilt = np.abs(scaled[2, :2]) @ [width / 2, height / 2]
-    scaled[2, :2] *= min(1, 0.25 / max(tilt, 1e-9))
+    scaled = matrix.copy()
+    scaled[2, :2] /= FINE  # the tilt is meant in finished pixels
+    scaled[2, :2] *= min(1, 0.25 / max(np.abs(scaled[2, :2]) @ [width / 2, height / 2], 1e-9))
     turned = EuclideanTransform(translation=(-width / 2, -height / 2)) + ProjectiveTransform(scaled)
     corners = turned(np.array([(0, 0), (width, 0), (0, height), (width, height)]))
     left, top = np.floor(corners.min(0))
@@ -236,26 +232,18 @@ def warp(layer: Image.Image, matrix: np.ndarray) -> Image.Image:
 
 @lru_cache(maxsize=16)
 def photograph(path: Path) -> Image.Image:
-    """A background as RGB, no side longer than LARGEST_SIDE.
-
-    Raises:
-        UserError: it does not decode.
-    """
+    """A background as RGB, no side longer than LARGEST_SIDE."""
     image = Image.fromarray(images.read_rgb(path))
     image.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.BICUBIC)
     return image
 
 
-def lab(colours: np.ndarray) -> np.ndarray:
-    """Colours [n, 3], 0..255, in CIE Lab."""
-    return rgb2lab(colours[None] / 255.0)[0]
-
-
-def draw_colour(rng: np.random.Generator, ground: np.ndarray, recipe: Recipe) -> Colour:
-    """A colour to be seen on a ground of colours [n, 3]: any, or one of its hue or the hue opposite, light on dark
-    or dark on light. Where none stands out from nearly all of the ground, the one that does best."""
+def draw_colour(rng: np.random.Generator, ground: np.ndarray, recipe: Recipe) -> np.ndarray:
+    """A colour, float32 [3] in 0..255, to be seen on a ground of colours [n, 3]: any, or one of its hue or the hue
+    opposite, light on dark or dark on light. Where none stands out from nearly all of the ground, the one that does
+    best."""
     hue, lightness, saturation = colorsys.rgb_to_hls(*(ground.mean(axis=0) / 255.0))
-    best, most, behind = None, -1.0, lab(ground)
+    best, most, behind = None, -1.0, rgb2lab(ground / 255.0)
     for _ in range(TRIES):
         if chance(rng, recipe.random_colour):
             colour = rng.uniform(0, 255, 3)
@@ -263,7 +251,7 @@ def draw_colour(rng: np.random.Generator, ground: np.ndarray, recipe: Recipe) ->
             turned = hue + rng.choice([0, 0.5]) + rng.normal(0, 0.05)
             light = rng.uniform(0.65, 1) if lightness < 0.5 else rng.uniform(0, 0.35)
             colour = 255 * np.array(colorsys.hls_to_rgb(turned % 1, light, rng.uniform(saturation, 1)))
-        distance = np.percentile(np.linalg.norm(behind - lab(colour[None]), axis=1), 20)
+        distance = np.percentile(np.linalg.norm(behind - rgb2lab(colour[None] / 255.0), axis=1), 20)
         if distance > most:
             best, most = colour.astype(np.float32), distance
         if most >= recipe.contrast:
@@ -314,75 +302,55 @@ def blend(background: np.ndarray, composite: np.ndarray) -> np.ndarray:
     return blended.clip(0, 255)
 
 
-# What a camera does.
-
-
-@dataclass(frozen=True)
-class Camera:
-    """A photograph's faults: the share of its pixels that there are (each axis), its noise, and JPEG's quality."""
-
-    resolution: float = 1.0
-    noise: float = 0.0  # deviation, 0..255
-    quality: Optional[int] = None  # none: not compressed
-    seed: int = 0  # of the noise
-
-    def few(self, sides: tuple[int, int]) -> tuple[int, int]:
-        """How many pixels there are for so many."""
-        return tuple(max(4, round(side * self.resolution)) for side in sides)
-
-    def blurred(self, image: np.ndarray) -> np.ndarray:
-        """A image uint8 [h, w] or [h, w, 3] as so many pixels show it, enlarged again."""
-        if self.resolution >= 1:
-            return image
-        whole = Image.fromarray(image)
-        return np.asarray(whole.resize(self.few(whole.size), Image.BOX).resize(whole.size, Image.BICUBIC))
-
-    def spoilt(self, image: np.ndarray) -> np.ndarray:
-        """A image uint8 [h, w, 3] with noise, which its neighbours share where pixels are few, and compressed."""
-        if self.noise:
-            grain = np.random.default_rng(self.seed).normal(128, self.noise, (*self.few(image.shape[:2]), 3))
-            grain = Image.fromarray(images.to_uint8(grain, RANGE)).resize(image.shape[1::-1], Image.BICUBIC)
-            image = images.to_uint8(image + (np.asarray(grain, np.float32) - 128), RANGE)
-        if self.quality is None:
-            return image
-        stream = io.BytesIO()
-        Image.fromarray(image).save(stream, "JPEG", quality=self.quality)
-        return np.asarray(Image.open(stream))
-
-
-def draw_camera(rng: np.random.Generator, size: int, recipe: Recipe) -> Camera:
-    """The faults of a photograph of a word with a font of `size` pixels."""
+def degrade(rng: np.random.Generator, sample: dict[str, np.ndarray], size: int, recipe: Recipe) -> None:
+    """Makes of some samples what a small, noisy or compressed photograph shows of a word with a font of `size` pixels:
+    all images but i_t and t_sk are blurred, since a style's blur is learnt; noise, which cannot be foretold, is in i_s.
+    """
     if not chance(rng, recipe.degraded):
-        return Camera()
+        return
     (least, most), (worst, best) = recipe.low_size, recipe.jpeg_quality
     resolution = rng.uniform(least, max(least, min(most, size))) / size if chance(rng, recipe.low) else 1.0
     noise = rng.uniform(*recipe.noise_deviation) if chance(rng, recipe.noise) else 0.0
     quality = int(rng.integers(worst, best + 1)) if chance(rng, recipe.jpeg) else None
-    return Camera(resolution, noise, quality, int(rng.integers(2**31)))
+    full = sample["i_s"].shape[1::-1]
+    few = [max(4, round(side * resolution)) for side in full]  # pixels that the photograph has
+    for name in ("i_s", "t_t", "t_b", "t_f", "mask_t") if resolution < 1 else ():
+        small = Image.fromarray(sample[name]).resize(few, Image.BOX)
+        sample[name] = np.asarray(small.resize(full, Image.BICUBIC))
+    if noise:  # neighbours share it where pixels are few
+        grain = np.random.default_rng(int(rng.integers(2**31))).normal(128, noise, (*few[::-1], 3))
+        grain = Image.fromarray(images.to_uint8(grain, RANGE)).resize(full, Image.BICUBIC)
+        sample["i_s"] = images.to_uint8(sample["i_s"] + (np.asarray(grain, np.float32) - 128), RANGE)
+    if quality is not None:
+        stream = io.BytesIO()
+        Image.fromarray(sample["i_s"]).save(stream, "JPEG", quality=quality)
+        sample["i_s"] = np.asarray(Image.open(stream))
 
 
 # A sample.
 
 
-@dataclass(frozen=True)
-class Paint:
-    """The colours of a sample, and where its shadow falls."""
+def draw_paint(rng: np.random.Generator, background: np.ndarray, style: Style, recipe: Recipe) -> Callable:
+    """Draws a sample's colours, on a background of colours [n, 3], and its shadow. Returns a function that lays a word
+    over a ground float32 [h, w, 3], given what its letters cover without and with their border, uint8 [h, w]."""
+    letter_colour = draw_colour(rng, background, recipe)
+    border_colour = draw_colour(rng, letter_colour[None], recipe) if style.border else letter_colour
+    shadow = chance(rng, recipe.shadow)
+    if shadow:
+        x, y = (style.size * rng.uniform(*recipe.shadow_offset) * rng.choice([-1, 1]) for _ in range(2))
+        blur, darkness = style.size * rng.uniform(0.01, 0.05), rng.uniform(0.5, 0.9)
 
-    letters: Colour
-    border: Colour
-    shadow: Optional[tuple[float, float, float, float]]  # x, y and blur in pixels, opacity
-
-    def over(self, ground: np.ndarray, letters: np.ndarray, ink: np.ndarray) -> np.ndarray:
-        """Lays a word over a ground float32 [h, w, 3], given what its letters cover without and with their border."""
-        if self.shadow:
-            x, y, blur, opacity = self.shadow
+    def over(ground: np.ndarray, letters: np.ndarray, ink: np.ndarray) -> np.ndarray:
+        if shadow:
             shade = Image.fromarray(ink).transform(ink.shape[::-1], Image.AFFINE, (1, 0, -x, 0, 1, -y), Image.BILINEAR)
             shade = np.asarray(shade.filter(ImageFilter.GaussianBlur(blur)), np.float32)
-            ground = ground * (1 - shade * (opacity / 255))[..., None]
-        for mask, colour in ((ink, self.border), (letters, self.letters)):
+            ground = ground * (1 - shade * (darkness / 255))[..., None]
+        for mask, colour in ((ink, border_colour), (letters, letter_colour)):
             opacity = (mask / np.float32(255))[..., None]
             ground = ground + (colour - ground) * opacity
         return ground
+
+    return over
 
 
 def draw_pair(rng: np.random.Generator, sources: Sources) -> Iterator[tuple]:
@@ -392,23 +360,12 @@ def draw_pair(rng: np.random.Generator, sources: Sources) -> Iterator[tuple]:
         first = words[rng.integers(len(words))]
         able = sources.having(first)
         path, known = able[rng.integers(len(able))]
-        second = first
-        for _ in range(TRIES):
-            second = words[rng.integers(len(words))]
-            if second != first and known.issuperset(fonts.signs(second)):
-                break
-        else:
-            second = next((word for word in words if word != first and known.issuperset(fonts.signs(word))), first)
+        draws = (words[rng.integers(len(words))] for _ in range(TRIES))
+        able = (word for word in chain(draws, words) if word != first and known.issuperset(fonts.signs(word)))
+        second = next(able, first)
         number = 1 if chance(rng, recipe.capitalised) else 2 if chance(rng, recipe.upper) else 0
         cased = [variants(word)[number] for word in (first, second)]
-        if all(known.issuperset(fonts.signs(word)) for word in cased):
-            first, second = cased
-        yield first, second, path
-
-
-def widened(layer: np.ndarray, width: int) -> np.ndarray:
-    """A layer uint8 [h, w] at another width."""
-    return np.asarray(Image.fromarray(layer).resize((width, len(layer)), Image.BICUBIC))
+        yield (*(cased if known.issuperset(fonts.signs("".join(cased))) else (first, second)), path)
 
 
 def centred(layer: np.ndarray, height: int, width: int, top: int, left: int, room: tuple[int, int]) -> np.ndarray:
@@ -440,22 +397,20 @@ def draw_sample(sources: Sources, index: int) -> tuple[dict[str, np.ndarray], di
 
     Returns: the seven images by their folders' names, uint8 [h, w, 3], or [h, w] of t_sk and mask_t. mask_t shows
         letters and border, t_sk letters alone, neither of them the shadow. And the words of i_s and i_t.
-    Raises:
-        UserError: no word can be drawn, or a background does not decode.
     """
     recipe = sources.recipe
     rng = np.random.default_rng([sources.seed, sources.part, index])
     for (first, second, font), _ in zip(draw_pair(rng, sources), range(TRIES)):
         style = draw_style(rng, font, recipe)
         drawn = [draw_word(word, style) for word in (first, second)]
-        if None in drawn or max(layer.shape[1] for pair in drawn for layer in pair) > WIDEST:
+        if None in drawn:
             continue
         if not recipe.fit:
             break
         least, most = recipe.fit_range
-        width = drawn[0][1].shape[1]
-        if least <= width / drawn[1][1].shape[1] <= most:
-            drawn[1] = tuple(widened(layer, width) for layer in drawn[1])
+        (height, own), width = drawn[1][1].shape, drawn[0][1].shape[1]
+        if least <= width / own <= most:
+            drawn[1] = [np.asarray(Image.fromarray(layer).resize((width, height), Image.BICUBIC)) for layer in drawn[1]]
             break
     else:
         raise UserError(f"none of {TRIES} words could be drawn, the last {first!r} with {font}; name other fonts")
@@ -469,10 +424,10 @@ def draw_sample(sources: Sources, index: int) -> tuple[dict[str, np.ndarray], di
     layers = [[centred(layer, *canvas, MARGIN + above, MARGIN + before, room) for layer in pair] for pair in drawn]
     path = sources.backgrounds[rng.integers(len(sources.backgrounds))]
     background = draw_background(rng, path, *canvas, recipe)
-    paint = draw_paint(rng, background[inside][::5, ::5].reshape(-1, 3), style, recipe)
+    over = draw_paint(rng, background[inside][::5, ::5].reshape(-1, 3), style, recipe)
 
     def laid(pair: list[np.ndarray]) -> np.ndarray:
-        composite = paint.over(background, *pair)
+        composite = over(background, *pair)
         blended = composite + np.float32(recipe.blending) * (blend(background, composite) - composite)
         changed = np.abs(blended - background).max(axis=2)[solid(pair[1])]
         return blended if np.percentile(changed, 20) >= recipe.visible else composite
@@ -484,27 +439,14 @@ def draw_sample(sources: Sources, index: int) -> tuple[dict[str, np.ndarray], di
         "i_t": fonts.standard_image(second, standard, (height, width)),
         "i_s": laid(source)[inside],
         "t_sk": thin(target[0], recipe.skeleton)[inside],
-        "t_t": paint.over(grey, *target)[inside],
+        "t_t": over(grey, *target)[inside],
         "t_b": background[inside],
         "t_f": laid(target)[inside],
         "mask_t": target[1][inside],
     }
     sample = {name: images.to_uint8(image, RANGE) for name, image in sample.items()}
-    camera = draw_camera(rng, style.size, recipe)
-    for name in ("i_s", "t_t", "t_b", "t_f", "mask_t"):  # a style's blur is learnt; noise cannot be foretold
-        sample[name] = camera.blurred(sample[name])
-    sample["i_s"] = camera.spoilt(sample["i_s"])
+    degrade(rng, sample, style.size, recipe)
     if sources.shape:
         size = sources.shape[::-1]
         sample = {name: np.asarray(Image.fromarray(x).resize(size, Image.BICUBIC)) for name, x in sample.items()}
     return sample, {"i_s": first, "i_t": second}
-
-
-def draw_paint(rng: np.random.Generator, ground: np.ndarray, style: Style, recipe: Recipe) -> Paint:
-    letters = draw_colour(rng, ground, recipe)
-    border = draw_colour(rng, letters[None], recipe) if style.border else letters
-    shadow = None
-    if chance(rng, recipe.shadow):
-        x, y = (style.size * rng.uniform(*recipe.shadow_offset) * rng.choice([-1, 1]) for _ in range(2))
-        shadow = (x, y, style.size * rng.uniform(0.01, 0.05), rng.uniform(0.5, 0.9))
-    return Paint(letters, border, shadow)

@@ -38,11 +38,9 @@ def font_files(source: Union[str, Path, None] = None) -> list[Path]:
     source = Path(source).expanduser()
     if source.is_file():
         return [source]
-    if not source.is_dir():
-        raise UserError(f"{source}: there is no such font file or folder")
     files = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES and path.name[0] != ".")
     if not files:
-        raise UserError(f"{source}: the folder holds no font ({', '.join(sorted(SUFFIXES))})")
+        raise UserError(f"{source}: is no font, nor a folder with one ({', '.join(sorted(SUFFIXES))})")
     return files
 
 
@@ -53,11 +51,7 @@ def clean(text: str) -> str:
 
 @lru_cache(maxsize=64)
 def characters(path: Path) -> frozenset:
-    """The numbers of all characters that a font has a glyph for (of a collection, its first font).
-
-    Raises:
-        UserError: it is no font.
-    """
+    """The numbers of all characters that a font has a glyph for (of a collection, its first font)."""
     try:
         if not path.is_file():
             raise ValueError("there is no such file")
@@ -93,9 +87,6 @@ def lacking(path: Path, text: str) -> str:
 def standard_font(text: str, font: Union[str, Path, None] = None, more: Sequence[Path] = ()) -> Path:
     """The font of a text's standard image: `font`, or else the first that has all its characters of DejaVu Sans, `more`
     and matplotlib's other fonts.
-
-    Raises:
-        UserError: none has them, or `font` is none.
     """
     if font is not None:
         candidates, told = [Path(font).expanduser()], str(font)
@@ -116,8 +107,6 @@ def standard_image(text: str, font: Union[str, Path], size: tuple[int, int]) -> 
     Args:
         size: height and width in pixels.
     Returns: uint8 [height, width, 3].
-    Raises:
-        UserError: there is nothing to draw.
     """
     text, font, (height, width) = clean(text), Path(font), size
     if not text:
