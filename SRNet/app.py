@@ -7,35 +7,25 @@ Needs gradio (current stack only). The page is served to this machine alone and 
 """
 
 import argparse
+import functools
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 import _path  # noqa: F401  (finds ../common)
 import fonts
 import ocr
 import predict
 import skimage.data
-from model import load_generator
 from PIL import Image, ImageDraw
 
-from common import cli, page, weights
+from common import cli, page
 from common.cli import UserError
 from common.images import on_white
 from common.session import SessionConfig, open_session
 
-MAX_PIXELS = 2**24  # of a photograph: what a page shows after seconds
 EXAMPLE = ("OPEN", (200, 60, 380, 120), "SALE")  # a sign, its place in a photograph, and the new word
-
-
-def load(ckpt: Optional[str]) -> tuple[predict.Editor, str]:
-    """The network, and one line on what it was trained on."""
-    loaded = weights.load(ckpt, predict.NETWORK, predict.HERE)
-    session = open_session(SessionConfig())
-    editor = predict.TrainedEditor(load_generator(loaded), loaded.options, loaded.path, session.device == "npu")
-    data = loaded.about.get("data") or Path(str(getattr(loaded.options, "data_path", "?"))).name
-    return editor, f"Trained for {loaded.step} steps on synthetic pairs of words ({data})."
 
 
 def write_example(folder: str) -> str:
@@ -53,26 +43,16 @@ def write_example(folder: str) -> str:
 
 
 def place_of(text: Optional[str]) -> predict.Place:
-    """A place as four or eight numbers.
-
-    Raises:
-        UserError: it is neither.
-    """
-    if not (text or "").strip():
-        raise UserError("say where the word is: click two opposite corners of it")
     try:
-        return (predict.quad if text.count(",") == 7 else predict.box)(text)
+        return predict.place(text or "")
     except argparse.ArgumentTypeError as error:
-        raise UserError(f"the place: {error}") from None
+        raise UserError(f"say where the word is, click two opposite corners of it: {error}") from None
 
 
 def read(path: Optional[str]) -> Image.Image:
     if not path:
         raise UserError("choose a photograph first")
-    photo = predict.read_photo(path)
-    if photo.width * photo.height > MAX_PIXELS:
-        raise UserError(f"{photo.width} x {photo.height} pixels are more than this page takes; predict.py takes them")
-    return photo
+    return predict.read_photo(path)
 
 
 def preview(path: str, place: Optional[str] = None) -> Image.Image:
@@ -85,14 +65,10 @@ def preview(path: str, place: Optional[str] = None) -> Image.Image:
 
 
 def edit(editor: predict.Editor, folder: str, path: str, place: str, word: str) -> tuple[Image.Image, str, str]:
-    """The photograph with another word in a place, its new file, and how long it took, in words.
-
-    Raises:
-        UserError: see `predict.find_edits`.
-    """
+    """The photograph with another word in a place, its new file, and how long it took, in words."""
     started = time.perf_counter()
     photo = read(path)
-    edits = predict.find_edits(photo, [place_of(place)], [word or ""], [])
+    edits = predict.find_edits(photo, [place_of(place)], [word or ""])
     result, _ = predict.edit_photo(editor, photo, edits)
     seconds = time.perf_counter() - started
     file = cli.new_file(Path(folder) / f"{Path(path).stem}_edited.png")
@@ -110,7 +86,7 @@ def build(ckpt: Optional[str] = None) -> None:
 
     folder = tempfile.mkdtemp(prefix="srnet-")
     try:
-        editor, trained_on = load(ckpt)
+        editor = predict.load_editor(ckpt, open_session(SessionConfig()).device)
         example = write_example(folder)
         place = ",".join(map(str, EXAMPLE[1]))
         first = edit(editor, folder, example, place, EXAMPLE[2])
@@ -118,36 +94,36 @@ def build(ckpt: Optional[str] = None) -> None:
         gr.Markdown(f"SRNet cannot be shown: {error}", elem_classes="message")
         return
 
-    def told(function: Any, outputs: int) -> Any:
-        """The function, whose mistakes of the user's become a message, with nothing changed."""
+    def told(function: Callable) -> Callable:
+        """The function, whose mistakes of the user's become a message."""
 
+        @functools.wraps(function)  # Gradio looks at its parameters
         def call(*args: Any) -> Any:
             try:
                 return function(*args)
             except UserError as error:
-                gr.Warning(str(error))
-                return tuple(gr.skip() for _ in range(outputs)) if outputs > 1 else gr.skip()
+                raise gr.Error(str(error), print_exception=False) from None
 
         return call
 
+    @told
     def opened(path: Optional[str]) -> tuple:
         found = predict.find_places(read(path)) if path and ocr.installed() else []
         choices = [(text, place.flag.split("=")[1]) for place, text in found]
         start = choices[0][1] if len(choices) == 1 else ""
-        shown = preview(path, start) if path else None
-        return shown, gr.update(choices=choices, value=start or None), start, None
+        return preview(path, start) if path else None, gr.update(choices=choices, value=start or None), start, None
 
-    def clicked(path: str, corner: Optional[list], event: Any) -> tuple:
+    @told
+    def clicked(path: str, corner: Optional[list], event: gr.SelectData) -> tuple:
         if corner is None:
             return gr.skip(), gr.skip(), event.index
         (left, right), (top, bottom) = (sorted(int(side) for side in pair) for pair in zip(corner, event.index))
         place = f"{left},{top},{right},{bottom}"
         return preview(path, place), place, None
 
-    def click(path: str, corner: Optional[list], event: gr.SelectData) -> tuple:
-        return told(clicked, 3)(path, corner, event)
-
-    gr.Markdown(f"Another word in a photograph, in the style of the one that is there. {trained_on}")
+    gr.Markdown(
+        "Another word in a photograph, in the style of the one that is there. Trained on synthetic pairs of words."
+    )
     with gr.Row():
         with gr.Column():
             file = gr.File(value=example, label="Photograph", type="filepath", elem_classes="input")
@@ -165,13 +141,13 @@ def build(ckpt: Optional[str] = None) -> None:
             download = gr.DownloadButton("Download the result", value=first[1])
     corner = gr.State(None)
     for event in (file.upload, file.clear):
-        event(told(opened, 4), file, [shown, words, where, corner])
-    shown.select(click, [file, corner], [shown, where, corner])
-    words.input(told(lambda path, box: (preview(path, box), box), 2), [file, words], [shown, where])
-    where.submit(told(preview, 1), [file, where], shown)
-    inputs = [file, where, word]
+        event(opened, file, [shown, words, where, corner])
+    shown.select(clicked, [file, corner], [shown, where, corner])
+    words.input(told(lambda path, box: (preview(path, box), box)), [file, words], [shown, where])
+    where.submit(told(preview), [file, where], shown)
     for event in (button.click, word.submit):
-        event(told(lambda *args: edit(editor, folder, *args), 3), inputs, [result, download, seconds])
+        replace = told(lambda path, place, word: edit(editor, folder, path, place, word))
+        event(replace, [file, where, word], [result, download, seconds])
 
 
 if __name__ == "__main__":

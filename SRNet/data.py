@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from common.session import Session
 
 FOLDERS = ("i_t", "i_s", "t_sk", "t_t", "t_b", "t_f", "mask_t")
+OUTPUTS = ("o_sk", "o_t", "o_b", "o_f")  # skeleton, styled word on grey, background, the edited crop
+RANGE = (-1.0, 1.0)  # black and white to the networks
+MULTIPLE = 8  # of the sides of a network's images: an encoder halves them three times
 GREY = {"t_sk", "mask_t"}  # one channel, the others have three
-CHANNELS = sum(1 if folder in GREY else 3 for folder in FOLDERS)
+CHANNELS = [1 if folder in GREY else 3 for folder in FOLDERS]
 HELD_OUT, HELD_OUT_SHARE = 1000, 0.1  # at most, where there is no val/
 INK = 40  # levels between what is written in i_t and its ground
 BORDERS = 0.08, 0.025  # above and below a word that fills i_t, in its height, and on its left and right, in its width
@@ -38,22 +41,15 @@ def root(data_path: str) -> Path:
 
 def find_samples(folder: Path) -> list[str]:
     """The sorted names of the images, which are the same in all seven folders."""
-    names = {}
-    for name in FOLDERS:
-        inside = folder / name
-        if not inside.is_dir():
-            raise UserError(f"--data_path {folder}: there is no folder {name} in it; datagen.py writes all seven")
-        names[name] = {path.name for path in images.find_images(inside)}
+    names = {name: {path.name for path in images.find_images(folder / name)} for name in FOLDERS}
     every = set.union(*names.values())
     if not every:
         raise UserError(f"--data_path {folder}: no images in {', '.join(FOLDERS)}; datagen.py writes some")
     for name in FOLDERS:
         missing = every - names[name]
         if missing:
-            raise UserError(
-                f"--data_path {folder}: {name} lacks {len(missing)} of the names in the other folders, first "
-                f"{min(missing)}; the seven must hold the same names"
-            )
+            told = f"{name} lacks {len(missing)} of the names in the other folders, first {min(missing)}"
+            raise UserError(f"--data_path {folder}: {told}; the seven must hold the same names")
     return sorted(every)
 
 
@@ -72,21 +68,16 @@ def split(data_path: str) -> tuple[list[Sample], list[Sample]]:
 def read_sample(folder: Path, name: str, tight: bool = False) -> dict[str, np.ndarray]:
     """The seven images of a sample by their folders' names, uint8 [h, w, 3], or [h, w, 1] of `GREY`; with `tight` i_t
     is what `tightened` cuts out of it.
-
-    Raises:
-        UserError: one does not decode, or they are not all of one size.
     """
     sample = {}
     for kind in FOLDERS:
         path = folder / kind / name
         grey = kind in GREY
         sample[kind] = np.asarray(images.decode(path).convert("L"))[..., None] if grey else images.read_rgb(path)
-        height, width = sample[kind].shape[:2]
-        if sample[kind].shape[:2] != sample["i_t"].shape[:2]:
-            high, wide = sample["i_t"].shape[:2]
-            raise UserError(
-                f"{path}: is {width} x {height}, and its i_t is {wide} x {high}; the seven must be of one size"
-            )
+        (height, width), (high, wide) = sample[kind].shape[:2], sample["i_t"].shape[:2]
+        if (height, width) != (high, wide):
+            told = f"is {width} x {height}, and its i_t is {wide} x {high}; the seven must be of one size"
+            raise UserError(f"{path}: {told}")
     if tight:
         sample["i_t"] = tightened(sample["i_t"])
     return sample
@@ -125,62 +116,44 @@ class Samples:
     """The samples to train on, each decoded once and kept as far as memory goes.
 
     Args:
-        height: that all are scaled to.
-        widths: each sample is scaled to the one that keeps its aspect best; a width that fewer than `batch_size`
-            samples fit is left out, so that every batch is of one width.
-        tight: as in `read_sample`.
+        args: of train.py: all are scaled to the height of `data_shape`, and to its width or to that one of `widths`
+            that keeps a sample's aspect best; one of them that fewer samples than a batch's fit is left out.
     Attributes:
         widths: of the samples, int [count].
-    Raises:
-        UserError: a batch is larger than the data, or an image's size cannot be read.
+        steps_per_epoch: batches, each of one width.
     """
 
-    def __init__(
-        self, samples: Sequence[Sample], height: int, widths: Sequence[int], batch_size: int, tight: bool = False
-    ) -> None:
-        if batch_size > len(samples):
-            raise UserError(
-                f"--batch_size: a batch of {batch_size} is larger than the data ({len(samples)} samples); "
-                "give a smaller one"
-            )
-        self.samples, self.height, self.batch_size, self._kept = list(samples), height, batch_size, {}
-        self.tight = tight
-        widths, sizes = sorted(widths), [(1, 1)] * len(samples)
+    def __init__(self, samples: Sequence[Sample], args: argparse.Namespace) -> None:
+        if args.batch_size > len(samples):
+            told = f"a batch of {args.batch_size} is larger than the data ({len(samples)} samples)"
+            raise UserError(f"--batch_size: {told}; give a smaller one")
+        self.samples, self.args, self.height, self._kept = samples, args, args.data_shape[0], {}
+        widths, sizes = sorted(args.widths or args.data_shape[1:]), [(1, 1)] * len(samples)
         if len(widths) > 1:
             sizes = [images.size(folder / "i_t" / name)[::-1] for folder, name in samples]
         while True:
-            self.widths = np.array([nearest_width(size, height, widths) for size in sizes])
-            few = [width for width in widths if 0 < (self.widths == width).sum() < batch_size]
+            self.widths = np.array([nearest_width(size, self.height, widths) for size in sizes])
+            few = [width for width in widths if 0 < (self.widths == width).sum() < args.batch_size]
             if not few or len(widths) == 1:
                 break
             widths.remove(few[0])
-        self._most = MEMORY // (height * int(self.widths.mean()) * CHANNELS)
+        self._most = MEMORY // (self.height * int(self.widths.mean()) * sum(CHANNELS))
+        self.steps_per_epoch = len(self.order(0))
 
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    @property
-    def steps_per_epoch(self) -> int:
-        return sum(int((self.widths == width).sum()) // self.batch_size for width in np.unique(self.widths))
-
-    def order(self, seed: int, epoch: int) -> np.ndarray:
-        """The indices of an epoch's batches, int32 [steps_per_epoch, batch_size]: in each samples of one width."""
-        rng = np.random.default_rng([zlib.crc32(b"order"), seed, epoch])
+    def order(self, epoch: int) -> np.ndarray:
+        """The indices of an epoch's batches, int32 [steps_per_epoch, batch_size]."""
+        rng, batch_size = np.random.default_rng([zlib.crc32(b"order"), self.args.seed, epoch]), self.args.batch_size
         batches = []
         for width in np.unique(self.widths):
             own = rng.permutation(np.flatnonzero(self.widths == width))
-            batches.append(own[: len(own) // self.batch_size * self.batch_size].reshape(-1, self.batch_size))
+            batches.append(own[: len(own) // batch_size * batch_size].reshape(-1, batch_size))
         return rng.permutation(np.concatenate(batches)).astype(np.int32)
 
     def read(self, index: int) -> np.ndarray:
-        """Sample `index`: its images in the order of `FOLDERS`, uint8 [height, its width, CHANNELS].
-
-        Raises:
-            UserError: it cannot be used.
-        """
+        """Sample `index`: its images in the order of `FOLDERS`, uint8 [height, its width, channels]."""
         if index in self._kept:
             return self._kept[index]
-        sample = read_sample(*self.samples[index], self.tight)
+        sample = read_sample(*self.samples[index], self.args.tight_text)
         size = (self.height, int(self.widths[index]))
         stacked = np.concatenate([resized(sample[kind], size) for kind in FOLDERS], 2)
         if len(self._kept) < self._most:
@@ -194,37 +167,22 @@ def wanted_word(folder: Path, name: str) -> Optional[str]:
         return image.info.get("word")
 
 
-def unstack(stacked: Any) -> dict[str, Any]:
-    """Images in the order of `FOLDERS` along the last axis as {folder: [..., 3 or 1]}."""
-    parts, at = {}, 0
-    for kind in FOLDERS:
-        channels = 1 if kind in GREY else 3
-        parts[kind] = stacked[..., at : at + channels]
-        at += channels
-    return parts
-
-
-def batches(args: argparse.Namespace, samples: Samples, session: "Session", start_step: int = 0) -> Iterator[Any]:
-    """Endless shuffled batches, uint8 [batch, height, width, CHANNELS], a function of (seed, step) alone.
-
-    Raises:
-        UserError: a sample cannot be used.
-    """
+def batches(samples: Samples, session: "Session", start_step: int = 0) -> Iterator[Any]:
+    """Endless shuffled batches, uint8 [batch, height, width, channels], a function of (seed, step) alone."""
     import tensorflow as tf
 
     from common.stream import sample_batches
 
-    count = samples.steps_per_epoch * args.batch_size
-    widths = np.unique(samples.widths)
-    shape = (samples.height, int(widths[0]) if len(widths) == 1 else None, CHANNELS)
+    widths, batch_size = np.unique(samples.widths), samples.args.batch_size
+    shape = (samples.height, int(widths[0]) if len(widths) == 1 else None, sum(CHANNELS))
 
     def epoch(number):
-        order = tf.numpy_function(lambda n: samples.order(args.seed, int(n)).ravel(), [number], tf.int32)
-        return tf.data.Dataset.from_tensor_slices(tf.ensure_shape(order, [count]))
+        order = tf.numpy_function(lambda n: samples.order(int(n)).ravel(), [number], tf.int32)
+        return tf.data.Dataset.from_tensor_slices(tf.ensure_shape(order, [samples.steps_per_epoch * batch_size]))
 
     def sample(index, number):
         return tf.ensure_shape(tf.numpy_function(lambda n: samples.read(int(n)), [index], tf.uint8), shape)
 
     first, skipped = divmod(start_step, samples.steps_per_epoch)
-    order = tf.data.Dataset.range(first, 2**31).flat_map(epoch).skip(skipped * args.batch_size)
-    return sample_batches(sample, order, args.batch_size, start_step, session)
+    order = tf.data.Dataset.range(first, 2**31).flat_map(epoch).skip(skipped * batch_size)
+    return sample_batches(sample, order, batch_size, start_step, session)

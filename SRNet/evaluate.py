@@ -5,9 +5,9 @@ python SRNet/evaluate.py --ckpt_path=SRNet/test/output/0
 python SRNet/evaluate.py --data_path=other_words --max_samples=1000 --ocr
 python SRNet/evaluate.py --data_path=other_words --model=exported/final.onnx
 
-o_f is compared with t_f, o_b with t_b, o_t with t_t and o_sk with t_sk; metrics.py tells the conventions and the
-baselines. The network sees each sample at the size that predict.py gives it. Its images are compared at the size of
-the training (64 x 128), as papers do, and o_f at the sample's own size too.
+o_f is compared with t_f, o_b with t_b, o_t with t_t and o_sk with t_sk, at the size of the training (64 x 128), as
+papers do, and o_f at the sample's own size too; metrics.py tells the conventions and the baselines. Samples that cannot
+be used are left out, with a notice.
 
 A new folder, `evaluation` or `evaluation-2`, ..., takes the four images of each sample, evaluation.json and
 gallery.html, which shows them and the seven of the data for some samples.
@@ -35,7 +35,8 @@ from common.cli import UserError, notice
 from common.images import write_page
 
 TARGETS = {"o_f": "t_f", "o_b": "t_b", "o_t": "t_t", "o_sk": "t_sk"}
-METHODS = {  # of metrics.py, in words
+METHODS = {  # the network's and those of metrics.py, in words
+    "ours": "ours",
     "source": "source crop unchanged",
     "erased": "true background, no word",
     "inpainted": "inpainted, told where",
@@ -44,8 +45,6 @@ METHODS = {  # of metrics.py, in words
     "mean": "mean skeleton",
     "target": "t_f itself (the ceiling)",
 }
-COLUMNS = {"psnr": 8, "ssim": 8, "mse": 9, "dice": 8, "dice_thresholded": 18, "word_accuracy": 15, "ned": 8}
-BATCH = 8  # samples at a time
 SHOWN = 60  # samples in the gallery, evenly from all
 
 Images = dict[str, np.ndarray]
@@ -54,29 +53,19 @@ Means = dict[str, dict[str, dict[str, float]]]
 
 
 def evaluate_run(
-    args: argparse.Namespace, generator: Any, samples: Sequence[data.Sample], folder: str, static: bool = False
+    editor: predict.Editor, samples: Sequence[data.Sample], folder: str
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """The mean metrics of a generator, and of the trivial baselines.
+    """The mean metrics of a generator in training, and of the trivial baselines.
 
     Args:
-        args: of train.py, or a run's options.
-        samples: those that cannot be used are left out, with a notice.
-        folder: takes the images, evaluation.json and gallery.html; <folder>-2, ... where it is there already.
-        static: compile for each size, as the NPU wants it.
+        folder: as `measure` has it.
     Returns:
         {"o_f_mse", "o_f_psnr", "o_f_ssim", "o_b_mse", ..., "o_sk_dice", "samples"}, and the same names with the best of
         all baselines to each, and with a baseline's name before it: "source_o_b_psnr".
-    Raises:
-        UserError: none of the samples can be used.
     """
-    editor = predict.TrainedEditor(generator, args, "the network", static)
-    samples, skeleton = look_through(samples, args.data_shape)
-    folder = cli.new_folder(folder)
-    rows, shown = measure(editor, samples, skeleton, folder / "images")
-    values = means(rows)
-    write_results(folder, editor, rows, values, shown, {"data": os.path.abspath(args.data_path)})
-    ours, trivial = {"samples": len(rows)}, {}
-    for output, method, row in flat(values):
+    result = measure(editor, samples, folder)
+    ours, trivial = {"samples": result["samples"]}, {}
+    for output, method, row in flat(result["metrics"]):
         for name, value in row.items():
             if method == "ours":
                 ours[f"{output}_{name}"] = value
@@ -87,91 +76,85 @@ def evaluate_run(
     return ours, trivial
 
 
-def look_through(
-    samples: Sequence[data.Sample], size: Sequence[int], skip_bad: bool = True
-) -> tuple[list[data.Sample], np.ndarray]:
+def usable(samples: Sequence[data.Sample], size: Sequence[int]) -> tuple[list[data.Sample], np.ndarray]:
     """The samples whose images can be used, and the mean of their skeletons at `size`, uint8 [h, w, 1]."""
     good, total = [], np.zeros([*size, 1])
     for folder, name in tqdm(samples, "reading", unit="", disable=None):
         try:
             total += resized(data.read_sample(folder, name)["t_sk"], size)
-        except UserError as error:
-            if not skip_bad:
-                raise
-            notice(f"left out: {error}")
-        else:
             good.append((folder, name))
+        except UserError as error:
+            notice(f"left out: {error}")
     if not good:
         raise UserError("none of the samples can be measured")
     return good, np.round(total / len(good)).astype(np.uint8)
 
 
 def measure(
-    editor: predict.Editor,
-    samples: Sequence[data.Sample],
-    mean_skeleton: np.ndarray,
-    folder: Path,
-    reader: Optional[ocr.Reader] = None,
-) -> tuple[list[Row], list[Images]]:
-    """Each sample's metrics, and the images of some.
+    editor: predict.Editor, samples: Sequence[data.Sample], folder: Any, reader: Optional[ocr.Reader] = None
+) -> dict[str, Any]:
+    """Measures on samples and writes a new folder.
 
     Args:
-        folder: takes the network's images as o_f/NAME.png, o_b/NAME.png, ...
+        folder: takes evaluation.json, gallery.html and the network's images, images/o_f/NAME.png, ...; <folder>-2, ...
+            where it is there already.
         reader: reads the words.
     Returns:
-        [{"file", "o_f": {"ours": {"mse", "psnr", "ssim"}, "source": ...}, "o_b": ..., "o_t": ..., "o_sk": ...,
-        "own_size": {"ours": {"psnr", "ssim"}, ...}, "ocr": {"ours": {"word_accuracy", "ned"}, ...}}, ...], and the
-        seven images, the four, "inpainted" and "name" of SHOWN samples.
+        What evaluation.json holds: "metrics" has the means by output, by method and by metric: {"o_f": {"ours":
+        {"mse", "psnr", "ssim"}, "source": ...}, "o_b": ..., "o_t": ..., "o_sk": ..., "own_size": {"ours": {"psnr",
+        "ssim"}, ...}, "ocr": {"ours": {"word_accuracy", "ned"}, ...}}; "per_sample" the same of each sample.
     """
-    size = tuple(editor.options.data_shape)
+    size, tight = tuple(editor.options.data_shape), getattr(editor.options, "tight_text", False)
+    samples, mean_skeleton = usable(samples, size)
+    folder = cli.new_folder(folder)
     chosen = {number * len(samples) // SHOWN for number in range(SHOWN)}
-    rows, shown = {}, {}
-    for number, sample, ours in tqdm(generate(editor, samples), "measuring", len(samples), unit="", disable=None):
-        (path, name), own = samples[number], sample["i_s"].shape[:2]
-        row = rows[number] = {"file": str(path / "i_s" / name)}
-        at_size = {kind: resized(image, size) for kind, image in sample.items()}
-        images = {kind: resized(image, size) for kind, image in ours.items()}
+    rows, shown = [], []
+    for number, (path, name) in enumerate(tqdm(samples, "measuring", unit="", disable=None)):
+        sample = data.read_sample(path, name, tight)
+        own = sample["i_s"].shape[:2]
+        ours = editor.generate(*(resized(sample[kind], editor.size_of(*own)) for kind in ("i_t", "i_s")))
+        at_size, images = ({kind: resized(x, size) for kind, x in group.items()} for group in (sample, ours))
         others = baselines(at_size, mean_skeleton)
+        row: Row = {"file": str(path / "i_s" / name), "outputs": {}}
         for output, target in TARGETS.items():
+            file = cli.new_file(folder / "images" / output / f"{Path(name).stem}.png")
+            Image.fromarray(ours[output].squeeze()).save(file)
+            row["outputs"][output] = f"{output}/{file.name}"
             row[output] = {
                 method: compare(image, at_size[target], output == "o_sk")
                 for method, image in {"ours": images[output], **others[output]}.items()
             }
         whole = {"ours": resized(ours["o_f"], own), "source": sample["i_s"], "erased": sample["t_b"]}
-        row["own_size"] = {
-            method: {"psnr": psnr(image, sample["t_f"]), "ssim": ssim(image, sample["t_f"])}
-            for method, image in whole.items()
-            if min(own) >= WINDOW
-        }
+        if min(own) >= WINDOW:
+            row["own_size"] = {
+                method: {"psnr": psnr(image, sample["t_f"]), "ssim": ssim(image, sample["t_f"])}
+                for method, image in whole.items()
+            }
         if reader:
             row["ocr"] = read_words(reader, data.wanted_word(path, name), whole["ours"], sample)
-        row["outputs"] = {output: save_image(ours[output], folder / output, name) for output in TARGETS}
+        rows.append(row)
         if number in chosen:
-            shown[number] = {**at_size, **images, "inpainted": others["o_b"]["inpainted"], "name": name}
-    return [rows[number] for number in sorted(rows)], [shown[number] for number in sorted(shown)]
+            shown.append({**at_size, **images, "inpainted": others["o_b"]["inpainted"], "name": name})
+    result = {
+        "weights": os.path.abspath(editor.path),
+        "data": os.path.abspath(samples[0][0]),
+        "samples": len(rows),
+        "size": list(size),
+        "conventions": "of 8-bit images, means over them; mse: white is 1; psnr: peak 255; ssim: Gaussian 11 x 11, "
+        "range 255; dice: 1 where skeletons agree; ned: 1 less edit distance over length, of letters and digits",
+        "metrics": means(rows),
+        "per_sample": rows,
+    }
+    (folder / "evaluation.json").write_text(json.dumps(result, indent=2) + "\n")
+    table = {f"{output}: {METHODS[method]}": row for output, method, row in flat(result["metrics"])}
+    write_page(folder / "gallery.html", f"SRNet: {headline(result)}", table, gallery_rows(shown))
+    notice(f"wrote {folder}: images/, evaluation.json, gallery.html with {len(shown)} of {len(rows)} samples")
+    return result
 
 
-def generate(editor: predict.Editor, samples: Sequence[data.Sample]) -> Iterator[tuple[int, Images, Images]]:
-    """(number, the sample as it is on disk, the network's images), made in batches of one size to the network."""
-    pending: dict[tuple[int, int], list[tuple[int, Images]]] = {}
-
-    def run(size: tuple[int, int]) -> Iterator[tuple[int, Images, Images]]:
-        batch = pending.pop(size)
-        inputs = [np.stack([resized(sample[kind], size) for _, sample in batch]) for kind in ("i_t", "i_s")]
-        # A batch that is not full is filled up, so that nothing is compiled twice; no sample depends on the others.
-        inputs = [np.concatenate([x, np.repeat(x[-1:], BATCH - len(x), 0)]) for x in inputs]
-        outputs = editor.generate(*inputs)
-        for place, (number, sample) in enumerate(batch):
-            yield number, sample, {kind: x[place] for kind, x in outputs.items()}
-
-    for number, (folder, name) in enumerate(samples):
-        sample = data.read_sample(folder, name, getattr(editor.options, "tight_text", False))
-        size = editor.size_of(*sample["i_s"].shape[:2])
-        pending.setdefault(size, []).append((number, sample))
-        if len(pending[size]) == BATCH:
-            yield from run(size)
-    for size in list(pending):
-        yield from run(size)
+def headline(result: dict[str, Any]) -> str:
+    height, width = result["size"]
+    return f"{result['samples']} samples of {result['data']}, {height} x {width}"
 
 
 def read_words(reader: ocr.Reader, word: Optional[str], o_f: np.ndarray, sample: Images) -> dict[str, dict[str, float]]:
@@ -179,13 +162,6 @@ def read_words(reader: ocr.Reader, word: Optional[str], o_f: np.ndarray, sample:
     wanted = word or reader.read(sample["i_t"])
     images = {"ours": o_f, "target": sample["t_f"], "source": sample["i_s"]}
     return {method: ocr.agreement(reader.read(image), wanted) for method, image in images.items()}
-
-
-def save_image(image: np.ndarray, folder: Path, name: str) -> str:
-    """Writes uint8 [h, w, 1 or 3] as a new PNG and returns its path from the folder of all images."""
-    path = cli.new_file(folder / f"{Path(name).stem}.png")
-    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(path)
-    return f"{folder.name}/{path.name}"
 
 
 def means(rows: Sequence[Row]) -> Means:
@@ -199,33 +175,6 @@ def means(rows: Sequence[Row]) -> Means:
                 for method, metrics in having[0].items()
             }
     return values
-
-
-def write_results(
-    folder: Path,
-    editor: predict.Editor,
-    rows: Sequence[Row],
-    values: Means,
-    shown: Sequence[Images],
-    about: dict[str, str],
-) -> dict[str, Any]:
-    """Writes evaluation.json and gallery.html beside the images of `measure`, and returns what the former holds."""
-    height, width = editor.options.data_shape
-    result = {
-        **about,
-        "samples": len(rows),
-        "size": [height, width],
-        "conventions": "of 8-bit images, means over them; mse: white is 1; psnr: peak 255; ssim: Gaussian 11 x 11, "
-        "range 255; dice: 1 where skeletons agree; ned: 1 less edit distance over length, of letters and digits",
-        "metrics": values,
-        "per_sample": rows,
-    }
-    (folder / "evaluation.json").write_text(json.dumps(result, indent=2) + "\n")
-    table = {f"{output}: {METHODS.get(method, method)}": row for output, method, row in flat(values)}
-    title = f"SRNet: {len(rows)} samples of {about['data']}, {height} x {width}"
-    write_page(folder / "gallery.html", title, table, gallery_rows(shown))
-    notice(f"wrote {folder}: images/, evaluation.json, gallery.html with {len(shown)} of {len(rows)} samples")
-    return result
 
 
 def gallery_rows(shown: Sequence[Images]) -> Iterator[tuple]:
@@ -249,11 +198,10 @@ def flat(values: Means) -> Iterator[tuple[str, str, dict[str, float]]]:
 def table_lines(values: Means) -> Iterator[str]:
     """The means as a table for the terminal, each part under the names of its own metrics."""
     for output, methods in values.items():
-        names = [name for name in COLUMNS if name in methods["ours"]]
-        yield f"{output:34}" + "".join(f"{name:>{COLUMNS[name]}}" for name in names)
+        yield f"{output:34}" + "".join(f"{name:>{max(8, len(name) + 2)}}" for name in methods["ours"])
         for method, row in methods.items():
-            cells = (f"{row[name]:{COLUMNS[name]}.{2 if name == 'psnr' else 4}f}" for name in names)
-            yield f"    {METHODS.get(method, method):30}{''.join(cells)}"
+            cells = (f"{v:{max(8, len(name) + 2)}.{2 if name == 'psnr' else 4}f}" for name, v in row.items())
+            yield f"    {METHODS[method]:30}{''.join(cells)}"
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -290,17 +238,12 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     """
     reader = ocr.Reader() if args.ocr else None
     editor = predict.open_editor(args)
-    size = editor.options.data_shape
-    samples, skeleton = look_through(held_out(args.data_path, editor.options)[: args.max_samples], size, skip_bad=False)
     run = weights.run_folder(editor.path)
-    here = Path("evaluation") if args.model or run == predict.HERE / "pretrained" else run / "evaluation"
-    folder = cli.new_folder(args.output_path or here)
-    rows, shown = measure(editor, samples, skeleton, folder / "images", reader)
-    about = {"weights": os.path.abspath(editor.path), "data": os.path.abspath(samples[0][0])}
-    values = means(rows)
-    print(f"{len(samples)} samples of {about['data']}, {size[0]} x {size[1]}")
-    print(*table_lines(values), sep="\n")
-    return write_results(folder, editor, rows, values, shown, about)
+    here = "evaluation" if args.model or run == predict.HERE / "pretrained" else run / "evaluation"
+    samples = held_out(args.data_path, editor.options)[: args.max_samples]
+    result = measure(editor, samples, args.output_path or here, reader)
+    print(headline(result), *table_lines(result["metrics"]), sep="\n")
+    return result
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

@@ -22,7 +22,8 @@ from typing import Callable, Optional
 import _path  # noqa: F401  (finds ../common)
 import numpy as np
 import tensorflow as tf
-from model import MULTIPLE, OUTPUTS, build_from, load_generator
+from data import MULTIPLE, OUTPUTS
+from model import build_generators, load_generator
 from tensorflow import keras
 
 from common import cli, weights
@@ -60,11 +61,7 @@ def function(generator: keras.Model) -> Callable[[dict], dict]:
 
 
 def freeze(args: argparse.Namespace) -> None:
-    """Exports the generator.
-
-    Raises:
-        UserError: no such checkpoint, a package that is missing, a file that is there already or cannot be written.
-    """
+    """Exports the generator."""
     folder = begin_export([NAME], args)
     loaded = weights.load(args.ckpt_path, NETWORK, Path(__file__).resolve().parent)
     generate, trained = function(load_generator(loaded)), loaded.options.data_shape
@@ -89,18 +86,15 @@ def write_final(generator: keras.Model, options: argparse.Namespace, path: str) 
 
     Args:
         options: of the run.
-    Raises:
-        OSError: it cannot be written.
     """
     with float32_layers():
-        exact = build_from(options, options.data_shape)
+        exact, _ = build_generators(options, options.data_shape)
     trained = named_variables(generator)
     for name, variable in named_variables(exact).items():
         variable.assign(trained[name])
     shape = (1, *options.data_shape, 3)
     graph_def = frozen_graph(function(exact), {"i_t": shape, "i_s": shape}, OUTPUTS)
-    with open(f"{path}.partial", "wb") as file:
-        file.write(graph_def.SerializeToString())
+    Path(f"{path}.partial").write_bytes(graph_def.SerializeToString())
     os.replace(f"{path}.partial", path)
 
 

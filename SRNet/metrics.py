@@ -54,7 +54,7 @@ def thresholded(image: np.ndarray) -> np.ndarray:
 
 def compare(image: np.ndarray, target: np.ndarray, skeletons: bool = False) -> dict[str, float]:
     """{"mse", "psnr", "ssim"} of two images, and of skeletons {"dice", "dice_thresholded"} too."""
-    values = {"mse": mse(image, target), "psnr": psnr(image, target), "ssim": ssim(image, target)}
+    values = {"psnr": psnr(image, target), "ssim": ssim(image, target), "mse": mse(image, target)}
     if skeletons:
         values["dice"] = dice(image, target)
         values["dice_thresholded"] = dice(thresholded(image), thresholded(target))

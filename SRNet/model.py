@@ -14,14 +14,12 @@ from tensorflow.keras import layers
 from common.cli import UserError
 from common.layers import BatchNorm, Float32Weights
 
-MULTIPLE = 8  # of a side: an encoder halves it three times
 RESIDUAL_BLOCKS = 4
 MOMENTUM = 0.9  # of the moving averages: with 0.99 they lag behind the first thousand steps, and o_t is blank
 GROUP = 8  # channels that are normalised together by --norm=group, or fewer
 DISCRIMINATOR = (2, 4, 8, 16)  # times the channels: 64, 128, 256, 512
 NO_SKIPS = (None,) * 4  # no skip connections into a decoder
 COLOURS = 4  # of the source that o_t, and anew o_b, are made of
-OUTPUTS = ("o_sk", "o_t", "o_b", "o_f")  # skeleton, styled word on grey, background, the edited crop
 
 
 class GroupNorm(Float32Weights):
@@ -222,58 +220,38 @@ def fusion(net: Network, o_t, o_b, background: Sequence, colours, channels: int,
     return net.blended(o_b, layers.Concatenate()([x, o_t, o_b]), colours, "o_f")
 
 
-def outputs(net: Network, i_t, i_s, channels: int, skips: bool, t_t=None) -> list:
-    """[o_sk, o_t, o_b, o_f, o_sk's logits]; with t_t, the true styled word, the fusion gets that in place of o_t."""
-    o_sk, o_t, logits, colours = text_conversion(net, i_t, i_s, channels, skips)
-    o_b, background = background_inpainting(net, i_s, channels, skips)
-    o_f = fusion(net, o_t if t_t is None else t_t, o_b, background, colours, channels, skips)
-    return [o_sk, o_t, o_b, o_f, logits]
-
-
-def build_generator(
-    height: Optional[int] = None,
-    width: Optional[int] = None,
-    channels: int = 32,
-    norm: str = "batch",
-    skips: bool = False,
-) -> keras.Model:
-    """All three parts of the generator.
+def build_generators(
+    options: argparse.Namespace, size: Sequence[Optional[int]] = (None, None), teacher_forcing: bool = False
+) -> tuple[keras.Model, Optional[keras.Model]]:
+    """The generator, and with teacher forcing the same network whose fusion gets the true styled word, so that no
+    gradient of o_f reaches text conversion.
 
     Args:
-        height, width: multiples of 8, or None: any.
-        channels: of the first layers, 8 times as many in the deepest.
-        norm: "batch" or "group" normalisation.
-        skips: of `text_conversion`.
+        options: of a training: `cnum`, channels of the first layers (8 times as many in the deepest), and `norm` and
+            `skips`, which are "batch" and False where a run does not say.
+        size: height and width, multiples of 8, or None: any.
     Returns:
-        A model of [i_t, i_s], the wanted word in a standard font and the source, that gives float32
-        [o_sk, o_t, o_b, o_f]: the skeleton [batch, height, width, 1] in 0..1, the styled word on grey, the background
-        and the two in one image.
+        A model of [i_t, i_s], the wanted word in a standard font and the source, that gives
+        [o_sk, o_t, o_b, o_f, logits]: float32, the skeleton [batch, height, width, 1] in 0..1, the styled word on grey,
+        the background and the two in one image; and what the skeleton is the sigmoid of, for the loss. And a model of
+        [i_t, i_s, t_t] that gives the same, or None.
     """
-    i_t, i_s = (layers.Input((height, width, 3), name=name) for name in ("i_t", "i_s"))
-    return keras.Model([i_t, i_s], outputs(Network(norm), i_t, i_s, channels, skips)[:4], name="generator")
+    channels, skips = options.cnum, getattr(options, "skips", False)
+    net = Network(getattr(options, "norm", "batch"))
+    i_t, i_s, t_t = (layers.Input((*size, 3), name=name) for name in ("i_t", "i_s", "t_t"))
+
+    o_sk, o_t, logits, colours = text_conversion(net, i_t, i_s, channels, skips)
+    o_b, background = background_inpainting(net, i_s, channels, skips)
+
+    def with_fusion_of(styled, inputs: Sequence, name: str) -> keras.Model:
+        o_f = fusion(net, styled, o_b, background, colours, channels, skips)
+        return keras.Model(inputs, [o_sk, o_t, o_b, o_f, logits], name=name)
+
+    generator = with_fusion_of(o_t, [i_t, i_s], "generator")
+    return generator, with_fusion_of(t_t, [i_t, i_s, t_t], "forced_generator") if teacher_forcing else None
 
 
-def build_training_generators(
-    height: Optional[int], width: Optional[int], channels: int, norm: str, skips: bool, teacher_forcing: bool
-) -> tuple[keras.Model, keras.Model, Optional[keras.Model]]:
-    """Models of the same weights: `build_generator`'s; one that gives o_sk's logits after its four images; and, with
-    teacher forcing, that one of [i_t, i_s, t_t], so that no gradient of o_f reaches text conversion, else None."""
-    net = Network(norm)
-    i_t, i_s, t_t = (layers.Input((height, width, 3), name=name) for name in ("i_t", "i_s", "t_t"))
-    free, forced = outputs(net, i_t, i_s, channels, skips), None
-    if teacher_forcing:
-        forced = outputs(net, i_t, i_s, channels, skips, t_t)
-        forced = keras.Model([i_t, i_s, t_t], forced, name="forced_generator")
-    return (
-        keras.Model([i_t, i_s], free[:4], name="generator"),
-        keras.Model([i_t, i_s], free, name="training_generator"),
-        forced,
-    )
-
-
-def build_discriminator(
-    height: Optional[int] = None, width: Optional[int] = None, channels: int = 32, norm: str = "batch"
-) -> keras.Model:
+def build_discriminator(options: argparse.Namespace, size: Sequence[Optional[int]] = (None, None)) -> keras.Model:
     """Both discriminators: of a background with its source, and of a fused image with the wanted word.
 
     With batch normalisation, which the last layer has too, images to be told apart must be in one batch.
@@ -282,25 +260,19 @@ def build_discriminator(
         A model of [background, i_s, fused, i_t] that gives float32 logits of patches
         [batch, height / 16, width / 16, 1], for the background and for the fused image.
     """
-    net = Network(norm)
-    inputs = [layers.Input((height, width, 3), name=name) for name in ("background", "i_s", "fused", "i_t")]
+    net = Network(options.norm)
+    inputs = [layers.Input((*size, 3), name=name) for name in ("background", "i_s", "fused", "i_t")]
     logits = []
     for name, pair in (("background", inputs[:2]), ("fused", inputs[2:])):
         x = layers.Concatenate()(pair)
         for number, multiple in enumerate(DISCRIMINATOR, 1):
-            x = net.conv(x, multiple * channels, f"{name}_d{number}", stride=2)
+            x = net.conv(x, multiple * options.cnum, f"{name}_d{number}", stride=2)
             x = leaky(net.normalized(x, f"{name}_d{number}") if number > 1 else x)
         x = net.conv(x, 1, f"{name}_d5")
-        if norm == "batch":  # of one channel and one sample, a group's mean is all that the logits say
+        if options.norm == "batch":  # of one channel and one sample, a group's mean is all that the logits say
             x = net.normalized(x, f"{name}_d5")
         logits.append(layers.Activation("linear", dtype="float32", name=f"{name}_logits")(x))
     return keras.Model(inputs, logits, name="discriminator")
-
-
-def build_from(options: argparse.Namespace, size: Sequence[Optional[int]] = (None, None)) -> keras.Model:
-    """The generator that a training's options ask for, with random weights, for images of `size` or of any."""
-    names = {"norm": "batch", "skips": False}  # and what they are where a run does not say
-    return build_generator(*size, options.cnum, **{name: getattr(options, name, own) for name, own in names.items()})
 
 
 def load_generator(weights: Any) -> keras.Model:
@@ -308,13 +280,9 @@ def load_generator(weights: Any) -> keras.Model:
 
     Args:
         weights: of `common.weights.load`.
-    Raises:
-        UserError: its options are not SRNet's, or its values are of other shapes.
     """
     options = weights.options
     numbers = [getattr(options, "cnum", None), *(getattr(options, "data_shape", None) or [None])]
     if len(numbers) != 3 or not all(type(n) is int and 0 < n <= 4096 for n in numbers):
         raise UserError(f"{weights.path}: its options do not say which network of SRNet it is")
-    generator = build_from(options)
-    weights.restore(generator, "generator")
-    return generator
+    return weights.restore(build_generators(options)[0], "generator")

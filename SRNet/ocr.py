@@ -6,7 +6,6 @@ either.)
 
 import importlib.util
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import quads
@@ -25,23 +24,12 @@ GROWN = 1.6  # the detector marks the middle of a word; its box is larger by are
 LEAST = 3  # pixels of the detector's map that a word is high
 
 
-class Word(NamedTuple):
-    """A word, or a line of them, in a photograph; corners as quads.py has them."""
-
-    corners: np.ndarray
-    text: str
-
-
 def installed() -> bool:
     return importlib.util.find_spec(PACKAGE) is not None
 
 
 class Reader:
-    """Finds and reads words.
-
-    Raises:
-        UserError: the package is not installed.
-    """
+    """Finds and reads words."""
 
     def __init__(self) -> None:
         spec = importlib.util.find_spec(PACKAGE)
@@ -76,8 +64,8 @@ class Reader:
         kept = [place for place, before in zip(places, [0, *places]) if place and place != before]
         return "".join(self._characters[place] for place in kept)
 
-    def find(self, photo: Image.Image) -> list[Word]:
-        """The words in a photograph, from top to bottom."""
+    def find(self, photo: Image.Image) -> list[tuple[np.ndarray, str]]:
+        """The words in a photograph, or lines of them, from top to bottom: (corners as quads.py has them, text)."""
         photo, (least, most) = photo.convert("RGB"), FOUND_SIDE
         scale = min(max(1.0, least / min(photo.size)), most / max(photo.size))
         size = [max(32, round(side * scale / 32) * 32) for side in photo.size]
@@ -93,8 +81,8 @@ class Reader:
             corners = np.clip(corners, 0, photo.size)
             text = self.read(np.asarray(quads.cut(photo, corners))).strip()
             if text:
-                words.append(Word(corners, text))
-        return sorted(words, key=lambda word: word.corners[0, 1])
+                words.append((corners, text))
+        return sorted(words, key=lambda word: word[0][0, 1])
 
 
 def rectangle(points: np.ndarray) -> np.ndarray:

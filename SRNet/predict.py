@@ -1,17 +1,13 @@
 """Changes words in photographs with a trained SRNet, whole photographs or crops of a word.
 
 python SRNet/predict.py sign.jpg --box=40,60,210,120 --text=HELLO
-python SRNet/predict.py sign.png --quad=10,20,200,5,205,80,12,90 --text=NORTH --font=Some.ttf
-python SRNet/predict.py sign.png --text=Süd --box=30,100,180,150 --text=Ναί --box=30,160,180,210
 python SRNet/predict.py sign.jpg --text=HELLO                        finds the word, with rapidocr-onnxruntime
-python SRNet/predict.py sign.jpg --text=HELLO --model=exported/final.onnx
 python SRNet/predict.py --i_s=crop.png --i_t=word.png --save_mode=1
 python SRNet/predict.py --checkpoint=RUN --save_dir=edited --input_dir=labels
 
 Of a photograph, each --box (left,top,right,bottom) or --quad (four corners, clockwise from the text's top left) is cut
 out upright with the word in it, edited, and pasted back with a soft edge; leave a little room round the word. Nothing
-outside of them changes. Pixels count from the top left of the image as it is shown. --box or --quad, and --text, may
-be repeated; the first text goes into the first place.
+outside of them changes. --box or --quad, and --text, may be repeated; the first text goes into the first place.
 
 Of crops, --i_t is the wanted word in a standard font, black on grey; --input_dir has pairs NAME_i_s.png, NAME_i_t.png.
 
@@ -23,15 +19,16 @@ import json
 import math
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 import _path  # noqa: F401  (finds ../common)
 import fonts
 import numpy as np
 import ocr
 import quads
-from data import nearest_width, resized, tightened
+from data import MULTIPLE, OUTPUTS, RANGE, nearest_width, resized, tightened
 from PIL import Image
 from tqdm import tqdm
 
@@ -40,10 +37,6 @@ from common.cli import UserError, notice
 from common.images import decode, find_images, read_rgb, to_float, to_uint8
 
 NETWORK = "SRNet"
-OUTPUTS = ("o_sk", "o_t", "o_b", "o_f")  # skeleton, styled word on grey, background, the edited crop
-RANGE = (-1.0, 1.0)  # black and white to the networks
-RANGES = {name: (0.0, 1.0) if name == "o_sk" else RANGE for name in OUTPUTS}
-MULTIPLE = 8  # of the sides of a network's images
 SQUEEZED = 2  # times narrower than they were written are words where all samples are brought to one size
 LONGEST = 32  # heights: the width of a crop that is still taken as one line of text
 HERE = Path(__file__).resolve().parent
@@ -52,18 +45,18 @@ HERE = Path(__file__).resolve().parent
 # The network, whatever runs it.
 
 
+@dataclass
 class Editor:
-    """A trained generator. `path`: its file; `options`: of its training, with `data_shape`, `widths`, `tight_text`."""
+    """A trained generator."""
 
-    path: str
-    options: argparse.Namespace
+    run: Callable  # from i_t and i_s, float32 [1, h, w, 3] in -1..1, to the four outputs
+    options: argparse.Namespace  # of its training: `data_shape`, and `widths` and `tight_text` where it had them
+    path: str  # its file, for messages
+    sizes: Sequence[tuple[int, int]] = ()  # the only heights and widths that `run` takes; none: it takes any
 
     def size_of(self, height: int, width: int) -> tuple[int, int]:
         """The height and width at which the network sees a crop of some size: as in training, or wider where letters
         would be narrower than there.
-
-        Raises:
-            UserError: the crop is too long.
         """
         if width > LONGEST * height:
             raise UserError(
@@ -71,26 +64,22 @@ class Editor:
             )
         high, wide = self.options.data_shape
         widths = getattr(self.options, "widths", None)
-        squeezed = 1 if widths else SQUEEZED
-        own = MULTIPLE * round(high * width / (squeezed * height * MULTIPLE))
-        if widths and own <= max(widths):
-            return high, nearest_width((height, width), high, widths)
-        return high, max(own, wide)
-
-    def run(self, i_t: np.ndarray, i_s: np.ndarray) -> dict[str, np.ndarray]:
-        """The float32 outputs for float32 inputs [n, h, w, 3] in -1..1 of a size that `size_of` gives."""
-        raise NotImplementedError
+        own = MULTIPLE * round(high * width / ((1 if widths else SQUEEZED) * height * MULTIPLE))
+        buckets = widths and own <= max(widths)
+        wide = nearest_width((height, width), high, widths) if buckets else max(own, wide)
+        if self.sizes and (high, wide) not in self.sizes:
+            return min(self.sizes, key=lambda size: abs(math.log(size[1] / size[0] * high / wide)))
+        return high, wide
 
     def generate(self, i_t: np.ndarray, i_s: np.ndarray) -> dict[str, np.ndarray]:
-        """The four images, uint8, for i_t and i_s, uint8 [n, h, w, 3], of a size that `size_of` gives.
-
-        Raises:
-            UserError: the network gives numbers that are not finite.
+        """The four images, uint8 [h, w, 3] (o_sk [h, w, 1]), for i_t and i_s, uint8 [h, w, 3], of a size that `size_of`
+        gives.
         """
-        outputs = self.run(to_float(i_t, RANGE), to_float(i_s, RANGE))
-        if not all(np.isfinite(values).all() for values in outputs.values()):
+        outputs = self.run(*(to_float(image[None], RANGE) for image in (i_t, i_s)))
+        if not all(np.isfinite(values).all() for values in outputs):
             raise UserError(f"{self.path} gives numbers that are not finite: its run diverged; use an earlier one")
-        return {name: to_uint8(outputs[name], RANGES[name]) for name in OUTPUTS}
+        ranges = [(0.0, 1.0), RANGE, RANGE, RANGE]
+        return {name: to_uint8(x[0], range_) for name, x, range_ in zip(OUTPUTS, outputs, ranges)}
 
     def edit(self, i_t: np.ndarray, i_s: np.ndarray) -> dict[str, np.ndarray]:
         """Writes another word into a crop.
@@ -101,94 +90,59 @@ class Editor:
         Returns:
             o_sk, the word's skeleton, uint8 [h, w, 1]; o_t, the styled word on grey, o_b, the background, and o_f, the
             edited crop, uint8 [h, w, 3]; of the crop's size.
-        Raises:
-            UserError: the crop is too long, or the weights are of no use.
         """
         size = self.size_of(*i_s.shape[:2])
         if getattr(self.options, "tight_text", False):
             i_t = tightened(i_t)
-        outputs = self.generate(*(resized(image, size)[None] for image in (i_t, i_s)))
-        return {name: resized(image[0], i_s.shape[:2]) for name, image in outputs.items()}
+        outputs = self.generate(resized(i_t, size), resized(i_s, size))
+        return {name: resized(image, i_s.shape[:2]) for name, image in outputs.items()}
 
 
-class TrainedEditor(Editor):
-    """A generator in TensorFlow.
+def trained_editor(generator: Any, options: argparse.Namespace, path: str, device: str) -> Editor:
+    """An editor of a Keras model that `model.build_generators` gives, compiled once for all sizes; on an NPU, which
+    wants it so, for each size."""
+    import tensorflow as tf
 
-    Args:
-        generator: `model.build_generator`'s, for any size.
-        static: compile for each size, as the NPU wants it.
-    """
-
-    def __init__(self, generator: Any, options: argparse.Namespace, path: str, static: bool = False) -> None:
-        import tensorflow as tf
-
-        self.path, self.options = path, options
-        spec = None if static else [tf.TensorSpec([None, None, None, 3], tf.float32)] * 2
-        self._run = tf.function(lambda i_t, i_s: generator([i_t, i_s], training=False), input_signature=spec)
-        self._tensor = tf.constant
-
-    def run(self, i_t: np.ndarray, i_s: np.ndarray) -> dict[str, np.ndarray]:
-        return {name: x.numpy() for name, x in zip(OUTPUTS, self._run(self._tensor(i_t), self._tensor(i_s)))}
+    spec = None if device == "npu" else [tf.TensorSpec([None, None, None, 3], tf.float32)] * 2
+    generate = tf.function(
+        lambda i_t, i_s: generator([i_t, i_s], training=False)[: len(OUTPUTS)], input_signature=spec, autograph=False
+    )
+    return Editor(lambda i_t, i_s: [x.numpy() for x in generate(tf.constant(i_t), tf.constant(i_s))], options, path)
 
 
-class ExportedEditor(Editor):
-    """Exports of one generator (.onnx, .pb, SavedModel, .om), each of a fixed size or of any; the fitting one is taken.
-
-    Raises:
-        UserError: one of them is no export of SRNet.
-    """
-
-    def __init__(self, paths: Sequence[str]) -> None:
-        from common.export import Exported
-
-        self.path, self._models, self._any_size, record = ", ".join(paths), {}, None, {}
-        for path in paths:
-            model = Exported(path)
-            if set(model.inputs) != {"i_t", "i_s"} or not set(OUTPUTS) <= set(model.outputs):
-                raise UserError(f"--model {path}: not SRNet's: its inputs are {', '.join(model.inputs)}")
-            _, height, width, _ = model.inputs["i_s"]
-            if height and width:
-                self._models[height, width] = model
-            else:
-                self._any_size = model
-            beside = Path(path).with_suffix(".json")
-            if beside.is_file():
-                record = json.loads(beside.read_text())
-        if len({height for height, _ in self._models}) > 1:
-            raise UserError(f"--model: {self.path} are not all of one height")
-        shape = record.get("data_shape") or min(self._models, default=(64, 128))
-        self.options = argparse.Namespace(
-            data_shape=tuple(shape), widths=record.get("widths"), tight_text=record.get("tight_text")
-        )
-
-    def size_of(self, height: int, width: int) -> tuple[int, int]:
-        size = super().size_of(height, width)
-        if self._any_size or size in self._models:
-            return size
-        high = next(iter(self._models))[0]
-        return high, nearest_width(size, high, sorted(width for _, width in self._models))
-
-    def run(self, i_t: np.ndarray, i_s: np.ndarray) -> dict[str, np.ndarray]:
-        model = self._models.get(i_s.shape[1:3], self._any_size)
-        batch = model.inputs["i_s"][0] or len(i_s)
-        parts = []
-        for start in range(0, len(i_s), batch):  # the last batch is filled up
-            given = [x[start : start + batch] for x in (i_t, i_s)]
-            n = len(given[0])
-            filled = [np.concatenate([x, np.repeat(x[-1:], batch - n, 0)]) for x in given]
-            outputs = model.run(dict(zip(("i_t", "i_s"), filled)))
-            parts.append({name: outputs[name][:n] for name in OUTPUTS})
-        return {name: np.concatenate([part[name] for part in parts]) for name in OUTPUTS}
-
-
-def load_editor(ckpt_path: Optional[str] = None, device: str = "auto") -> TrainedEditor:
+def load_editor(ckpt_path: Optional[str] = None, device: str = "auto") -> Editor:
     """The generator of a checkpoint, a run or pretrained/; a session must be open."""
     from model import load_generator
 
     from common import weights
 
     loaded = weights.load(ckpt_path, NETWORK, HERE)
-    return TrainedEditor(load_generator(loaded), loaded.options, loaded.path, static=device == "npu")
+    return trained_editor(load_generator(loaded), loaded.options, loaded.path, device)
+
+
+def exported_editor(paths: Sequence[str]) -> Editor:
+    """Exports of one generator (.onnx, .pb, SavedModel, .om), each of one size or of any; the fitting one is taken."""
+    from common.export import Exported
+
+    models, options = {}, {}
+    for path in paths:
+        model = Exported(path)
+        if set(model.inputs) != {"i_t", "i_s"} or not set(OUTPUTS) <= set(model.outputs):
+            raise UserError(f"--model {path}: not SRNet's: its inputs are {', '.join(model.inputs)}")
+        models[tuple(model.inputs["i_s"][1:3])] = model
+        beside = Path(path).with_suffix(".json")  # freeze.py's
+        if beside.is_file():
+            options = json.loads(beside.read_text())
+
+    def run(i_t: np.ndarray, i_s: np.ndarray) -> list[np.ndarray]:
+        model = models.get(i_s.shape[1:3]) or models[None, None]
+        batch = model.inputs["i_s"][0] or 1
+        outputs = model.run({"i_t": np.repeat(i_t, batch, 0), "i_s": np.repeat(i_s, batch, 0)})
+        return [outputs[name][:1] for name in OUTPUTS]
+
+    fixed = [size for size in models if None not in size]
+    options = {"data_shape": min(fixed, default=(64, 128)), **options}
+    return Editor(run, argparse.Namespace(**options), ", ".join(paths), fixed if len(fixed) == len(models) else ())
 
 
 def add_editor_flags(parser: argparse.ArgumentParser, argv: Optional[Sequence[str]]) -> None:
@@ -206,7 +160,7 @@ def add_editor_flags(parser: argparse.ArgumentParser, argv: Optional[Sequence[st
 def open_editor(args: argparse.Namespace) -> Editor:
     """What --model or --ckpt_path names."""
     if args.model:
-        return ExportedEditor(args.model)
+        return exported_editor(args.model)
     from common.session import device_config, open_session
 
     return load_editor(args.ckpt_path, open_session(device_config(args)).device)
@@ -222,35 +176,19 @@ class Place(NamedTuple):
     corners: np.ndarray  # as quads.py has them
 
 
-class Edit(NamedTuple):
-    """What to write where."""
-
-    place: Place
-    text: str
-    font: Path
-
-
-def numbers(text: str, count: int) -> list[float]:
+def place(text: str) -> Place:
+    """The type of --box, four numbers, and --quad, eight."""
     try:
         values = [float(word) for word in text.split(",")]
     except ValueError:
         values = []
-    if len(values) != count or not all(map(math.isfinite, values)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not {count} numbers with commas between them")
-    return values
-
-
-def box(text: str) -> Place:
-    """`--box`'s type."""
-    left, top, right, bottom = numbers(text, 4)
-    if left >= right or top >= bottom:
+    if len(values) not in (4, 8) or not all(map(math.isfinite, values)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not 4 or 8 numbers with commas between them")
+    if len(values) == 8:
+        return Place(f"--quad={text}", np.reshape(values, (4, 2)))
+    if values[0] >= values[2] or values[1] >= values[3]:
         raise argparse.ArgumentTypeError(f"{text} is empty: give left,top,right,bottom")
-    return Place(f"--box={text}", quads.of_box(left, top, right, bottom))
-
-
-def quad(text: str) -> Place:
-    """`--quad`'s type."""
-    return Place(f"--quad={text}", np.reshape(numbers(text, 8), (4, 2)))
+    return Place(f"--box={text}", quads.of_box(*values))
 
 
 def read_photo(path: str) -> Image.Image:
@@ -271,41 +209,36 @@ def find_places(photo: Image.Image) -> list[tuple[Place, str]]:
         corners = corners.round().astype(int)
         ends = [*corners.min(0), *corners.max(0)]
         upright = np.abs(corners - quads.of_box(*ends)).max() <= 2
-        found.append(((box if upright else quad)(",".join(map(str, ends if upright else corners.ravel()))), text))
+        found.append((place(",".join(map(str, ends if upright else corners.ravel()))), text))
     return found
 
 
-def find_edits(photo: Image.Image, places: Sequence[Place], texts: Sequence[str], font: Any = None) -> list[Edit]:
-    """What to write where; `font`: the standard font's file, or none.
-
-    Raises:
-        UserError: a place that is not in the photograph, or a text that cannot be rendered.
-    """
+def find_edits(photo: Image.Image, places: Sequence[Place], texts: Sequence[str], font: Any = None) -> list[tuple]:
+    """What to write where: (place, text, file of the standard font: `font`, or one that will do)."""
     edits = []
     for place, text in zip(places, texts):
         quads.check(place.corners, *photo.size, place.flag)
-        edits.append(Edit(place, text, fonts.standard_font(text, font or None)))
-        fonts.standard_image(text, edits[-1].font, (8, 8))  # it can be rendered
+        edits.append((place, text, fonts.standard_font(text, font)))
+        fonts.standard_image(*edits[-1][1:], (8, 8))  # it can be rendered
     return edits
 
 
-def edit_photo(editor: Editor, photo: Image.Image, edits: Sequence[Edit]) -> tuple[Image.Image, list[dict]]:
+def edit_photo(editor: Editor, photo: Image.Image, edits: Sequence[tuple]) -> tuple[Image.Image, list[dict]]:
     """A photograph with all its words changed, in the mode it has (its alpha stays), and for each word what
     `Editor.edit` gives."""
-    colours, edited, info = "L" if photo.mode == "L" else "RGB", [], photo.info
+    pixels, edited = np.asarray(photo.convert("RGB")), []
     for place, text, font in edits:
-        i_s = np.asarray(quads.cut(photo.convert("RGB"), place.corners))
+        i_s = np.asarray(quads.cut(Image.fromarray(pixels), place.corners))
         height, width = i_s.shape[:2]
         high, _ = editor.size_of(height, width)
         i_t = fonts.standard_image(text, font, (high, max(8, round(high * width / height))))
         edited.append(editor.edit(i_t, i_s))
-        crop, rgb = Image.fromarray(edited[-1]["o_f"]).convert(colours).convert("RGB"), photo.convert("RGB")
-        changed = Image.fromarray(quads.paste(np.asarray(rgb), np.asarray(crop), place.corners)).convert(colours)
-        if photo.mode == "RGBA":
-            changed.putalpha(photo.getchannel("A"))
-        photo = changed
-    photo.info = info
-    return photo, edited
+        pixels = quads.paste(pixels, edited[-1]["o_f"], place.corners)
+    result = Image.fromarray(pixels).convert("L" if photo.mode == "L" else "RGB")
+    if photo.mode == "RGBA":
+        result.putalpha(photo.getchannel("A"))
+    result.info = photo.info
+    return result, edited
 
 
 def choose_place(args: argparse.Namespace, photo: Image.Image) -> list[Place]:
@@ -327,10 +260,10 @@ def predict_photo(args: argparse.Namespace) -> None:
     editor = open_editor(args)
     result, edited = edit_photo(editor, photo, edits)
     stem = Path(args.image).stem
-    for number, (edit, images) in enumerate(zip(edits, edited), 1):
+    for number, ((place, *_), images) in enumerate(zip(edits, edited), 1):
         height, high = len(images["o_f"]), editor.options.data_shape[0]
         if height > 2 * high:
-            notice(f"{edit.place.flag}: the network's images are {high} pixels high, so at {height} the word is soft")
+            notice(f"{place.flag}: the network's images are {high} pixels high, so at {height} the word is soft")
         for kind in OUTPUTS if args.save_mode == 1 else ():
             save(images[kind], args, f"{stem}_{number}_{kind}", args.image)
     save(result, args, f"{stem}_edited", args.image)
@@ -346,11 +279,10 @@ def find_pairs(folder: str) -> list[tuple[str, Path, Path]]:
     names = sorted({stem[:-4] for stem in files if stem.endswith(("_i_s", "_i_t"))})
     if not names:
         raise UserError(f"--input_dir {folder}: there are no pairs NAME_i_s.png and NAME_i_t.png")
-    for name in names:
-        for stem in (f"{name}_i_s", f"{name}_i_t"):
-            if stem not in files:
-                raise UserError(f"--input_dir {folder}: there is no {stem}.png beside the other one of the pair")
-    return [(name, files[f"{name}_i_s"], files[f"{name}_i_t"]) for name in names]
+    try:
+        return [(name, files[f"{name}_i_s"], files[f"{name}_i_t"]) for name in names]
+    except KeyError as error:
+        raise UserError(f"--input_dir {folder}: there is no {error.args[0]}.png beside the other one") from None
 
 
 def predict_crops(args: argparse.Namespace) -> None:
@@ -388,8 +320,8 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     group.add_argument("image", nargs="?", default=argparse.SUPPRESS, metavar="photo", help="the photograph")
     group.add_argument("--image", metavar="FILE", help="likewise")
     places = {"dest": "places", "action": "append", "default": []}
-    group.add_argument("--box", type=box, metavar="X0,Y0,X1,Y1", help="where a word is", **places)
-    group.add_argument("--quad", type=quad, metavar="X0,Y0,...,Y3", help="likewise, seen at an angle", **places)
+    group.add_argument("--box", type=place, metavar="X0,Y0,X1,Y1", help="where a word is", **places)
+    group.add_argument("--quad", type=place, metavar="X0,Y0,...,Y3", help="likewise, seen at an angle", **places)
     group.add_argument("--text", action="append", default=[], help="what to write there")
     what = "the standard font's file (without: one at hand that has the characters)"
     group.add_argument("--font", metavar="FILE", help=what)

@@ -18,9 +18,7 @@ def of_box(left: float, top: float, right: float, bottom: float) -> np.ndarray:
 
 
 def check(corners: np.ndarray, width: int, height: int, flag: str) -> None:
-    """Raises:
-    UserError: a corner is outside a photograph of that size, or the corners are of nothing that can be cut out.
-    """
+    """Refuses corners outside a photograph of that size, and those of nothing that can be cut out."""
     if not ((corners >= 0) & (corners <= (width, height))).all():
         raise UserError(f"{flag}: reaches outside the photograph, which is {width} x {height}")
     sides = np.roll(corners, -1, axis=0) - corners

@@ -11,6 +11,7 @@ Look at evaluate.py --ocr, whether the words can be read, more than at PSNR; NOT
 import argparse
 import os
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Callable, Optional
@@ -21,16 +22,15 @@ import evaluate
 import freeze
 import losses
 import numpy as np
+import predict
 import tensorflow as tf
-from data import FOLDERS, GREY, Samples, batches, read_sample, resized, root, split, unstack
-from model import MULTIPLE, build_discriminator, build_from, build_training_generators
+from data import CHANNELS, FOLDERS, GREY, MULTIPLE, Samples, batches, read_sample, resized, root, split
+from model import build_discriminator, build_generators
 from PIL import Image
-from tensorflow import keras
 from vgg19_pb import read_vgg19
 
 from common import cli
 from common.cli import notice
-from common.images import to_float, to_uint8
 from common.layers import moving_statistics, named_variables, update_average
 from common.run import Run, add_run_flags, claim
 from common.session import Session, add_session_flags, open_session, session_config, set_seed
@@ -40,7 +40,6 @@ NETWORK = "SRNet"
 FEATURES = tuple(f"block{number}_conv1" for number in range(1, 6))  # of VGG19, section 3.3
 FEATURE_SCALE = 1 / 127.5  # VGG19 sees 0..255; at that scale its terms would outweigh all others a hundredfold
 EXAMPLES = 6  # held-out samples on a sheet
-RANGE = (-1.0, 1.0)  # black and white to the networks
 LOSS_SCALE = {"init_scale": 2.0**16, "incr_every_n_steps": 1000, "decr_every_n_nan_or_inf": 2, "decr_ratio": 0.5}
 HERE = os.path.dirname(os.path.abspath(__file__))
 # What may differ when a run goes on, beside what common.run names: the rates, the order of the phases.
@@ -51,11 +50,7 @@ MAY_CHANGE = (
 
 
 def size(text: str) -> tuple[int, int]:
-    """Height and width as "64,128" or "64x128".
-
-    Raises:
-        ArgumentTypeError: they are no multiples of 8, or under 16, of which SSIM's window makes nothing.
-    """
+    """Height and width as "64,128" or "64x128"; of images under 16 SSIM's window makes nothing."""
     height, width = (int(side) for side in text.replace("x", ",").split(","))
     if min(height, width) < 2 * MULTIPLE or height % MULTIPLE or width % MULTIPLE:
         raise argparse.ArgumentTypeError(f"{text}: give height,width, both multiples of {MULTIPLE}, 16 or more")
@@ -92,23 +87,25 @@ def fast(steps: int) -> dict[str, Any]:
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """The flags, those of the original under their names; cfg.py has their defaults."""
     parser = cli.ArgumentParser(description=__doc__)
-    count, steps, weight = cli.in_range(int, 1), cli.in_range(int, 0), cli.in_range(float, 0)
+    count, step = cli.in_range(int, 1), cli.in_range(int, 0)
+    weight, decay = cli.in_range(float, 0), cli.in_range(float, 0, 0.99999)
 
-    def add(group, name, kind, text, *others):
-        group.add_argument(f"--{name}", *others, type=kind, default=getattr(cfg, name), help=text)
+    def add(name, text, kind=count, default=None):
+        """A flag of the group under way; its default is cfg.py's where that has the name."""
+        group.add_argument(f"--{name}", type=kind, default=getattr(cfg, name, default), help=text)
 
     group = parser.add_argument_group("data")
     group.add_argument(
         "--data_path", "--data_dir", required=True, metavar="DIR", help="the seven folders, or v1/ of them"
     )
-    add(group, "data_shape", size, "height,width that samples are scaled to")
+    add("data_shape", "height,width that samples are scaled to", size)
     text = "scale samples to that height and to the one of these widths that keeps their aspect: 64,96,128,192,256"
     group.add_argument("--widths", type=widths, metavar="W,W", help=text)
     text = "cut i_t to its word, so that its letters stand about where those of the result will"
     cli.add_boolean(group, "--tight_text", False, text)
 
     group = parser.add_argument_group("model")
-    add(group, "cnum", count, "channels of the networks' first layers")
+    add("cnum", "channels of the networks' first layers")
     text = "normalisation by the batch, or of each sample by groups of channels"
     group.add_argument("--norm", choices=("batch", "group"), default="batch", help=text)
     text = "skip connections of features and pixels in all parts: i_t to o_sk and o_t, i_s to o_t and o_b, these to o_f"
@@ -117,46 +114,39 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
 
     group = parser.add_argument_group("optimisation")
     group.add_argument("--recipe", choices=("fast",), help="other defaults of all flags, that go well together")
-    group.add_argument("--train_epochs", type=count, help="epochs; overrides --train_steps")
+    add("train_epochs", "epochs; overrides --train_steps")
     group.add_argument("--train_steps", "--max_iter", type=count, default=cfg.max_iter, help="iterations")
-    add(group, "batch_size", count, "samples a step")
-    add(group, "learning_rate", weight, "of all networks at the start")
+    add("batch_size", "samples a step")
+    add("learning_rate", "of all networks at the start", weight)
     text = "of the learning rate: by --decay_rate and --decay_steps, or along a cosine to 0 at the last step"
     group.add_argument("--schedule", choices=("exponential", "cosine"), default="exponential", help=text)
-    group.add_argument(
-        "--warmup_steps", type=steps, default=0, help="the learning rate grows from 0 over so many steps"
-    )
-    add(group, "decay_rate", weight, "the learning rate is multiplied by this ...")
-    add(group, "decay_steps", count, "... every so many steps")
+    add("warmup_steps", "the learning rate grows from 0 over so many steps", step, 0)
+    add("decay_rate", "the learning rate is multiplied by this ...", weight)
+    add("decay_steps", "... every so many steps")
     cli.add_boolean(group, "--staircase", cfg.staircase, "all at once, not step by step")
-    add(group, "beta1", cli.in_range(float, 0, 0.99999), "Adam's")
-    add(group, "beta2", cli.in_range(float, 0, 0.99999), "Adam's")
-    text = "decay of an exponential average of the generator, which is then what is measured and exported; 0: none"
-    group.add_argument("--ema", type=cli.in_range(float, 0, 0.99999), default=0.0, help=text)
+    add("beta1", "Adam's", decay)
+    add("beta2", "Adam's", decay)
+    add("ema", "decay of an average of the generator, which is then what is measured and exported; 0: none", decay, 0.0)
     text = "until this step the fusion gets t_t in place of o_t, and trains text conversion no more"
-    group.add_argument("--teacher_forcing_steps", type=steps, default=0, help=text)
+    add("teacher_forcing_steps", text, step, 0)
     text = (
-        "step from which the L1 of o_t weighs all pixels alike: with a mask no letter is left out, but all are too bold"
+        "from this step the L1 of o_t weighs all pixels alike: with a mask no letter is left out, but all are too bold"
     )
-    group.add_argument("--plain_l1_from", type=steps, help=text)
-    group.add_argument("--adversarial_from", type=steps, default=0, help="step at which the discriminators begin")
-    group.add_argument("--perceptual_from", type=steps, default=0, help="step at which VGG19's terms begin")
+    add("plain_l1_from", text, step)
+    add("adversarial_from", "step at which the discriminators begin", step, 0)
+    add("perceptual_from", "step at which VGG19's terms begin", step, 0)
 
     group = parser.add_argument_group("loss: weights")
-    for name, text in (
-        ("lt", "of text conversion"),
-        ("lt_alpha", "of its skeleton's dice"),
-        ("lt_l1", "of its masked L1"),
-        ("lt_cross_entropy", "of its skeleton's cross-entropy"),
-        ("lb", "of background inpainting"),
-        ("lb_beta", "of its L1"),
-        ("lf", "of fusion"),
-        ("lf_theta_1", "of its L1"),
-        ("lf_theta_2", "of its perceptual term"),
-        ("lf_theta_3", "of its style term"),
-    ):
-        add(group, name, weight, text)
-
+    add("lt", "of text conversion", weight)
+    add("lt_alpha", "of its skeleton's dice", weight)
+    add("lt_l1", "of its masked L1", weight)
+    add("lt_cross_entropy", "of its skeleton's cross-entropy", weight)
+    add("lb", "of background inpainting", weight)
+    add("lb_beta", "of its L1", weight)
+    add("lf", "of fusion", weight)
+    add("lf_theta_1", "of its L1", weight)
+    add("lf_theta_2", "of its perceptual term", weight)
+    add("lf_theta_3", "of its style term", weight)
     text = "the L1 of o_b and o_f as that of o_t: where a word is erased or written weighs as much as all the rest"
     cli.add_boolean(group, "--balanced_l1", False, text)
 
@@ -165,12 +155,12 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     group.add_argument(
         "--pretrained_ckpt_path", dest="ckpt_path", default=argparse.SUPPRESS, help="the original's name of --ckpt_path"
     )
-    add(group, "train_name", str, "a folder of its own for the sheets of examples, in examples/")
-    add(group, "show_loss_interval", count, "steps: a line")
-    add(group, "write_log_interval", count, "steps: TensorBoard")
-    add(group, "gen_example_interval", count, "steps: a sheet of examples")
-    add(group, "save_latest_interval", count, "steps: a checkpoint; the newest three stay")
-    add(group, "save_ckpt_interval", count, "steps: a checkpoint that is kept for good")
+    add("train_name", "a folder of its own for the sheets of examples, in examples/", str)
+    add("show_loss_interval", "steps: a line")
+    add("write_log_interval", "steps: TensorBoard")
+    add("gen_example_interval", "steps: a sheet of examples")
+    add("save_latest_interval", "steps: a checkpoint; the newest three stay")
+    add("save_ckpt_interval", "steps: a checkpoint that is kept for good")
     add_session_flags(parser, precision_mode="force_fp32")
     args = parser.parse_args(argv)
     if args.recipe:
@@ -214,21 +204,26 @@ def perceptual_features(args: argparse.Namespace) -> Optional[Callable[[tf.Tenso
 
 def scaled(stacked: tf.Tensor) -> dict[str, tf.Tensor]:
     """Samples as a batch holds them, as float32 images by name: -1..1, and 0..1 where there is one channel."""
-    return {
-        name: tf.cast(x, tf.float32) / (255.0 if name in GREY else 127.5) - (0.0 if name in GREY else 1.0)
-        for name, x in unstack(stacked).items()
-    }
+    sample = {}
+    for name, channels, end in zip(FOLDERS, CHANNELS, accumulate(CHANNELS)):
+        x = tf.cast(stacked[..., end - channels : end], tf.float32)
+        sample[name] = x / 255.0 if name in GREY else x / 127.5 - 1.0
+    return sample
 
 
-def make_train_step(args, networks, features, forced: bool, adversarial: bool, plain: bool) -> Callable:
-    """One update of all networks. Takes stacked samples and returns named scalars.
+def make_train_step(
+    args, networks, features, forced: bool, plain: bool, adversarial: bool, perceptual: bool
+) -> Callable:
+    """One update of all networks, in one phase of training. Takes stacked samples and returns named scalars.
 
     Args:
-        features: of `perceptual_features`, or None where its terms are off.
+        features: of `perceptual_features`.
         forced: the fusion gets the true styled word.
-        adversarial: with the discriminators; else they are not updated.
         plain: the L1 of o_t has no mask.
+        adversarial: with the discriminators; else they are not updated.
+        perceptual: with VGG19's terms, where there are features.
     """
+    features = features if perceptual else None
 
     def discriminate(sample, o_b, o_f):
         """Logits of (background, fused), real and fake in one batch, as their batch normalisation needs it."""
@@ -240,7 +235,7 @@ def make_train_step(args, networks, features, forced: bool, adversarial: bool, p
 
     def train_step(stacked):
         sample = scaled(stacked)
-        generate, inputs = networks.training_generator, [sample["i_t"], sample["i_s"]]
+        generate, inputs = networks.generator, [sample["i_t"], sample["i_s"]]
         if forced:
             generate, inputs = networks.forced_generator, [*inputs, sample["t_t"]]
         with tf.GradientTape() as g_tape:
@@ -256,7 +251,7 @@ def make_train_step(args, networks, features, forced: bool, adversarial: bool, p
 
         # min_G  L_T + L_B + L_F, by the discriminators just updated
         target = features(sample["t_f"]) if features else None
-        perceptual = style = tf.zeros([])
+        perceptual_loss = style_loss = tf.zeros([])
         with g_tape:
             dice = losses.dice(sample["t_sk"], o_sk)
             l_t = args.lt_alpha * dice + args.lt_cross_entropy * losses.cross_entropy(sample["t_sk"], logits)
@@ -278,15 +273,15 @@ def make_train_step(args, networks, features, forced: bool, adversarial: bool, p
                 l_f += losses.adversarial(fused)
             if features:
                 output = features(o_f)
-                perceptual = args.lf_theta_2 * losses.perceptual(target, output)
-                style = args.lf_theta_3 * losses.style(target, output)
-                l_f += perceptual + style
+                perceptual_loss = args.lf_theta_2 * losses.perceptual(target, output)
+                style_loss = args.lf_theta_3 * losses.style(target, output)
+                l_f += perceptual_loss + style_loss
             g_loss = args.lt * l_t + args.lb * l_b + args.lf * l_f
         networks.g_optimizer.minimize(g_loss, g_tape)
         if args.ema:
             update_average(networks.ema, networks.generator, args.ema)
-        terms = {"l_t": l_t, "l_b": l_b, "l_f": l_f, "perceptual": perceptual, "style": style, "dice": 1.0 - dice}
-        return {"d_loss": d_loss, "g_loss": g_loss, **terms}
+        terms = {"l_t": l_t, "l_b": l_b, "l_f": l_f, "perceptual": perceptual_loss, "style": style_loss}
+        return {"d_loss": d_loss, "g_loss": g_loss, **terms, "dice": 1.0 - dice}
 
     return train_step
 
@@ -297,12 +292,10 @@ def make_update(args: argparse.Namespace, session: Session, networks: SimpleName
 
     def update(batch, step: int):
         plain = args.plain_l1_from is not None and step >= args.plain_l1_from
-        begun = (step >= args.adversarial_from, step >= args.perceptual_from, plain)
-        phase = (step < args.teacher_forcing_steps, *begun)
-        if phase not in compiled:
-            forced, adversarial, perceptual, plain = phase
-            train_step = make_train_step(args, networks, features if perceptual else None, forced, adversarial, plain)
-            compiled[phase] = session.compile(train_step)
+        begun = (step >= args.adversarial_from, step >= args.perceptual_from)
+        phase = (step < args.teacher_forcing_steps, plain, *begun)
+        if phase not in compiled:  # a graph of its own
+            compiled[phase] = session.compile(make_train_step(args, networks, features, *phase))
         return compiled[phase](batch)
 
     return update
@@ -310,12 +303,9 @@ def make_update(args: argparse.Namespace, session: Session, networks: SimpleName
 
 def build(args: argparse.Namespace, session: Session, total_steps: int) -> SimpleNamespace:
     """The networks with their optimizers; `.state` is what a checkpoint holds, `.trained` what is measured."""
-    height, width = args.data_shape
-    shape = (height, width if not args.widths else None, args.cnum, args.norm)
-    generator, training_generator, forced_generator = build_training_generators(
-        *shape, args.skips, args.teacher_forcing_steps > 0
-    )
-    discriminator = build_discriminator(*shape)
+    size = (args.data_shape[0], None if args.widths else args.data_shape[1])
+    generator, forced_generator = build_generators(args, size, args.teacher_forcing_steps > 0)
+    discriminator = build_discriminator(args, size)
     adam = {"beta_1": args.beta1, "beta_2": args.beta2, "loss_scale": LOSS_SCALE}  # scaled in float16 alone
     d_rate = learning_rate(args, total_steps, args.adversarial_from)
     d_optimizer = session.optimizer(discriminator, d_rate, **adam)
@@ -326,13 +316,13 @@ def build(args: argparse.Namespace, session: Session, total_steps: int) -> Simpl
         "d_optimizer": d_optimizer.state,
         "g_optimizer": g_optimizer.state,
     }
-    ema = build_from(args, shape[:2]) if args.ema else None
-    if ema:
+    ema = None
+    if args.ema:
+        ema, _ = build_generators(args, size)
         state["ema_generator"] = named_variables(ema)
         session.average(moving_statistics(ema))
     return SimpleNamespace(
         generator=generator,
-        training_generator=training_generator,
         forced_generator=forced_generator,
         discriminator=discriminator,
         d_optimizer=d_optimizer,
@@ -343,27 +333,18 @@ def build(args: argparse.Namespace, session: Session, total_steps: int) -> Simpl
     )
 
 
-def example_saver(args: argparse.Namespace, generator: keras.Model, held_out: Sequence) -> Callable[[Run], str]:
-    """A function that writes a sheet: a row a held-out sample, of i_t, i_s, o_sk, o_t, o_b, o_f and the target t_f."""
-    samples = [read_sample(*sample, args.tight_text) for sample in held_out[:EXAMPLES]]
-    samples = [{name: resized(sample[name], args.data_shape) for name in FOLDERS} for sample in samples]
-    inputs = [np.stack([to_float(sample[name], RANGE) for sample in samples]) for name in ("i_t", "i_s")]
-    generate = tf.function(lambda i_t, i_s: generator([i_t, i_s], training=False))
-
-    def save_examples(run: Run) -> str:
-        o_sk, *others = generate(*(tf.constant(x) for x in inputs))
-        outputs = [np.repeat(to_uint8(o_sk, (0.0, 1.0)), 3, 3), *(to_uint8(x, RANGE) for x in others)]
-        rows = [
-            np.concatenate([sample["i_t"], sample["i_s"], *own, sample["t_f"]], 1)
-            for sample, *own in zip(samples, *outputs)
-        ]
-        path = run.path("examples", args.train_name or "", f"step_{run.step:07d}.png")
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        Image.fromarray(np.concatenate(rows)).save(path)
-        run.images("examples", np.stack(rows))
-        return path
-
-    return save_examples
+def save_examples(run: Run, editor: predict.Editor, samples: Sequence) -> str:
+    """Writes a sheet: a row a held-out sample, of i_t, i_s, o_sk, o_t, o_b, o_f and the target t_f."""
+    rows = []
+    for sample in samples:
+        i_t, i_s, t_f = (resized(sample[name], editor.options.data_shape) for name in ("i_t", "i_s", "t_f"))
+        images = [i_t, i_s, *editor.generate(i_t, i_s).values(), t_f]
+        rows.append(np.concatenate([np.broadcast_to(image, t_f.shape) for image in images], 1))
+    path = run.path("examples", run.args.train_name or "", f"step_{run.step:07d}.png")
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    Image.fromarray(np.concatenate(rows)).save(path)
+    run.images("examples", np.stack(rows))
+    return path
 
 
 def train(args: argparse.Namespace) -> dict[str, Any]:
@@ -374,19 +355,19 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
     session = open_session(session_config(args))
     set_seed(args.seed)
     train_samples, held_out = split(args.data_path)
-    widths = args.widths or args.data_shape[1:]
-    samples = Samples(train_samples, args.data_shape[0], widths, args.batch_size, args.tight_text)
-    notice(f"{args.data_path}: {len(samples)} samples to train on, {len(held_out)} held out")
+    samples = Samples(train_samples, args)
+    notice(f"{args.data_path}: {len(train_samples)} samples to train on, {len(held_out)} held out")
     total_steps = args.train_epochs * samples.steps_per_epoch if args.train_epochs else args.train_steps
     features = perceptual_features(args)
     networks = build(args, session, total_steps)
     update = make_update(args, session, networks, features)
-    save_examples = example_saver(args, networks.trained, held_out)
+    editor = predict.trained_editor(networks.trained, args, args.output_path, session.device)
+    sheet = [read_sample(*sample, args.tight_text) for sample in held_out[:EXAMPLES]]
     files = [folder / kind / name for folder, name in train_samples for kind in FOLDERS]
 
     with Run(claimed, session, total_steps, networks.state, about={"network": NETWORK}, data=files) as run:
         examples = max(map(str, Path(run.path("examples", args.train_name or "")).glob("*.png")), default=None)
-        stream = batches(args, samples, session, run.step)
+        stream = batches(samples, session, run.step)
         if networks.ema and run.step == 0:
             update_average(networks.ema, networks.generator, 0.0)
         for step in run.steps():
@@ -403,7 +384,7 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
             if write:
                 run.scalars("train", values)
             if run.due(args.gen_example_interval):
-                examples = save_examples(run)
+                examples = save_examples(run, editor, sheet)
             if run.due(args.save_latest_interval):
                 run.save()
             if run.due(args.save_ckpt_interval):
@@ -411,8 +392,7 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
 
         metrics, baseline = {}, {}
         if args.evaluate and run.chief:
-            static = session.device == "npu"
-            metrics, baseline = evaluate.evaluate_run(args, networks.trained, held_out, run.path("evaluation"), static)
+            metrics, baseline = evaluate.evaluate_run(editor, held_out, run.path("evaluation"))
             run.log(f"[Info] on {len(held_out)} held-out samples: {metrics}; trivial baselines: {baseline}")
         if run.chief:
             freeze.write_final(networks.trained, args, run.path("final.pb"))

@@ -30,7 +30,7 @@ def call(capsys, main, *argv) -> tuple[int, str, str]:
 def write_run(folder: Path, **options) -> SimpleNamespace:
     """A run's folder with the checkpoint of a small generator with random weights: `.folder`, `.options`."""
     import tensorflow as tf
-    from model import build_from
+    from model import build_generators
 
     from common import weights
     from common.layers import named_variables
@@ -38,7 +38,7 @@ def write_run(folder: Path, **options) -> SimpleNamespace:
     options = {"cnum": 2, "norm": "batch", "data_shape": [64, 128], "widths": None, **options}
     options = {"data_path": "nowhere", "seed": 0, **options}
     tf.random.set_seed(1)
-    variables = named_variables(build_from(Namespace(**options)))
+    variables = named_variables(build_generators(Namespace(**options))[0])
     for name, variable in variables.items():
         if "_norm" in name:  # as if trained
             variable.assign(tf.random.uniform(variable.shape, 0.5, 1.5))
@@ -77,6 +77,20 @@ def write_samples(folder: Path, count: int, height: int = 16, width: int = 32) -
         for name, image in sample.items():
             Image.fromarray(image).save(folder / name / f"{number:02d}.png")
     return folder
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory):
+    """Of a network for 32 x 64."""
+    return write_run(tmp_path_factory.mktemp("tiny") / "run", cnum=4, data_shape=[32, 64])
+
+
+@pytest.fixture(scope="session")
+def editor(run):
+    """Its editor: all tests share one, since to trace it takes seconds."""
+    import predict
+
+    return predict.load_editor(run.folder)
 
 
 @pytest.fixture(scope="session")

@@ -34,8 +34,8 @@ def test_words_are_read_and_found():
     assert reader.read(image) == "Nordic42" and reader.read(np.full((64, 128, 3), 127, np.uint8)) == ""
     photo = Image.new("RGB", (400, 300), (127,) * 3)
     photo.paste(Image.fromarray(image), (150, 80))
-    [word] = reader.find(photo)
-    assert word.text == "Nordic42"
-    left, top, right, bottom = *word.corners.min(0), *word.corners.max(0)
+    [(corners, text)] = reader.find(photo)
+    assert text == "Nordic42"
+    left, top, right, bottom = *corners.min(0), *corners.max(0)
     assert 150 <= left < 180 and 320 < right <= 355 and 70 <= top < 105 and 120 < bottom <= 150
     assert reader.find(Image.new("RGB", (90, 60))) == []
