@@ -74,7 +74,7 @@ def parse_args(argv: Optional[list[str]] = None, description: str = __doc__, **d
     text = "size of every image, such as 64x128 (without: each word's own)"
     add("--shape", type=pair(8, 2048), metavar="HxW", help=text)
     text = "most pixels above and below the longer word, and on its left and right"
-    add("--padding", type=pair(0, 200), default=(10, 20), metavar="ROWS,COLUMNS", help=text)
+    add("--padding", type=pair(0, 200), default="10,20", metavar="ROWS,COLUMNS", help=text)
     text = "stretch or condense the target word to the source's width, as a word that takes another one's place"
     cli.add_boolean(parser, "--fit", False, text)
     share = {"type": cli.in_range(float, 0, 1), "metavar": "SHARE"}
