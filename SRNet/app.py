@@ -65,7 +65,11 @@ def preview(path: str, place: Optional[str] = None) -> Image.Image:
 
 
 def edit(editor: predict.Editor, folder: str, path: str, place: str, word: str) -> tuple[Image.Image, str, str]:
-    """The photograph with another word in a place, its new file, and how long it took, in words."""
+    """The photograph with another word in a place, its new file, and how long it took, in words.
+
+    Raises:
+        UserError: see `predict.find_edits`.
+    """
     started = time.perf_counter()
     photo = read(path)
     edits = predict.find_edits(photo, [place_of(place)], [word or ""])

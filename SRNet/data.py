@@ -68,6 +68,9 @@ def split(data_path: str) -> tuple[list[Sample], list[Sample]]:
 def read_sample(folder: Path, name: str, tight: bool = False) -> dict[str, np.ndarray]:
     """The seven images of a sample by their folders' names, uint8 [h, w, 3], or [h, w, 1] of `GREY`; with `tight` i_t
     is what `tightened` cuts out of it.
+
+    Raises:
+        UserError: one does not decode, or they are not all of one size.
     """
     sample = {}
     for kind in FOLDERS:
@@ -121,6 +124,8 @@ class Samples:
     Attributes:
         widths: of the samples, int [count].
         steps_per_epoch: batches, each of one width.
+    Raises:
+        UserError: a batch is larger than the data, or an image's size cannot be read.
     """
 
     def __init__(self, samples: Sequence[Sample], args: argparse.Namespace) -> None:
@@ -150,7 +155,11 @@ class Samples:
         return rng.permutation(np.concatenate(batches)).astype(np.int32)
 
     def read(self, index: int) -> np.ndarray:
-        """Sample `index`: its images in the order of `FOLDERS`, uint8 [height, its width, channels]."""
+        """Sample `index`: its images in the order of `FOLDERS`, uint8 [height, its width, channels].
+
+        Raises:
+            UserError: it cannot be used.
+        """
         if index in self._kept:
             return self._kept[index]
         sample = read_sample(*self.samples[index], self.args.tight_text)
@@ -168,7 +177,11 @@ def wanted_word(folder: Path, name: str) -> Optional[str]:
 
 
 def batches(samples: Samples, session: "Session", start_step: int = 0) -> Iterator[Any]:
-    """Endless shuffled batches, uint8 [batch, height, width, channels], a function of (seed, step) alone."""
+    """Endless shuffled batches, uint8 [batch, height, width, channels], a function of (seed, step) alone.
+
+    Raises:
+        UserError: a sample cannot be used.
+    """
     import tensorflow as tf
 
     from common.stream import sample_batches

@@ -234,7 +234,11 @@ def options_of(args: argparse.Namespace, parts: dict[str, Sources]) -> str:
 
 @contextlib.contextmanager
 def locked(folder: Path, options: str) -> Iterator[None]:
-    """The folder of a data set for this process alone: a new one, or one that was made with the same options."""
+    """The folder of a data set for this process alone: a new one, or one that was made with the same options.
+
+    Raises:
+        UserError: it holds something else or samples of other options, or another process writes into it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()) and not (folder / OPTIONS).is_file():
         raise UserError(f"--output_path: {folder} is not an empty folder; name another one")

@@ -51,7 +51,11 @@ def clean(text: str) -> str:
 
 @lru_cache(maxsize=64)
 def characters(path: Path) -> frozenset:
-    """The numbers of all characters that a font has a glyph for (of a collection, its first font)."""
+    """The numbers of all characters that a font has a glyph for (of a collection, its first font).
+
+    Raises:
+        UserError: it is no font.
+    """
     try:
         if not path.is_file():
             raise ValueError("there is no such file")
@@ -87,6 +91,9 @@ def lacking(path: Path, text: str) -> str:
 def standard_font(text: str, font: Union[str, Path, None] = None, more: Sequence[Path] = ()) -> Path:
     """The font of a text's standard image: `font`, or else the first that has all its characters of DejaVu Sans, `more`
     and matplotlib's other fonts.
+
+    Raises:
+        UserError: none has them, or `font` is none.
     """
     if font is not None:
         candidates, told = [Path(font).expanduser()], str(font)
@@ -107,6 +114,8 @@ def standard_image(text: str, font: Union[str, Path], size: tuple[int, int]) -> 
     Args:
         size: height and width in pixels.
     Returns: uint8 [height, width, 3].
+    Raises:
+        UserError: there is nothing to draw.
     """
     text, font, (height, width) = clean(text), Path(font), size
     if not text:

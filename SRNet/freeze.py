@@ -61,7 +61,11 @@ def function(generator: keras.Model) -> Callable[[dict], dict]:
 
 
 def freeze(args: argparse.Namespace) -> None:
-    """Exports the generator."""
+    """Exports the generator.
+
+    Raises:
+        UserError: no such checkpoint, a package that is missing, a file that is there already or cannot be written.
+    """
     folder = begin_export([NAME], args)
     loaded = weights.load(args.ckpt_path, NETWORK, Path(__file__).resolve().parent)
     generate, trained = function(load_generator(loaded)), loaded.options.data_shape
@@ -86,6 +90,8 @@ def write_final(generator: keras.Model, options: argparse.Namespace, path: str) 
 
     Args:
         options: of the run.
+    Raises:
+        OSError: it cannot be written.
     """
     with float32_layers():
         exact, _ = build_generators(options, options.data_shape)

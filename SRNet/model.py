@@ -280,6 +280,8 @@ def load_generator(weights: Any) -> keras.Model:
 
     Args:
         weights: of `common.weights.load`.
+    Raises:
+        UserError: its options are not SRNet's, or its values are of other shapes.
     """
     options = weights.options
     numbers = [getattr(options, "cnum", None), *(getattr(options, "data_shape", None) or [None])]

@@ -29,7 +29,11 @@ def installed() -> bool:
 
 
 class Reader:
-    """Finds and reads words."""
+    """Finds and reads words.
+
+    Raises:
+        UserError: the package is not installed.
+    """
 
     def __init__(self) -> None:
         spec = importlib.util.find_spec(PACKAGE)
@@ -57,7 +61,11 @@ class Reader:
         return session.run(None, {session.get_inputs()[0].name: x[None]})[0][0]
 
     def read(self, image: np.ndarray) -> str:
-        """The text in a crop of one line, uint8 [h, w, 3]; "" where there is none."""
+        """The text in a crop of one line, uint8 [h, w, 3]; "" where there is none.
+
+        Raises:
+            UserError: it cannot be used.
+        """
         height, width = image.shape[:2]
         size = (max(8, min(16 * READ_WIDTH, round(READ_HEIGHT * width / height))), READ_HEIGHT)
         places = self._run("rec", Image.fromarray(image).resize(size, Image.BICUBIC), READ_WIDTH).argmax(1)

@@ -57,6 +57,9 @@ class Editor:
     def size_of(self, height: int, width: int) -> tuple[int, int]:
         """The height and width at which the network sees a crop of some size: as in training, or wider where letters
         would be narrower than there.
+
+        Raises:
+            UserError: the crop is too long.
         """
         if width > LONGEST * height:
             raise UserError(
@@ -74,6 +77,9 @@ class Editor:
     def generate(self, i_t: np.ndarray, i_s: np.ndarray) -> dict[str, np.ndarray]:
         """The four images, uint8 [h, w, 3] (o_sk [h, w, 1]), for i_t and i_s, uint8 [h, w, 3], of a size that `size_of`
         gives.
+
+        Raises:
+            UserError: the network gives numbers that are not finite.
         """
         outputs = self.run(*(to_float(image[None], RANGE) for image in (i_t, i_s)))
         if not all(np.isfinite(values).all() for values in outputs):
@@ -90,6 +96,8 @@ class Editor:
         Returns:
             o_sk, the word's skeleton, uint8 [h, w, 1]; o_t, the styled word on grey, o_b, the background, and o_f, the
             edited crop, uint8 [h, w, 3]; of the crop's size.
+        Raises:
+            UserError: the crop is too long, or the weights are of no use.
         """
         size = self.size_of(*i_s.shape[:2])
         if getattr(self.options, "tight_text", False):
@@ -214,7 +222,11 @@ def find_places(photo: Image.Image) -> list[tuple[Place, str]]:
 
 
 def find_edits(photo: Image.Image, places: Sequence[Place], texts: Sequence[str], font: Any = None) -> list[tuple]:
-    """What to write where: (place, text, file of the standard font: `font`, or one that will do)."""
+    """What to write where: (place, text, file of the standard font: `font`, or one that will do).
+
+    Raises:
+        UserError: a place that is not in the photograph, or a text that cannot be rendered.
+    """
     edits = []
     for place, text in zip(places, texts):
         quads.check(place.corners, *photo.size, place.flag)

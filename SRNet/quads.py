@@ -18,7 +18,11 @@ def of_box(left: float, top: float, right: float, bottom: float) -> np.ndarray:
 
 
 def check(corners: np.ndarray, width: int, height: int, flag: str) -> None:
-    """Refuses corners outside a photograph of that size, and those of nothing that can be cut out."""
+    """Refuses what cannot be cut out of a photograph.
+
+    Raises:
+        UserError: a corner is outside a photograph of that size, or the corners are of no convex quadrangle.
+    """
     if not ((corners >= 0) & (corners <= (width, height))).all():
         raise UserError(f"{flag}: reaches outside the photograph, which is {width} x {height}")
     sides = np.roll(corners, -1, axis=0) - corners

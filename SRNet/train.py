@@ -50,7 +50,11 @@ MAY_CHANGE = (
 
 
 def size(text: str) -> tuple[int, int]:
-    """Height and width as "64,128" or "64x128"; of images under 16 SSIM's window makes nothing."""
+    """Height and width as "64,128" or "64x128"; of images under 16 SSIM's window makes nothing.
+
+    Raises:
+        ArgumentTypeError: they are no multiples of 8, or under 16, of which SSIM's window makes nothing.
+    """
     height, width = (int(side) for side in text.replace("x", ",").split(","))
     if min(height, width) < 2 * MULTIPLE or height % MULTIPLE or width % MULTIPLE:
         raise argparse.ArgumentTypeError(f"{text}: give height,width, both multiples of {MULTIPLE}, 16 or more")

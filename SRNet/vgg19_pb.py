@@ -12,7 +12,11 @@ from common.vgg19 import build_vgg19
 
 
 def read_vgg19(path: str, layers: Sequence[str]) -> keras.Model:
-    """`common.vgg19.build_vgg19` with the constants of a frozen graph, of the layers up to the last one named."""
+    """`common.vgg19.build_vgg19` with the constants of a frozen graph, of the layers up to the last one named.
+
+    Raises:
+        UserError: the file is missing, damaged, or of another network.
+    """
     if not os.path.isfile(path):
         raise UserError(f"--vgg19_weights {path}: there is no such file")
     model = build_vgg19(None, layers)
