@@ -18,18 +18,21 @@ import data
 import numpy as np
 from predict import add_device_flags, open_predictor
 from predictor import Predictor
+from preprocess import read_image, to_input
 
 from common import cli, weights
 from common.cli import UserError, notice
 
+DATASETS = Path(__file__).resolve().parent / "datasets"  # where download.py writes
 
-def parse_args(argv: Optional[Sequence[str]] = None, description: Optional[str] = __doc__) -> argparse.Namespace:
-    parser = cli.ArgumentParser(description=description)
+
+def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    parser = cli.ArgumentParser(description=__doc__)
     checkpoint = ("--ckpt_path", "--checkpoint", "--train_dir")
     parser.add_argument(*checkpoint, metavar="PATH", help="a run's folder or a file of weights (default: pretrained/)")
     parser.add_argument("--model", metavar="FILE", help="instead: an exported classifier (.onnx, .pb, SavedModel, .om)")
     parser.add_argument("--data_path", metavar="DIR", help="the data set, or the folder that holds it (the run's own)")
-    parser.add_argument("--dataset", help="its name, where DIR holds several")
+    parser.add_argument("--dataset", help="its name, where DIR holds several; without DIR what download.py fetched")
     parser.add_argument("--data_id", type=cli.in_range(int, 0), nargs="+", help="only these held-out images, from 0")
     parser.add_argument("--batch_size", type=cli.in_range(int, 1), default=500, help="images at a time")
     text = "updates of the classifier that judges generated images, 0: none"
@@ -43,12 +46,14 @@ def parse_args(argv: Optional[Sequence[str]] = None, description: Optional[str] 
 def load_data(args: argparse.Namespace, predictor: Predictor) -> tuple[data.Data, str]:
     """The data to evaluate on, image files read as predict.py reads them; and where it is."""
     path = args.data_path or predictor.options.get("data_path")
+    if args.dataset and not args.data_path and (DATASETS / args.dataset.upper()).is_dir():
+        path = DATASETS / args.dataset.upper()
     if path is None:
         raise UserError("--data_path DIR: an exported file does not say what it was trained on")
     shape, names = predictor.image_shape, predictor.class_names
     dataset = args.dataset or (None if args.data_path else predictor.options.get("dataset"))
     scaled = predictor.options.get("image_size", shape[:2]) and shape[:2]  # an exported file does not know if it was
-    loaded = data.load(path, dataset, scaled, shape, predictor.ink)
+    loaded = data.load(path, dataset, scaled, lambda file: to_input(read_image(file), shape, predictor.ink))
     if loaded.test_images.shape[1:] != shape or len(loaded.class_names) != len(names):
         raise UserError(
             f"--data_path {path}: images of {loaded.test_images.shape[1:]} in {len(loaded.class_names)} classes, but "

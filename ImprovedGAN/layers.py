@@ -9,33 +9,35 @@ from tensorflow import keras
 
 from common.layers import Float32Weights
 
+EPSILON = 1e-3  # added to a variance
 
-class InstanceNorm(Float32Weights):
-    """Instance normalisation (Ulyanov et al., 2016): each image's channels by their own mean and variance."""
+
+class _Norm(Float32Weights):
+    """A normalisation with a learned scale and shift of each channel."""
 
     def build(self, shape) -> None:
         self.gamma = self.add_weight(name="gamma", shape=(shape[-1],), initializer="ones")
         self.beta = self.add_weight(name="beta", shape=(shape[-1],), initializer="zeros")
 
+
+class InstanceNorm(_Norm):
+    """Instance normalisation (Ulyanov et al., 2016): each image's channels by their own mean and variance."""
+
     def call(self, x):
         x32 = tf.cast(x, tf.float32)
         mean, variance = tf.nn.moments(x32, [1, 2], keepdims=True)
-        return tf.cast(tf.nn.batch_normalization(x32, mean, variance, self.beta, self.gamma, 1e-3), x.dtype)
+        return tf.cast(tf.nn.batch_normalization(x32, mean, variance, self.beta, self.gamma, EPSILON), x.dtype)
 
 
-class VirtualBatchNorm(Float32Weights):
+class VirtualBatchNorm(_Norm):
     """Virtual batch normalisation (section 3.5): each sample by the statistics of a fixed reference batch and itself.
 
     The batch holds the reference batch in its first `reference` rows (see `WithReference`).
     """
 
-    def __init__(self, reference: int, epsilon: float = 1e-3, **kwargs) -> None:
+    def __init__(self, reference: int, **kwargs) -> None:
         super().__init__(**kwargs)
-        self.reference, self.epsilon = reference, epsilon
-
-    def build(self, shape) -> None:
-        self.gamma = self.add_weight(name="gamma", shape=(shape[-1],), initializer="ones")
-        self.beta = self.add_weight(name="beta", shape=(shape[-1],), initializer="zeros")
+        self.reference = reference
 
     def call(self, x):
         x32 = tf.cast(x, tf.float32)
@@ -50,7 +52,7 @@ class VirtualBatchNorm(Float32Weights):
         weight = tf.reshape(weight, [rows] + [1] * (len(x.shape) - 1))
         mean = weight * mean + (1 - weight) * reference_mean
         variance = weight * square + (1 - weight) * reference_square - mean**2
-        y = (x32 - mean) * tf.math.rsqrt(variance + self.epsilon)
+        y = (x32 - mean) * tf.math.rsqrt(variance + EPSILON)
         return tf.cast(y * self.gamma + self.beta, x.dtype)
 
 
@@ -69,17 +71,6 @@ class WithReference(Float32Weights):
         return tf.concat([tf.cast(self.z, z.dtype), z], 0)
 
 
-class WithoutReference(keras.layers.Layer):
-    """Drops the first `reference` rows again."""
-
-    def __init__(self, reference: int, **kwargs) -> None:
-        super().__init__(**kwargs)
-        self.reference = reference
-
-    def call(self, x):
-        return x[self.reference :]
-
-
 class WeightNorm(Float32Weights):
     """A dense or convolutional layer with weight normalisation (Salimans and Kingma, 2016): w = g v / |v|.
 
@@ -90,7 +81,6 @@ class WeightNorm(Float32Weights):
         train_scale: whether g is learned, as the published recipes do only in a network's last layer.
         init_stdv: standard deviation of the outputs after data-dependent initialisation.
         v_stdv: standard deviation of the first v. Its length sets how far an update turns the weights.
-        normalize: False makes it a plain layer (w = v).
     """
 
     def __init__(
@@ -103,13 +93,11 @@ class WeightNorm(Float32Weights):
         train_scale: bool = False,
         init_stdv: float = 1.0,
         v_stdv: float = 0.05,
-        normalize: bool = True,
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
         self.units, self.kernel, self.strides, self.padding = units, kernel, strides, padding
-        self.transpose, self.train_scale, self.normalize = transpose, train_scale, normalize
-        self.init_stdv, self.v_stdv = init_stdv, v_stdv
+        self.transpose, self.train_scale, self.init_stdv, self.v_stdv = transpose, train_scale, init_stdv, v_stdv
         self.initializing = False
 
     def build(self, shape) -> None:
@@ -119,16 +107,14 @@ class WeightNorm(Float32Weights):
         initializer = keras.initializers.RandomNormal(0.0, self.v_stdv)
         self.v = self.add_weight(name="v", shape=shape, initializer=initializer)
         self.b = self.add_weight(name="b", shape=(self.units,), initializer="zeros")
-        train_scale = self.train_scale and self.normalize
-        self.g = self.add_weight(name="g", shape=(self.units,), initializer="ones", trainable=train_scale)
+        self.g = self.add_weight(name="g", shape=(self.units,), initializer="ones", trainable=self.train_scale)
         self.out_axis = len(shape) - (2 if self.transpose else 1)
 
     def call(self, x):
         v = tf.convert_to_tensor(self.v)
-        if self.normalize:
-            axes = [axis for axis in range(len(v.shape)) if axis != self.out_axis]
-            g = tf.reshape(self.g, [-1] + [1] * (len(v.shape) - 1 - self.out_axis))
-            v = v * (g * tf.math.rsqrt(tf.reduce_sum(v**2, axes, keepdims=True) + 1e-6))
+        axes = [axis for axis in range(len(v.shape)) if axis != self.out_axis]
+        g = tf.reshape(self.g, [-1] + [1] * (len(v.shape) - 1 - self.out_axis))
+        v = v * (g * tf.math.rsqrt(tf.reduce_sum(v**2, axes, keepdims=True) + 1e-6))
         w, b = tf.cast(v, x.dtype), tf.cast(self.b, x.dtype)
         if self.kernel is None:
             y = tf.matmul(x, w)
@@ -137,18 +123,12 @@ class WeightNorm(Float32Weights):
             y = tf.nn.conv2d_transpose(x, w, size, self.strides, self.padding)
         else:
             y = tf.nn.conv2d(x, w, self.strides, self.padding)
-        if self.initializing:
-            return self._initialize(y)
-        return y + b
-
-    def _initialize(self, y):
-        """Data-dependent initialisation (their section 3): outputs of mean 0 and `init_stdv` on this batch."""
+        if not self.initializing:
+            return y + b
+        # Data-dependent initialisation (their section 3): outputs of mean 0 and `init_stdv` on this batch.
         mean, variance = tf.nn.moments(tf.cast(y, tf.float32), list(range(len(y.shape) - 1)))
         scale = self.init_stdv * tf.math.rsqrt(variance + 1e-10)
-        if self.normalize:
-            self.g.assign(scale)
-        else:
-            self.v.assign(self.v * tf.reshape(scale, [-1] + [1] * (len(self.v.shape) - 1 - self.out_axis)))
+        self.g.assign(scale)
         self.b.assign(-mean * scale)
         return y * tf.cast(scale, y.dtype) - tf.cast(mean * scale, y.dtype)
 
@@ -246,17 +226,6 @@ class FirstUpsampling(Float32Weights):
         pixels = [pixel for left, centre, right in rows for pixel in (centre + right, left + centre)]
         y = tf.matmul(x, tf.cast(tf.concat(pixels, -1), x.dtype))
         return tf.reshape(y, [-1, 2, 2, self.units]) + tf.cast(self.bias, x.dtype)
-
-
-class Resize(keras.layers.Layer):
-    """Bilinear resize to [height, width]."""
-
-    def __init__(self, size: Sequence[int], **kwargs) -> None:
-        super().__init__(**kwargs)
-        self.size = tuple(int(length) for length in size)
-
-    def call(self, x):
-        return tf.image.resize(x, self.size)
 
 
 def no_seed() -> tf.Tensor:

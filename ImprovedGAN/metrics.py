@@ -1,6 +1,7 @@
 """The metrics of a training: errors on held-out images beside two baselines, and what its generated images show."""
 
 import argparse
+from types import SimpleNamespace
 
 import data
 import losses
@@ -29,20 +30,14 @@ def count_errors(
 
 
 def train_supervised(
-    options: argparse.Namespace,
-    session: Session,
-    images: np.ndarray,
-    labels: np.ndarray,
-    n_classes: int,
-    updates: int,
-    name: str = "supervised",
+    options: argparse.Namespace, session: Session, images: np.ndarray, labels: np.ndarray, updates: int, name: str
 ) -> keras.Model:
     """The supervised-only baseline: the same discriminator on labelled images alone, with all else that the model gets.
 
     Of several workers each takes its shard of a batch, as in the training of the model.
 
     Args:
-        images, labels: uint8 [n, height, width, channels] and int32 [n], all of them labelled.
+        images, labels: uint8 [n, height, width, channels] and int32 [n], all of them labelled and every class there.
         updates: how many.
         name: a word of its own, from which its order and noise come.
     Returns:
@@ -50,8 +45,8 @@ def train_supervised(
     """
     set_seed(options.seed + 1)  # whatever was drawn before, as where a run goes on
     batch_size = min(options.batch_size, len(images) // session.world_size * session.world_size)
-    rows = session.local_batch(batch_size)
-    discriminator, tested = (build_discriminator(options, images.shape[1:], n_classes, rows) for _ in range(2))
+    kind = options, images.shape[1:], int(labels.max()) + 1, session.local_batch(batch_size)
+    discriminator, tested = (build_discriminator(*kind) for _ in range(2))
     optimizer = make_optimizer(options, session, discriminator, options.learning_rate_d, updates)
     low, high = value_range(options)
 
@@ -99,7 +94,7 @@ def judge_generated(
     """
     known = loaded.train_labels >= 0
     sets = loaded.train_images[known], loaded.train_labels[known]
-    classifier = train_supervised(options, session, *sets, len(loaded.class_names), steps, "judge")
+    classifier = train_supervised(options, session, *sets, steps, "judge")
     z = latents(options, "judged_latents", 0, JUDGED)
     draw = tf.function(lambda rows: generator(rows, training=False))
     generated = in_batches(lambda rows: to_uint8(draw(tf.constant(rows)), value_range(options)), z.numpy(), 100)
@@ -110,40 +105,28 @@ def judge_generated(
     return found
 
 
-def evaluate_run(
-    options: argparse.Namespace,
-    session: Session,
-    tested: keras.Model,
-    generator: keras.Model,
-    loaded: data.Data,
-    labelled: np.ndarray,
-    baseline_steps: int,
-    judge_steps: int,
-) -> tuple[dict[str, float], dict[str, float]]:
+def evaluate_run(args: argparse.Namespace, parts: SimpleNamespace, baseline_steps: int) -> tuple[dict, dict]:
     """The metrics of a training on the whole held-out set, and the baselines.
 
     Args:
-        labelled: indices of the training images whose labels were seen.
-        baseline_steps, judge_steps: how long to train the supervised-only baseline and the judge; 0 leaves one out.
+        parts: the training, as `train.prepare` made it.
+        baseline_steps: how long to train the supervised-only baseline; 0 leaves it out, as --judge_steps=0 the judge.
     Returns:
         {"accuracy", "errors", "test_images", "labels"} with `judge_generated`'s, and {"accuracy": always the most
         frequent class, "supervised_only_accuracy", "supervised_only_errors", "supervised_only_updates": the same
         discriminator trained on the same labels alone}.
     """
-    n_classes, known = len(loaded.class_names), loaded.train_labels[labelled]
-
-    def score(network):
-        errors = count_errors(network, options, loaded.test_images, loaded.test_labels)
-        return 1 - errors / len(loaded.test_images), errors
-
-    accuracy, errors = score(tested)
-    metrics = {"accuracy": accuracy, "errors": errors, "test_images": len(loaded.test_images), "labels": len(known)}
+    loaded, total = parts.data, len(parts.data.test_images)
+    known = loaded.train_labels[parts.labelled]
+    errors = count_errors(parts.tested, args, loaded.test_images, loaded.test_labels)
+    metrics = {"accuracy": 1 - errors / total, "errors": errors, "test_images": total, "labels": len(known)}
     baseline = {"accuracy": float((loaded.test_labels == np.bincount(known).argmax()).mean())}
     if baseline_steps:
-        seen = loaded.train_images[labelled]
-        accuracy, errors = score(train_supervised(options, session, seen, known, n_classes, baseline_steps))
-        baseline.update(supervised_only_accuracy=accuracy, supervised_only_errors=errors)
+        seen = loaded.train_images[parts.labelled]
+        network = train_supervised(args, parts.session, seen, known, baseline_steps, "supervised")
+        errors = count_errors(network, args, loaded.test_images, loaded.test_labels)
+        baseline.update(supervised_only_accuracy=1 - errors / total, supervised_only_errors=errors)
         baseline["supervised_only_updates"] = baseline_steps
-    if judge_steps:
-        metrics.update(judge_generated(options, session, generator, loaded, judge_steps))
+    if args.judge_steps:
+        metrics.update(judge_generated(args, parts.session, parts.shown, loaded, args.judge_steps))
     return metrics, baseline

@@ -19,10 +19,8 @@ from layers import (
     InstanceNorm,
     MinibatchDiscrimination,
     Noise,
-    Resize,
     VirtualBatchNorm,
     WeightNorm,
-    WithoutReference,
     WithReference,
     no_seed,
 )
@@ -40,6 +38,15 @@ from common.weights import Weights
 LATENT_RANGES = {"ssgan": (-1.0, 1.0), "paper": (0.0, 1.0)}
 FOLDER = Path(__file__).resolve().parent
 REFERENCE_BATCH = 100  # rows of virtual batch normalisation's reference batch
+SIZES = {  # units of dense layers and channels of convolutions, by the original and the published code
+    "ssgan_generator": 1024,
+    "ssgan_discriminator": (32, 64, 128, 256, 256, 512),
+    "mlp_generator": 500,
+    "mlp_discriminator": (1000, 500, 250, 250, 250),
+    "conv_generator": (512, 256, 128),
+    "svhn": 64,  # of the convolutional discriminator's first layers
+    "cifar10": 96,
+}
 
 
 def _float32(x):
@@ -47,46 +54,8 @@ def _float32(x):
     return layers.Activation("linear", dtype="float32")(x)
 
 
-# The original's model.
-
-
-def build_ssgan_generator(
-    image_shape: Sequence[int], n_z: int = 128, deconv_type: str = "bilinear", norm_type: str = "batch"
-) -> keras.Model:
-    """z in (-1, 1) -> image in [-1, 1]. 6,420,417 parameters for MNIST.
-
-    `deconv_type`: "bilinear" or "nn" (resize x2, then a 3x3 convolution), or "transpose" (4x4, stride 2).
-    """
-    height, width, channels = image_shape
-    z = layers.Input((n_z,))
-    x = layers.LeakyReLU(0.2)(layers.Dense(1024, name="dense")(z))
-    if deconv_type == "transpose":
-        x = layers.Reshape((1, 1, 1024))(x)
-    size = 1024
-    for i in range(math.ceil(math.log2(max(height, width)))):  # 1x1 -> 2x2 -> ... -> 32x32
-        size = max(size // 2, channels)
-        if i == 0 and deconv_type != "transpose":
-            x = FirstUpsampling(size, name="deconv0")(x)
-        elif deconv_type == "transpose":
-            x = layers.Conv2DTranspose(size, 4, 2, "same", name=f"deconv{i}")(x)
-        else:
-            x = layers.UpSampling2D(2, interpolation="nearest" if deconv_type == "nn" else "bilinear")(x)
-            x = layers.Conv2D(size, 3, padding="same", name=f"deconv{i}")(x)
-        x = _norm(norm_type, f"norm{i}")(layers.ReLU()(x))
-    x = layers.Activation("tanh")(layers.Conv2D(channels, 1, name="to_image")(x))
-    return keras.Model(z, _float32(Resize((height, width))(x)), name="generator")
-
-
-def build_ssgan_discriminator(image_shape: Sequence[int], n_classes: int, norm_type: str = "batch") -> keras.Model:
-    """Image in [-1, 1] -> logits [n_classes + 1], the last one "fake". 996,555 parameters for MNIST."""
-    x = images = layers.Input(tuple(image_shape))
-    for i in range(math.ceil(math.log2(min(image_shape[:2])))):  # 28x28 -> 14x14 -> ... -> 1x1
-        size = (32, 64, 128, 256, 256, 512)[min(i, 5)]
-        x = layers.LeakyReLU(0.2)(layers.Conv2D(size, 3, 2, "same", name=f"conv{i}")(x))
-        x = _norm(norm_type, f"norm{i}")(x)
-    x = layers.LeakyReLU(0.2)(layers.Conv2D(size // 4, 1, name="conv_quarter")(x))
-    x = layers.GlobalAveragePooling2D()(layers.Conv2D(n_classes + 1, 1, name="to_logits")(x))
-    return keras.Model(images, _float32(x), name="discriminator")
+def _resize(x, size: tuple[int, int]):
+    return layers.Lambda(lambda images: tf.image.resize(images, size))(x)
 
 
 def _norm(norm_type: str, name: str, scale: bool = True) -> keras.layers.Layer:
@@ -97,81 +66,90 @@ def _norm(norm_type: str, name: str, scale: bool = True) -> keras.layers.Layer:
     return InstanceNorm(name=name) if norm_type == "instance" else layers.Activation("linear", name=name)
 
 
+# The original's model.
+
+
+def ssgan_generator(z, image_shape: Sequence[int], deconv_type: str, norm_type: str):
+    """z in (-1, 1) -> image in [-1, 1]. 6,420,417 parameters for MNIST.
+
+    `deconv_type`: "bilinear" or "nn" (resize x2, then a 3x3 convolution), or "transpose" (4x4, stride 2).
+    """
+    height, width, channels = image_shape
+    size = SIZES["ssgan_generator"]
+    x = layers.LeakyReLU(0.2)(layers.Dense(size, name="dense")(z))
+    if deconv_type == "transpose":
+        x = layers.Reshape((1, 1, size))(x)
+    for i in range(math.ceil(math.log2(max(height, width)))):  # 1x1 -> 2x2 -> ... -> 32x32
+        size = max(size // 2, channels)
+        if deconv_type == "transpose":
+            x = layers.Conv2DTranspose(size, 4, 2, "same", name=f"deconv{i}")(x)
+        elif i == 0:
+            x = FirstUpsampling(size, name="deconv0")(x)
+        else:
+            x = layers.UpSampling2D(2, interpolation="nearest" if deconv_type == "nn" else "bilinear")(x)
+            x = layers.Conv2D(size, 3, padding="same", name=f"deconv{i}")(x)
+        x = _norm(norm_type, f"norm{i}")(layers.ReLU()(x))
+    x = layers.Activation("tanh")(layers.Conv2D(channels, 1, name="to_image")(x))
+    return _resize(x, (height, width))
+
+
+def ssgan_discriminator(images, n_classes: int, norm_type: str):
+    """Image in [-1, 1] -> logits [n_classes + 1], the last one "fake". 996,555 parameters for MNIST."""
+    x = images
+    for i in range(math.ceil(math.log2(min(images.shape[1:3])))):  # 28x28 -> 14x14 -> ... -> 1x1
+        size = SIZES["ssgan_discriminator"][min(i, 5)]
+        x = layers.LeakyReLU(0.2)(layers.Conv2D(size, 3, 2, "same", name=f"conv{i}")(x))
+        x = _norm(norm_type, f"norm{i}")(x)
+    x = layers.LeakyReLU(0.2)(layers.Conv2D(size // 4, 1, name="conv_quarter")(x))
+    return layers.GlobalAveragePooling2D()(layers.Conv2D(n_classes + 1, 1, name="to_logits")(x))
+
+
 # The paper's model for MNIST (section 6.1 and the published recipe): multilayer perceptrons.
 
 
-def build_mlp_generator(image_shape: Sequence[int], n_z: int = 100, norm_type: str = "batch") -> keras.Model:
+def mlp_generator(z, image_shape: Sequence[int], norm_type: str):
     """z in (0, 1) -> image in [0, 1]."""
-    height, width, channels = image_shape
-    x = z = layers.Input((n_z,))
-    if norm_type == "virtual":
-        x = WithReference(REFERENCE_BATCH, name="reference")(x)
+    x = z
     for i in range(2):
-        x = layers.Dense(500, use_bias=False, name=f"dense{i}")(x)
+        x = layers.Dense(SIZES["mlp_generator"], use_bias=False, name=f"dense{i}")(x)
         x = layers.Activation("softplus")(_norm(norm_type, f"norm{i}", scale=False)(x))
-    x = WeightNorm(height * width * channels, train_scale=True, name="to_image")(x)
-    if norm_type == "virtual":
-        x = WithoutReference(REFERENCE_BATCH)(x)
-    x = layers.Reshape(tuple(image_shape))(layers.Activation("sigmoid")(x))
-    return keras.Model(z, _float32(x), name="generator")
+    x = WeightNorm(math.prod(image_shape), train_scale=True, name="to_image")(x)
+    return layers.Reshape(tuple(image_shape))(layers.Activation("sigmoid")(x))
 
 
-def build_mlp_discriminator(
-    image_shape: Sequence[int], n_classes: int, weight_norm: bool = True, minibatch: int = 0
-) -> keras.Model:
-    """(Image in [0, 1], seed) -> (features [250], logits [n_classes]).
-
-    `minibatch`: rows of one minibatch for minibatch discrimination, 0 without.
-    """
-    images, seed = layers.Input(tuple(image_shape)), layers.Input((), batch_size=2, dtype="int32")
+def mlp_features(images, seed) -> tuple:
+    """(Image in [0, 1], seed) -> features [250], and the same with noise."""
     x = Noise(0, stddev=0.3)([layers.Flatten()(images), seed])
-    for i, size in enumerate((1000, 500, 250, 250, 250)):
-        x = features = layers.ReLU()(WeightNorm(size, normalize=weight_norm, v_stdv=0.1, name=f"dense{i}")(x))
-        x = Noise(i + 1, stddev=0.5)([x, seed])
-    if minibatch:
-        x = MinibatchDiscrimination(minibatch=minibatch, name="minibatch_discrimination")(x)
-    logits = WeightNorm(n_classes, train_scale=True, normalize=weight_norm, v_stdv=0.1, name="to_logits")(x)
-    return keras.Model([images, seed], [_float32(features), _float32(logits)], name="discriminator")
+    for i, size in enumerate(SIZES["mlp_discriminator"]):
+        features = layers.ReLU()(WeightNorm(size, v_stdv=0.1, name=f"dense{i}")(x))
+        x = Noise(i + 1, stddev=0.5)([features, seed])
+    return features, x
 
 
 # The paper's model for SVHN and CIFAR-10 (section 6.2 and the published recipe): convolutions.
 
 
-def build_conv_generator(image_shape: Sequence[int], n_z: int = 100, norm_type: str = "batch") -> keras.Model:
+def conv_generator(z, image_shape: Sequence[int], norm_type: str):
     """z in (0, 1) -> image in [-1, 1], in the manner of DCGAN (Radford et al., 2016)."""
     height, width, channels = image_shape
-    x = z = layers.Input((n_z,))
-    if norm_type == "virtual":
-        x = WithReference(REFERENCE_BATCH, name="reference")(x)
     rows, columns = -(-height // 8), -(-width // 8)
-    x = layers.Dense(rows * columns * 512, use_bias=False, name="dense")(x)
-    x = layers.Reshape((rows, columns, 512))(x)  # 4x4 for 32x32
+    first, *others = SIZES["conv_generator"]
+    x = layers.Dense(rows * columns * first, use_bias=False, name="dense")(z)
+    x = layers.Reshape((rows, columns, first))(x)  # 4x4 for 32x32
     x = layers.ReLU()(_norm(norm_type, "norm0", scale=False)(x))
-    for i, size in enumerate((256, 128)):  # 8x8, 16x16
+    for i, size in enumerate(others):  # 8x8, 16x16
         x = layers.Conv2DTranspose(size, 5, 2, "same", use_bias=False, name=f"deconv{i}")(x)
         x = layers.ReLU()(_norm(norm_type, f"norm{i + 1}", scale=False)(x))
     last = {"kernel": 5, "strides": 2, "transpose": True, "train_scale": True, "init_stdv": 0.1}
-    x = WeightNorm(channels, name="to_image", **last)(x)  # 32x32
-    x = layers.Activation("tanh")(x)
-    if norm_type == "virtual":
-        x = WithoutReference(REFERENCE_BATCH)(x)
-    if (rows * 8, columns * 8) != (height, width):
-        x = Resize((height, width))(x)
-    return keras.Model(z, _float32(x), name="generator")
+    x = layers.Activation("tanh")(WeightNorm(channels, name="to_image", **last)(x))  # 32x32
+    return x if (rows * 8, columns * 8) == (height, width) else _resize(x, (height, width))
 
 
-def build_conv_discriminator(
-    image_shape: Sequence[int], n_classes: int, size: int = 96, weight_norm: bool = True, minibatch: int = 0
-) -> keras.Model:
-    """(Image in [-1, 1], seed) -> (features [2 size], logits [n_classes]): nine layers, dropout between them.
-
-    `size`: channels of the first layers, 96 for CIFAR-10 and 64 for SVHN.
-    """
-    images, seed = layers.Input(tuple(image_shape)), layers.Input((), batch_size=2, dtype="int32")
+def conv_features(images, seed, size: int):
+    """(Image in [-1, 1], seed) -> features [2 size], nine layers with dropout between them."""
 
     def conv(x, units, kernel, strides, padding, name):
-        x = WeightNorm(units, kernel, strides, padding, normalize=weight_norm, name=name)(x)
-        return layers.LeakyReLU(0.2)(x)
+        return layers.LeakyReLU(0.2)(WeightNorm(units, kernel, strides, padding, name=name)(x))
 
     x = Noise(0, dropout=0.2)([images, seed])
     for block, units in enumerate((size, 2 * size)):  # 32x32 -> 16x16 -> 8x8
@@ -180,11 +158,7 @@ def build_conv_discriminator(
         x = Noise(block + 1, dropout=0.5)([x, seed])
     for i, kernel in enumerate((3, 1, 1)):  # 6x6
         x = conv(x, 2 * size, kernel, 1, "VALID", f"conv2{i}")
-    x = features = layers.GlobalAveragePooling2D()(x)
-    if minibatch:
-        x = MinibatchDiscrimination(minibatch=minibatch, name="minibatch_discrimination")(x)
-    logits = WeightNorm(n_classes, train_scale=True, init_stdv=0.1, normalize=weight_norm, name="to_logits")(x)
-    return keras.Model([images, seed], [_float32(features), _float32(logits)], name="discriminator")
+    return layers.GlobalAveragePooling2D()(x)
 
 
 # Whichever a run's options ask for.
@@ -192,26 +166,39 @@ def build_conv_discriminator(
 
 def build_generator(options: argparse.Namespace, image_shape: Sequence[int]) -> keras.Model:
     """Latents [batch, n_z] -> images [batch, height, width, channels] in `value_range`."""
+    x = z = layers.Input((options.n_z,))
+    if options.norm_type == "virtual":
+        x = WithReference(REFERENCE_BATCH, name="reference")(x)
     if options.model == "ssgan":
-        return build_ssgan_generator(image_shape, options.n_z, options.deconv_type, options.norm_type)
-    build = build_mlp_generator if options.recipe == "mnist" else build_conv_generator
-    return build(image_shape, options.n_z, options.norm_type)
+        x = ssgan_generator(x, image_shape, options.deconv_type, options.norm_type)
+    else:
+        x = (mlp_generator if options.recipe == "mnist" else conv_generator)(x, image_shape, options.norm_type)
+    if options.norm_type == "virtual":
+        x = layers.Lambda(lambda rows: rows[REFERENCE_BATCH:])(x)
+    return keras.Model(z, _float32(x), name="generator")
 
 
 def build_discriminator(
     options: argparse.Namespace, image_shape: Sequence[int], n_classes: int, batch_size: Optional[int] = None
 ) -> keras.Model:
-    """Images, and for the paper's model the noise's seed -> logits, and for the paper's model features.
+    """Images, and for the paper's model the noise's seed -> logits, and for the paper's model features before them.
 
     `batch_size`: rows of a minibatch for minibatch discrimination (a worker's shard); the options' own without it.
     """
+    images = layers.Input(tuple(image_shape))
     if options.model == "ssgan":
-        return build_ssgan_discriminator(image_shape, n_classes, options.norm_type)
-    minibatch = (batch_size or options.batch_size) if options.minibatch_discrimination else 0
-    paper = {"weight_norm": options.weight_norm, "minibatch": minibatch}
+        logits = ssgan_discriminator(images, n_classes, options.norm_type)
+        return keras.Model(images, _float32(logits), name="discriminator")
+    seed = layers.Input((), batch_size=2, dtype="int32")
     if options.recipe == "mnist":
-        return build_mlp_discriminator(image_shape, n_classes, **paper)
-    return build_conv_discriminator(image_shape, n_classes, size=64 if options.recipe == "svhn" else 96, **paper)
+        (features, x), last = mlp_features(images, seed), {"v_stdv": 0.1}
+    else:
+        features = x = conv_features(images, seed, SIZES[options.recipe])
+        last = {"init_stdv": 0.1}
+    if options.minibatch_discrimination:
+        x = MinibatchDiscrimination(minibatch=batch_size or options.batch_size, name="minibatch_discrimination")(x)
+    logits = WeightNorm(n_classes, train_scale=True, name="to_logits", **last)(x)
+    return keras.Model([images, seed], [_float32(features), _float32(logits)], name="discriminator")
 
 
 def value_range(options: argparse.Namespace) -> tuple[float, float]:
@@ -261,9 +248,9 @@ def _load(loaded: Weights, part: str, build: Callable) -> keras.Model:
     with suppress(LookupError, TypeError, ValueError, AttributeError):  # of a record that train.py did not write
         (height, width, channels), n_z, ink = about["image_shape"], options.n_z, about.get("ink")
         pixels, classes = height * width * channels, len(about["class_names"])
-        layer = n_z * 1024 if options.model == "ssgan" else n_z * height * width * 8
+        layer = n_z * (SIZES["ssgan_generator"] if options.model == "ssgan" else height * width)
         if options.model == "paper" and options.recipe == "mnist":
-            layer = (n_z + pixels) * 500
+            layer = (n_z + pixels) * SIZES["mlp_generator"]
         fits = max(layer, pixels) <= sum(array.size for array in loaded.tensors.values())
         fits = fits and 1 < classes <= 10**4 and min(height, width, n_z) > 0 and channels in (1, 3)
         if fits and (ink is None or 0 < min(ink["extent"], ink["stroke"]) <= max(ink["extent"], ink["stroke"]) < 100):

@@ -1,13 +1,19 @@
-"""The updates of both models: each headed by its objective, each returning named scalars."""
+"""The updates of both models: each headed by its objective, each returning named scalars.
+
+`parts` is what `train.prepare` makes: the session, the networks and their optimizers.
+"""
 
 import argparse
+from types import SimpleNamespace
 from typing import Any, Callable
 
 import losses
 import tensorflow as tf
-from model import LATENT_RANGES
+from layers import data_dependent_init
+from model import LATENT_RANGES, value_range
 from tensorflow import keras
 
+from common.images import to_float
 from common.layers import moving_statistics, named_variables, update_average
 from common.session import Session
 from common.stream import key
@@ -65,17 +71,20 @@ def move_tested(args: argparse.Namespace, tested: keras.Model, discriminator: ke
 # The original's model.
 
 
-def ssgan_steps(args, session, generator, discriminator, tested, ema, d_optimizer, g_optimizer, newest) -> tuple:
-    """The discriminator's and the generator's update, which take turns. Both take (images, labels, step).
+def ssgan_update(args: argparse.Namespace, parts: SimpleNamespace) -> Callable:
+    """(batch of `data.training_batches`, step) -> named scalars: the discriminator's and the generator's update take
+    turns.
 
     Real and generated images go through the discriminator in one batch. Apart, as in the original, each would be
     normalised by its own statistics, and those make a batch of equal images look like nothing at all: the generator
     then soon draws one image only.
-
-    Args:
-        newest: float32 variables by name, where each update leaves its scalars for the other one's row.
     """
+    session, generator, discriminator = parts.session, parts.generator, parts.discriminator
     n = session.local_batch(args.batch_size)
+    # Where each update leaves its scalars for the other one's row.
+    newest = {name: tf.Variable(0.0) for name in ("d_loss", "g_loss", "supervised_loss", "accuracy")}
+    session.average(newest.values())
+    parts.state["newest"] = newest
 
     def reported(scalars):
         for name, value in scalars.items():
@@ -89,8 +98,8 @@ def ssgan_steps(args, session, generator, discriminator, tested, ema, d_optimize
         with tf.GradientTape() as tape:
             logits = discriminator(tf.concat([images, fake], 0), training=True)
             d_loss = losses.real_or_class(logits[:n], labels) + losses.fake_smoothed(logits[n:])
-        d_optimizer.minimize(d_loss, tape)
-        move_tested(args, tested, discriminator, step // (args.update_rate + 1))
+        parts.d_optimizer.minimize(d_loss, tape)
+        move_tested(args, parts.tested, discriminator, step // (args.update_rate + 1))
         supervised_loss = losses.supervised(logits[:n], labels)
         right = accuracy(logits[:n, :-1], labels)
         return reported({"d_loss": d_loss, "supervised_loss": supervised_loss, "accuracy": right})
@@ -105,29 +114,44 @@ def ssgan_steps(args, session, generator, discriminator, tested, ema, d_optimize
             fake = generator(z, training=True)
             logits = discriminator(tf.concat([images, fake], 0), training=True)
             g_loss = adversarial(logits[n:]) + weight * losses.huber(images, fake)
-        g_optimizer.minimize(g_loss, tape)
-        if ema is not None:
-            update_average(ema, generator, args.ema)
+        parts.g_optimizer.minimize(g_loss, tape)
+        if parts.ema is not None:
+            update_average(parts.ema, generator, args.ema)
         return reported({"g_loss": g_loss})
 
-    return discriminator_step, generator_step
+    turns = [session.compile(discriminator_step), *[session.compile(generator_step)] * args.update_rate]
+
+    def update(batch, step):
+        scalars = turns[step % len(turns)](*batch, tf.constant(step))
+        return scalars if step else {name: value for name, value in scalars.items() if name != "g_loss"}
+
+    return update
 
 
 # The paper's model.
 
 
-def paper_step(args, session, generator, discriminator, tested, ema, d_optimizer, g_optimizer, histories) -> Callable:
-    """One update of each network. Takes (labelled images, labels, unlabelled images, others of them, step).
+def paper_update(args: argparse.Namespace, parts: SimpleNamespace) -> Callable:
+    """(batch of `data.training_batches`, step) -> named scalars: one update of each network, which it initialises.
 
     Each update draws latents of its own. One batch of generated images for both would save a pass of the generator,
     but at this learning rate the discriminator has just turned against those very images:
     the generator chases that and loses touch within a few thousand steps.
     """
+    session, generator, discriminator = parts.session, parts.generator, parts.discriminator
     n = session.local_batch(args.batch_size)
-    trained = [named_variables(network, trainable_only=True) for network in (generator, discriminator)]
+    first = tf.constant(to_float(parts.data.train_images[:500], value_range(args)))
+    data_dependent_init(discriminator, [first, noise(args, session, "init_noise", 0)])
+    if args.recipe != "mnist":
+        data_dependent_init(generator, latents(args, "init_latents", 0, args.batch_size))
+    trained = {network.name: named_variables(network, trainable_only=True) for network in (generator, discriminator)}
+    past = {}  # means of the past weights, for historical averaging
+    if args.historical_averaging:
+        past = {name: {place: tf.Variable(tf.identity(v)) for place, v in own.items()} for name, own in trained.items()}
+        parts.state["history"] = past
 
-    def historical(variables, history):
-        return args.historical_averaging * losses.historical_averaging(variables, history) if history else 0.0
+    def historical(name):
+        return args.historical_averaging * losses.historical_averaging(trained[name], past[name]) if past else 0.0
 
     def generated(purpose, step):
         return generator(session.shard(latents(args, purpose, step, args.batch_size)), training=True)
@@ -140,8 +164,8 @@ def paper_step(args, session, generator, discriminator, tested, ema, d_optimizer
             _, logits = discriminator([batch, noise(args, session, "discriminator_noise", step)], training=True)
             supervised_loss = losses.labelled(logits[:n], labels)
             unsupervised_loss = losses.unlabelled(logits[n : 2 * n], logits[2 * n :], args.label_smoothing)
-            d_loss = supervised_loss + unsupervised_loss + historical(trained[1], histories.get("discriminator"))
-        d_optimizer.minimize(d_loss, d_tape)
+            d_loss = supervised_loss + unsupervised_loss + historical("discriminator")
+        parts.d_optimizer.minimize(d_loss, d_tape)
 
         # min_G  ||E[f(x)] - E[f(G(z))]||, f the discriminator's last hidden layer
         real_features, _ = discriminator([unlabelled_2, noise(args, session, "real_noise", step)], training=True)
@@ -153,26 +177,18 @@ def paper_step(args, session, generator, discriminator, tested, ema, d_optimizer
                 g_loss = losses.feature_matching(real_features, fake_features, squared=args.recipe == "mnist")
             else:
                 g_loss = losses.adversarial(fake_logits)
-            g_loss += historical(trained[0], histories.get("generator"))
-        g_optimizer.minimize(g_loss, g_tape)
+            g_loss += historical("generator")
+        parts.g_optimizer.minimize(g_loss, g_tape)
 
-        move_tested(args, tested, discriminator, step)
-        if ema is not None:
-            update_average(ema, generator, args.ema)
-        for network, variables in zip(("generator", "discriminator"), trained):
-            for name, mean in histories.get(network, {}).items():
-                mean.assign_add((variables[name] - mean) / (tf.cast(step, tf.float32) + 1.0))
-        return {
-            "d_loss": d_loss,
-            "g_loss": g_loss,
-            "supervised_loss": supervised_loss,
-            "unsupervised_loss": unsupervised_loss,
-            "accuracy": accuracy(logits[:n], labels),
-        }
+        move_tested(args, parts.tested, discriminator, step)
+        if parts.ema is not None:
+            update_average(parts.ema, generator, args.ema)
+        for name, means in past.items():
+            for place, mean in means.items():
+                mean.assign_add((trained[name][place] - mean) / (tf.cast(step, tf.float32) + 1.0))
+        right = accuracy(logits[:n], labels)
+        told = {"d_loss": d_loss, "g_loss": g_loss, "supervised_loss": supervised_loss, "accuracy": right}
+        return {**told, "unsupervised_loss": unsupervised_loss}
 
-    return train_step
-
-
-def copies(network: keras.Model) -> dict[str, tf.Variable]:
-    """Where averages of a network's trainable variables begin: at their values now."""
-    return {name: tf.Variable(tf.identity(v)) for name, v in named_variables(network, trainable_only=True).items()}
+    compiled = session.compile(train_step)
+    return lambda batch, step: compiled(*batch, tf.constant(step))

@@ -21,14 +21,13 @@ import data
 import numpy as np
 import preprocess
 import tensorflow as tf
-from layers import data_dependent_init
 from metrics import count_errors, evaluate_run
 from model import build_discriminator, build_generator, value_range
-from steps import begin_average, copies, latents, make_optimizer, noise, paper_step, ssgan_steps
+from steps import begin_average, latents, make_optimizer, paper_update, ssgan_update
 
 from common import cli, modelarts
 from common.cli import UserError, notice
-from common.images import save_grid, to_float, to_uint8
+from common.images import save_grid, to_uint8
 from common.layers import named_variables
 from common.run import Run, add_run_flags, claim
 from common.session import add_session_flags, open_session, session_config, set_seed
@@ -48,8 +47,7 @@ RECIPES = {
 # What only one of the models has.
 OWN_FLAGS = {
     "ssgan": ("deconv_type", "update_rate", "g_loss"),
-    "paper": ("weight_norm", "feature_matching", "minibatch_discrimination", "label_smoothing", "historical_averaging")
-    + ("recipe",),
+    "paper": ("recipe", "feature_matching", "minibatch_discrimination", "label_smoothing", "historical_averaging"),
 }
 NORM_TYPES = {"ssgan": ("batch", "instance", "None"), "paper": ("batch", "virtual", "None")}
 MAY_CHANGE = ("baseline_steps", "judge_steps", "val_samples", "seeds", "prefix")
@@ -77,7 +75,6 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     group.add_argument("--norm_type", choices=norms, default="batch", help="instance: ssgan; virtual: paper")
     deconv = ["bilinear", "nn", "transpose"]
     group.add_argument("--deconv_type", "--deconv", choices=deconv, default="bilinear", help="ssgan: upsampling")
-    cli.add_boolean(group, "--weight_norm", True, "paper: weight normalisation in the discriminator")
     cli.add_boolean(group, "--feature_matching", True, "paper: the generator matches features")
     cli.add_boolean(group, "--minibatch_discrimination", False, "paper: section 3.2")
     group.add_argument("--label_smoothing", type=part, default=0.0, help="paper: section 3.4")
@@ -153,18 +150,20 @@ def log_line(kind: str, step: int, values: dict[str, float], seconds: float, ima
 def prepare(args: argparse.Namespace) -> SimpleNamespace:
     """Everything a run needs: the device, the data, the networks, their optimizers and one update of them.
 
-    Returns: `session`, `data`, `labelled`, `generator` (the one to show), `tested` (the discriminator to test), `state`
-        (what a checkpoint holds), `total_steps`, `batches(start_step)`, `update(batch, step) -> named scalars` and
-        `cycle`, how many kinds of update take turns.
+    Returns: `session`, `data`, `labelled`, `generator`, `discriminator`, `tested` (the average of the discriminator),
+        `ema` (of the generator, or None), `shown` (the generator to show), `d_optimizer`, `g_optimizer`, `state` (what
+        a checkpoint holds), `total_steps`, `batches(start_step)`, `update(batch, step) -> named scalars` and `cycle`,
+        how many kinds of update take turns.
     """
     session = open_session(session_config(args))
+    parts = SimpleNamespace(session=session)
     tf.config.run_functions_eagerly(args.debug)
     set_seed(args.seed)
     loaded = data.load(args.data_path, args.dataset, args.image_size and (args.image_size, args.image_size))
     notice(str(loaded))
-    loaded, labelled = data.choose_images(args, loaded)
-    n, image_shape, n_classes = len(loaded.train_images), loaded.train_images.shape[1:], len(loaded.class_names)
-    total_steps = args.train_epochs * (n // args.batch_size) if args.train_epochs else args.train_steps
+    parts.data, parts.labelled = data.choose_images(args, loaded)
+    n, image_shape = len(parts.data.train_images), loaded.train_images.shape[1:]
+    parts.total_steps = args.train_epochs * (n // args.batch_size) if args.train_epochs else args.train_steps
     # The paper's convolutions without padding need 3x3 of what two halvings leave.
     smallest = 9 if args.model == "paper" and args.recipe != "mnist" else 2
     if min(image_shape[:2]) < smallest:
@@ -174,61 +173,29 @@ def prepare(args: argparse.Namespace) -> SimpleNamespace:
         )
 
     rows = session.local_batch(args.batch_size)
-    generator = build_generator(args, image_shape)
-    discriminator = build_discriminator(args, image_shape, n_classes, rows)
-    tested = build_discriminator(args, image_shape, n_classes, rows)  # the average of the discriminator's weights
-    ema = build_generator(args, image_shape) if args.ema else None
-    d_optimizer = make_optimizer(args, session, discriminator, args.learning_rate_d, total_steps)
-    g_optimizer = make_optimizer(args, session, generator, args.learning_rate_g, total_steps)
-    state = {
-        "generator": named_variables(generator),
-        "discriminator": named_variables(discriminator),
-        "average": named_variables(tested),
-        "d_optimizer": d_optimizer.state,
-        "g_optimizer": g_optimizer.state,
+    parts.generator = build_generator(args, image_shape)
+    networks = (build_discriminator(args, image_shape, len(loaded.class_names), rows) for _ in range(2))
+    parts.discriminator, parts.tested = networks
+    parts.ema = build_generator(args, image_shape) if args.ema else None
+    parts.shown = parts.ema or parts.generator
+    total = parts.total_steps
+    parts.d_optimizer = make_optimizer(args, session, parts.discriminator, args.learning_rate_d, total)
+    parts.g_optimizer = make_optimizer(args, session, parts.generator, args.learning_rate_g, total)
+    parts.state = {
+        "generator": named_variables(parts.generator),
+        "discriminator": named_variables(parts.discriminator),
+        "average": named_variables(parts.tested),
+        "d_optimizer": parts.d_optimizer.state,
+        "g_optimizer": parts.g_optimizer.state,
     }
-    networks = (session, generator, discriminator, tested, ema, d_optimizer, g_optimizer)
-
-    if args.model == "ssgan":
-        newest = {name: tf.Variable(0.0) for name in ("d_loss", "g_loss", "supervised_loss", "accuracy")}
-        session.average(newest.values())
-        state["newest"] = newest
-        discriminator_step, generator_step = map(session.compile, ssgan_steps(args, *networks, newest))
-
-        def update(batch, step):
-            turn = discriminator_step if step % (args.update_rate + 1) == 0 else generator_step
-            scalars = turn(*batch, tf.constant(step))
-            return scalars if step else {name: value for name, value in scalars.items() if name != "g_loss"}
-
-    else:
-        first = tf.constant(to_float(loaded.train_images[:500], value_range(args)))
-        data_dependent_init(discriminator, [first, noise(args, session, "init_noise", 0)])
-        if args.recipe != "mnist":
-            data_dependent_init(generator, latents(args, "init_latents", 0, args.batch_size))
-        histories = {}
-        if args.historical_averaging:
-            histories = state["history"] = {network.name: copies(network) for network in (generator, discriminator)}
-        train_step = session.compile(paper_step(args, *networks, histories))
-
-        def update(batch, step):
-            return train_step(*batch, tf.constant(step))
-
-    begin_average(session, tested, discriminator)
-    if ema is not None:
-        begin_average(session, ema, generator)
-        state["ema_generator"] = named_variables(ema)
-    return SimpleNamespace(
-        session=session,
-        data=loaded,
-        labelled=labelled,
-        generator=ema or generator,
-        tested=tested,
-        state=state,
-        total_steps=total_steps,
-        batches=partial(data.training_batches, args, loaded, labelled, value_range(args), session),
-        update=update,
-        cycle=args.update_rate + 1 if args.model == "ssgan" else 1,
-    )
+    parts.batches = partial(data.training_batches, args, parts, value_range(args))
+    parts.update = (ssgan_update if args.model == "ssgan" else paper_update)(args, parts)
+    parts.cycle = args.update_rate + 1 if args.model == "ssgan" else 1
+    begin_average(session, parts.tested, parts.discriminator)
+    if parts.ema is not None:
+        begin_average(session, parts.ema, parts.generator)
+        parts.state["ema_generator"] = named_variables(parts.ema)
+    return parts
 
 
 def train(args: argparse.Namespace) -> dict:
@@ -239,7 +206,7 @@ def train(args: argparse.Namespace) -> dict:
     if args.obs_url:
         modelarts.check_url(args.obs_url)
     parts = prepare(args)
-    session, loaded, tested = parts.session, parts.data, parts.tested
+    session, loaded = parts.session, parts.data
     if args.model == "paper" and args.recipe != "mnist" and any("train_" in text for text in claimed.changed):
         notice("the learning rate falls over the last third of the run's new length")
     example_latents = latents(args, "example_latents", 0, 64)  # fixed, so that grids compare from step to step
@@ -254,7 +221,6 @@ def train(args: argparse.Namespace) -> dict:
     with Run(claimed, session, parts.total_steps, parts.state, parts.cycle, about, loaded.files) as run:
         run.write_json("labels.json", {"split_seed": args.split_seed, "indices": parts.labelled.tolist()})
         batches = parts.batches(run.step)
-        examples = max(glob.glob(glob.escape(run.path("examples")) + "/*.png"), default=None)  # an earlier part's
         for step in run.steps():
             metrics = parts.update(next(batches), step)
             run.end_step(metrics)
@@ -266,14 +232,14 @@ def train(args: argparse.Namespace) -> dict:
                 run.scalars("train", run.fetch(metrics))
             if run.due(args.test_sample_step):
                 started = time.perf_counter()
-                accuracy = 1 - count_errors(tested, args, *held_out) / len(held_out[0])
+                accuracy = 1 - count_errors(parts.tested, args, *held_out) / len(held_out[0])
                 values = {**run.fetch(metrics), "accuracy": accuracy}  # the losses are the training's
                 run.log(log_line("val", run.step, values, time.perf_counter() - started, len(held_out[0])))
                 run.scalars("val", {"accuracy": accuracy})
             if run.due(args.output_save_step):
-                images = to_uint8(parts.generator(example_latents, training=False), value_range(args))
+                images = to_uint8(parts.shown(example_latents, training=False), value_range(args))
                 run.images("examples", images[:16])
-                examples = save_grid(images, run.path("examples", f"step_{run.step:06d}.png"))
+                save_grid(images, run.path("examples", f"step_{run.step:06d}.png"))
             if run.due(args.ckpt_save_step):
                 run.save()
 
@@ -281,13 +247,12 @@ def train(args: argparse.Namespace) -> dict:
         if args.evaluate:  # by all workers: the baseline is trained as the model was
             run.save()
             updates = -(-run.step // parts.cycle) if args.baseline_steps is None else args.baseline_steps
-            scores, baseline = evaluate_run(
-                args, session, tested, parts.generator, loaded, parts.labelled, updates, args.judge_steps
-            )
+            scores, baseline = evaluate_run(args, parts, updates)
             run.log(f"[Info] on {len(loaded.test_images)} held-out images: {scores}; baselines: {baseline}")
         name = f"accuracy on {len(loaded.test_images)} held-out images"
-        accuracy = scores.get("accuracy")
-        result = run.finish(["train/d_loss", "train/g_loss"], scores, baseline, accuracy, name, examples)
+        examples = max(glob.glob(glob.escape(run.path("examples")) + "/*.png"), default=None)
+        losses = ["train/d_loss", "train/g_loss"]
+        result = run.finish(losses, scores, baseline, scores.get("accuracy"), name, examples)
     if args.obs_url and session.chief:
         modelarts.copy_out(args.output_path, args.obs_url)
     return result

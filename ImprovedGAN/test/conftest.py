@@ -9,7 +9,19 @@ import pytest
 MODEL = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(MODEL), str(MODEL.parent)]
 
-import common  # noqa: E402, F401  (before TensorFlow, whose start-up lines it holds back)
+import common  # noqa: E402, F401  isort:skip  (before TensorFlow, whose start-up lines it holds back)
+import model  # noqa: E402
+
+FULL_SIZE = dict(model.SIZES)
+SMALL = {"ssgan_generator": 64, "ssgan_discriminator": (8, 8, 16, 16, 16, 16), "conv_generator": (16, 8, 8)}
+SMALL.update(mlp_generator=32, mlp_discriminator=(64, 32, 16, 16, 16), svhn=8, cifar10=12)
+model.SIZES.update(SMALL)  # networks of a few thousand weights in place of millions
+
+
+@pytest.fixture
+def full_size(monkeypatch):
+    """The networks have their real sizes."""
+    monkeypatch.setattr(model, "SIZES", FULL_SIZE)
 
 
 def train_toy(folder: Path, shape: tuple, *flags: str) -> SimpleNamespace:

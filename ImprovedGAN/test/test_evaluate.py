@@ -5,7 +5,6 @@ import math
 import shutil
 from argparse import Namespace
 
-import data
 import evaler
 import evaluate
 import h5py
@@ -32,7 +31,7 @@ def read(path):
 
 
 def options(**changed):
-    given = {"model": "paper", "recipe": "mnist", "n_z": 4, "norm_type": "batch", "weight_norm": True, "seed": 0}
+    given = {"model": "paper", "recipe": "mnist", "n_z": 4, "norm_type": "batch", "seed": 0}
     given.update(minibatch_discrimination=False, batch_size=12, learning_rate_d=3e-3, average_rate=0.1)
     return Namespace(**{**given, **changed})
 
@@ -78,18 +77,18 @@ def test_chosen_images(call, refused, tmp_path, paper_run):
 
 
 def test_the_originals_command_takes_what_download_wrote(call, tmp_path, monkeypatch, paper_run):
-    monkeypatch.setattr(evaler, "DATASETS", tmp_path / "datasets")
-    argv = ["--checkpoint", paper_run.folder, "--dataset", "MNIST", "--output_path", tmp_path, "--judge_steps=0"]
+    monkeypatch.setattr(evaluate, "DATASETS", tmp_path / "datasets")
+    argv = ["--checkpoint", paper_run.folder, "--dataset", "mnist", "--output_path", tmp_path, "--judge_steps=0"]
 
     def evaluated(number, *flags):
         assert call(evaler.main, *argv, *flags)[0] == 0
         result = read(tmp_path / f"evaluation{number}.json")
         return result["data"], result["test_images"]
 
-    own = f"MNIST in {paper_run.data_path}", 12
+    own = f"mnist in {paper_run.data_path}", 12
     assert evaluated("") == own  # nothing was downloaded: the data of the run
-    downloaded = toy.write_set(tmp_path / "datasets" / "mnist", (8, 8, 3), test=9)
-    assert evaluated("-2") == (f"MNIST in {downloaded}", 9)
+    downloaded = toy.write_set(tmp_path / "datasets" / "MNIST", (8, 8, 3), test=9)
+    assert evaluated("-2") == (f"mnist in {downloaded}", 9)
     assert evaluated("-3", "--data_path", paper_run.data_path) == own
 
 
@@ -107,7 +106,8 @@ def test_image_files_are_read_as_predict_reads_them(tmp_path):
         for split in ("train", "test"):
             (tmp_path / split / name).mkdir(parents=True)
             drawing(points, size=(400, 300)).convert("RGB").save(tmp_path / split / name / "a.png")
-    loaded = data.load(tmp_path, image_shape=SHAPE, ink=MNIST)
+    network = Namespace(image_shape=SHAPE, class_names=["5", "7"], ink=MNIST, options={})
+    loaded, _ = evaluate.load_data(Namespace(data_path=str(tmp_path), dataset=None), network)
     for label, name in enumerate("57"):
         image = Image.open(tmp_path / "test" / name / "a.png")
         np.testing.assert_array_equal(loaded.test_images[label], preprocess.to_input(image, SHAPE, MNIST))
@@ -136,7 +136,7 @@ def test_judge():
 def test_the_judge_knows_real_images_from_noise(paper_run):
     session = open_session(SessionConfig(device="cpu"))
     noise = tf.keras.Sequential([tf.keras.layers.Dense(192, "sigmoid"), tf.keras.layers.Reshape((8, 8, 3))])
-    found = metrics.judge_generated(options(), session, noise, paper_run.data, 40)
+    found = metrics.judge_generated(options(learning_rate_d=0.02), session, noise, paper_run.data, 60)
     assert found["real_recognised"] > 0.9 and found["real_class_entropy"] == pytest.approx(math.log(3), abs=0.1)
     assert found["generated_class_entropy"] < found["real_class_entropy"]
 
@@ -147,12 +147,12 @@ def test_the_supervised_baseline_gets_what_the_model_gets(monkeypatch, paper_run
     session, made, moved = open_session(SessionConfig(device="cpu")), [], []
     monkeypatch.setattr(metrics, "make_optimizer", lambda *x: made.append(steps.make_optimizer(*x)) or made[-1])
     monkeypatch.setattr(metrics, "move_tested", lambda *given: moved.append(given[:3]) or steps.move_tested(*given))
-    loaded, given = paper_run.data, options(model=model)
-    labelled = np.arange(24)
+    given = options(model=model, judge_steps=0, learning_rate_d=0.02)
     untrained = build_discriminator(given, (8, 8, 3), 3)
-    scores, found = metrics.evaluate_run(given, session, untrained, None, loaded, labelled, 40, 0)
+    parts = Namespace(session=session, tested=untrained, data=paper_run.data, labelled=np.arange(24))
+    scores, found = metrics.evaluate_run(given, parts, 40)
     adam = made[0].adam
-    assert int(adam.iterations) == 40 == found["supervised_only_updates"] and adam.learning_rate == 3e-3
+    assert int(adam.iterations) == 40 == found["supervised_only_updates"] and adam.learning_rate == 0.02
     own = {"ssgan": (0.5, 1e-8, 20.0), "paper": (0.5, 1e-4, None)}
     assert (adam.beta_1, adam.epsilon, made[0].clip_norm) == own[model]
     [(_, tested, discriminator)] = moved  # in the traced step
@@ -169,6 +169,6 @@ def test_the_baseline_does_not_depend_on_what_was_drawn_before(paper_run):
     seen = paper_run.data.train_images[:12], paper_run.data.train_labels[:12]
     for draws in (0, 3):
         tf.random.normal([draws])
-        tested = metrics.train_supervised(options(), session, *seen, 3, 3)
+        tested = metrics.train_supervised(options(), session, *seen, 3, "supervised")
         results.append(predict_logits(tested, options(), paper_run.data.test_images))
     np.testing.assert_allclose(*results, rtol=1e-4)

@@ -20,7 +20,6 @@ VARIANTS = {
     "ssgan, nearest, instance norm": {"deconv_type": "nn", "norm_type": "instance"},
     "ssgan, transposed, no norm": {"deconv_type": "transpose", "norm_type": "None"},
     "mnist, minibatch discrimination": {"model": "paper", "recipe": "mnist", "minibatch_discrimination": True},
-    "svhn, plain weights": {"model": "paper", "recipe": "svhn", "weight_norm": False},
     "svhn, virtual batch norm": {"model": "paper", "recipe": "svhn", "norm_type": "virtual"},
     "mnist, virtual batch norm": {"model": "paper", "recipe": "mnist", "norm_type": "virtual"},
 }
@@ -29,7 +28,7 @@ VARIANTS = {
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_network_freezes_to_plain_operations(variant):
     options = {"model": "ssgan", "recipe": "mnist", "n_z": 8, "deconv_type": "bilinear", "norm_type": "batch"}
-    options.update(weight_norm=True, minibatch_discrimination=False, batch_size=6)
+    options.update(minibatch_discrimination=False, batch_size=6)
     options = Namespace(**{**options, **VARIANTS[variant]})
     generator, discriminator = build_generator(options, (12, 12, 3)), build_discriminator(options, (12, 12, 3), 3)
     for function, shape in (
@@ -55,11 +54,3 @@ def test_what_is_written(call, tmp_path, paper_run):
     np.testing.assert_allclose(example["probabilities"].sum(1), 1, atol=1e-5)
     status, said, _ = call(freeze.main, *flags, "--check", tmp_path / "generator.onnx")
     assert status == 0 and "cosine 1.0" in said
-
-
-def test_refusals(refused, tmp_path, ssgan_run):
-    flags = ["--ckpt_path", ssgan_run.folder, "--output_path", tmp_path]
-    for file, form in (("generator.pb", "pb"), ("ImprovedGAN.safetensors", "weights")):
-        (tmp_path / file).write_text("mine")
-        assert f"holds {file} already" in refused(freeze.main, *flags, f"--format={form}")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["ImprovedGAN.safetensors", "generator.pb"]

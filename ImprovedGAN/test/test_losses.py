@@ -34,40 +34,16 @@ def test_real_or_class(logits):
     close(losses.real_or_class(tf.zeros([2, 4]), tf.constant([-1, -1])), math.log(4 / 3))
 
 
-def test_an_unlabelled_image_says_nothing_about_its_class(logits):
-    """Its gradient moves all classes alike against "fake"."""
-    x = tf.constant(np.repeat([[0.0, 0.0, 0.0, 1.0]], 2, 0).astype(np.float32))
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        loss = losses.real_or_class(x, tf.constant([-1, 1]))
-    unlabelled, labelled = tape.gradient(loss, x).numpy()
-    assert unlabelled[0] == unlabelled[1] == unlabelled[2] < 0 < unlabelled[3]
-    assert labelled[1] < 0 < labelled[0]
-
-
 def test_fake_smoothed(logits):
     log_p = np.log(softmax(logits))
-    target = np.array([0.1 / 3] * 3 + [0.9])
-    close(losses.fake_smoothed(tf.constant(logits)), -(target * log_p).sum(-1).mean())
+    close(losses.fake_smoothed(tf.constant(logits)), -(np.array([0.1 / 3] * 3 + [0.9]) * log_p).sum(-1).mean())
     close(losses.fake_smoothed(tf.constant(logits), smoothing=0.0), -log_p[:, 3].mean())
-    # The least that it can be is the target's entropy, where the network answers the target itself.
-    least = tf.constant(np.log(target[None]).astype(np.float32))
-    close(losses.fake_smoothed(least), -(target * np.log(target)).sum())
 
 
-def test_log_p_fake(logits):
+def test_the_generators_losses(logits):
     close(losses.log_p_fake(tf.constant(logits)), np.log(softmax(logits)[:, 3]).mean())
     close(losses.log_p_fake(tf.zeros([5, 4])), -math.log(4))
-
-
-def test_not_fake(logits):
-    """Where the discriminator is sure of "fake", the original's loss has no gradient left, and this one has."""
     close(losses.not_fake(tf.constant(logits)), -np.log(1 - softmax(logits)[:, 3]).mean())
-    sure = tf.constant([[0.0, 0.0, 0.0, 20.0]])
-    with tf.GradientTape(persistent=True) as tape:
-        tape.watch(sure)
-        original, other = losses.log_p_fake(sure), losses.not_fake(sure)
-    assert abs(tape.gradient(original, sure)[0, 3]) < 1e-6 and tape.gradient(other, sure)[0, 3] > 0.99
 
 
 def test_huber():

@@ -22,8 +22,6 @@ from tensorflow import keras
 
 from common.layers import BatchNorm, named_variables
 
-SHAPES = [(28, 28, 1), (32, 32, 3), (30, 20, 1)]
-
 
 def random(*shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
@@ -31,8 +29,7 @@ def random(*shape, seed=0):
 
 def options(**changed):
     given = {"model": "paper", "recipe": "mnist", "n_z": 16, "norm_type": "batch", "deconv_type": "bilinear"}
-    given.update(weight_norm=True, minibatch_discrimination=False, batch_size=4)
-    return argparse.Namespace(**{**given, **changed})
+    return argparse.Namespace(**{**given, "minibatch_discrimination": False, "batch_size": 4, **changed})
 
 
 def with_weights(layer, x, weights):
@@ -53,19 +50,16 @@ def build_networks(given, shape, n_classes):
 # The networks.
 
 
-def test_parameters_of_the_original():
+def test_parameters_of_the_original(full_size):
     """The original's counts on MNIST. Batch norm's moving averages come on top: two a channel."""
-    generator, discriminator = (
-        model.build_ssgan_generator((28, 28, 1)),
-        model.build_ssgan_discriminator((28, 28, 1), 10),
-    )
+    generator, discriminator = build_networks(options(model="ssgan", n_z=128), (28, 28, 1), 10)
     assert count(generator.trainable_variables) == 6420417
     assert count(discriminator.trainable_variables) == 996555
     assert count(generator.non_trainable_variables) == 2 * (512 + 256 + 128 + 64 + 32)
     assert count(discriminator.non_trainable_variables) == 2 * (32 + 64 + 128 + 256 + 256)
 
 
-def test_parameters_of_the_paper():
+def test_parameters_of_the_paper(full_size):
     """The published recipe's layers for MNIST, counted by hand: v, b and (in g) a scale a unit."""
     generator, discriminator = build_networks(options(n_z=100), (28, 28, 1), 10)
     sizes = [784, 1000, 500, 250, 250, 250, 10]
@@ -74,56 +68,42 @@ def test_parameters_of_the_paper():
     assert count(generator.trainable_variables) == 100 * 500 + 500 * 500 + 2 * 500 + 500 * 784 + 2 * 784
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("deconv_type, norm_type", [("bilinear", "batch"), ("nn", "instance"), ("transpose", "None")])
-def test_page_variants(deconv_type, norm_type, shape):
-    generator = model.build_ssgan_generator(shape, 16, deconv_type, norm_type)
-    discriminator = model.build_ssgan_discriminator(shape, 7, norm_type)
-    for training in (False, True):
-        images = generator(10 * random(2, 16), training=training)
-        assert images.shape == (2,) + shape and images.dtype == tf.float32
-        assert np.abs(images).max() <= 1 and np.ptp(images) > 0
-        logits = discriminator(images, training=training)
-        assert logits.shape == (2, 8) and np.isfinite(logits).all()
-    assert model.classify(discriminator, options(model="ssgan"), images).shape == (2, 7)
-    kind = {"batch": BatchNorm, "instance": InstanceNorm, "None": keras.layers.Activation}[norm_type]
-    for network in (generator, discriminator):
-        norms = [layer for layer in network.layers if layer.name.startswith("norm")]
-        assert norms and all(isinstance(layer, kind) for layer in norms)
+SSGAN = {"model": "ssgan"}
+VARIANTS = [
+    ({**SSGAN}, (28, 28, 1)),
+    ({**SSGAN, "deconv_type": "nn", "norm_type": "instance"}, (30, 20, 1)),
+    ({**SSGAN, "deconv_type": "transpose", "norm_type": "None"}, (32, 32, 3)),
+    ({}, (30, 20, 1)),
+    ({"norm_type": "virtual", "minibatch_discrimination": True}, (12, 12, 3)),
+    ({"norm_type": "None"}, (12, 12, 1)),
+    ({"recipe": "svhn", "norm_type": "virtual"}, (32, 32, 3)),
+    ({"recipe": "cifar10", "minibatch_discrimination": True}, (30, 20, 1)),
+]
+NORMS = {"batch": BatchNorm, "instance": InstanceNorm, "virtual": VirtualBatchNorm, "None": keras.layers.Activation}
 
 
-@pytest.mark.parametrize("norm_type", ["batch", "virtual", "None"])
-@pytest.mark.parametrize("recipe, shape", [("mnist", (30, 20, 1)), ("svhn", (32, 32, 3)), ("cifar10", (30, 20, 1))])
-def test_paper_variants(recipe, shape, norm_type):
-    small = options(recipe=recipe, norm_type=norm_type, minibatch_discrimination=norm_type == "virtual")
-    low, high = model.value_range(small)
-    assert (low, high) == ((0, 1) if recipe == "mnist" else (-1, 1))
-    generator, discriminator = build_networks(small, shape, 7)
+@pytest.mark.parametrize("changed, shape", VARIANTS, ids=str)
+def test_variants(changed, shape):
+    """Shapes and ranges, and names: checkpoints go by layer names of ours, the same however many networks a process has
+    made, and none left out."""
+    given = options(**changed)
+    low, high = model.value_range(given)
+    assert (low, high) == ((0, 1) if given.model == "paper" and given.recipe == "mnist" else (-1, 1))
+    generator, discriminator = build_networks(given, shape, 7)
     for training in (False, True):
         images = generator(30 * random(4, 16), training=training)
         assert images.shape == (4,) + shape and images.dtype == tf.float32
         assert low <= np.min(images) < np.max(images) <= high
-        features, logits = discriminator([images, no_seed()], training=training)
-        assert features.shape == (4, {"mnist": 250, "svhn": 128, "cifar10": 192}[recipe])
-        assert logits.shape == (4, 7) and np.isfinite(logits).all()
-    assert model.classify(discriminator, small, images).shape == (4, 7)
-
-
-ALL = [
-    {"model": "ssgan"},
-    {"model": "ssgan", "deconv_type": "transpose", "norm_type": "instance"},
-    {"minibatch_discrimination": True, "norm_type": "virtual"},
-    {"weight_norm": False, "norm_type": "None"},
-    {"recipe": "cifar10", "minibatch_discrimination": True},
-    {"recipe": "svhn", "norm_type": "virtual"},
-]
-
-
-@pytest.mark.parametrize("changed", ALL, ids=str)
-def test_weights_go_by_names_of_ours(changed):
-    """Checkpoints go by layer names: ours, the same however many networks a process has made, and none left out."""
-    once, again = (build_networks(options(**changed), (12, 12, 1), 3) for _ in range(2))
-    for network, same in zip(once, again):
+        if given.model == "ssgan":
+            logits = discriminator(images, training=training)
+        else:
+            features, logits = discriminator([images, no_seed()], training=training)
+            assert features.shape == (4, {"mnist": 16, "svhn": 16, "cifar10": 24}[given.recipe])  # the tests' sizes
+        assert logits.shape == (4, 8 if given.model == "ssgan" else 7) and np.isfinite(logits).all()
+    assert model.classify(discriminator, given, images).shape == (4, 7)
+    norms = [layer for layer in generator.layers if layer.name.startswith("norm")]
+    assert norms and all(isinstance(layer, NORMS[given.norm_type]) for layer in norms)
+    for network, same in zip((generator, discriminator), build_networks(given, shape, 7)):
         named = named_variables(network)
         assert set(named) == set(named_variables(same)) and count(named.values()) == count(network.weights)
         automatic = re.compile(r"(conv2d|conv2d_transpose|weight_norm|batch_norm|virtual_batch_norm)(_\d+)?$")
@@ -143,20 +123,6 @@ def test_first_upsampling_is_resize_and_convolution():
         expected = tf.nn.conv2d(resized, tf.convert_to_tensor(layer.kernel), 1, "SAME") + random(6, seed=1)
         np.testing.assert_allclose(layer(x), expected, atol=1e-5)
     assert y.shape == (3, 2, 2, 6)
-
-
-def test_first_upsampling_adds_up_in_one_order():
-    """Its taps' gradients are the same bits every time (a sum of three and more is not)."""
-    layer, x, weight = FirstUpsampling(512), random(6, 1024), random(6, 2, 2, 512)
-
-    @tf.function
-    def gradient():
-        with tf.GradientTape() as tape:
-            loss = tf.reduce_sum(layer(x) * weight)
-        return tape.gradient(loss, layer.trainable_weights[0])
-
-    layer(x)
-    assert len({gradient().numpy().tobytes() for _ in range(20)}) == 1
 
 
 def test_instance_norm():
@@ -189,55 +155,47 @@ def test_virtual_batch_norm_in_the_generator():
     assert not generator.get_layer("reference").trainable_weights
 
 
-WEIGHT_NORMS = {
-    "dense": ({"units": 6}, (9, 50)),
-    "convolution": ({"units": 6, "kernel": 3}, (4, 5, 5, 3)),
-    "strided": ({"units": 6, "kernel": 3, "strides": 2, "padding": "VALID"}, (4, 9, 9, 3)),
-    "transposed": ({"units": 6, "kernel": 5, "strides": 2, "transpose": True}, (4, 4, 4, 3)),
+WEIGHT_NORMS = {  # its arguments, its input, and Keras' layer
+    "dense": ({}, (9, 50), keras.layers.Dense(6)),
+    "convolution": ({"kernel": 3}, (4, 5, 5, 3), keras.layers.Conv2D(6, 3, padding="same")),
+    "strided": ({"kernel": 3, "strides": 2, "padding": "VALID"}, (4, 9, 9, 3), keras.layers.Conv2D(6, 3, 2)),
+    "transposed": (
+        {"kernel": 5, "strides": 2, "transpose": True},
+        (4, 4, 4, 3),
+        keras.layers.Conv2DTranspose(6, 5, 2, "same"),
+    ),
 }
 
 
 def weight_norm(arguments, x):
     """A network of one layer, with scales that differ."""
     inputs = keras.layers.Input(x.shape[1:])
-    network = keras.Model(inputs, WeightNorm(**arguments, name="layer")(inputs))
+    network = keras.Model(inputs, WeightNorm(6, **arguments, name="layer")(inputs))
     return network, network.get_layer("layer")
 
 
 @pytest.mark.parametrize("kind", WEIGHT_NORMS)
 def test_weight_norm(kind):
-    """w = g v / |v|: each unit's weight has norm g, and the layer is Keras' with that w."""
-    arguments, shape = WEIGHT_NORMS[kind]
+    """The layer is Keras' with w = g v / |v|, where |v| is each unit's."""
+    arguments, shape, same = WEIGHT_NORMS[kind]
     x = random(*shape)
     network, layer = weight_norm(arguments, x)
     g, b, v = random(6, seed=1) ** 2 + 0.5, random(6, seed=2), layer.v.numpy()
     layer.g.assign(g)
     layer.b.assign(b)
-    unit = np.moveaxis(v, layer.out_axis, -1).reshape(-1, 6)
-    shaped = np.ones(v.ndim, int)
-    shaped[layer.out_axis] = 6
-    w = v * (g / np.linalg.norm(unit, axis=0)).reshape(shaped)
-    norms = np.linalg.norm(np.moveaxis(w, layer.out_axis, -1).reshape(-1, 6), axis=0)
-    np.testing.assert_allclose(norms, g, rtol=1e-5)
-    kernel, strides = arguments.get("kernel"), arguments.get("strides", 1)
-    if kind == "dense":
-        same = keras.layers.Dense(6)
-    elif kind == "transposed":
-        same = keras.layers.Conv2DTranspose(6, kernel, strides, "same")
-    else:
-        same = keras.layers.Conv2D(6, kernel, strides, arguments.get("padding", "same").lower())
+    others = tuple(axis for axis in range(v.ndim) if axis != layer.out_axis)
+    w = v / np.sqrt((v**2).sum(others, keepdims=True)) * np.expand_dims(g, others)
     with_weights(same, x, [w, b])
     np.testing.assert_allclose(network(x), same(x), atol=1e-4)
     layer.v.assign(3 * v)  # the length of v is nothing, as its direction is all
     np.testing.assert_allclose(network(x), same(x), atol=1e-4)
 
 
-@pytest.mark.parametrize("normalize", [True, False])
 @pytest.mark.parametrize("kind", WEIGHT_NORMS)
-def test_data_dependent_init(kind, normalize):
-    arguments, shape = WEIGHT_NORMS[kind]
+def test_data_dependent_init(kind):
+    arguments, shape, _ = WEIGHT_NORMS[kind]
     x = random(*shape) * 3 + 2
-    network, layer = weight_norm({**arguments, "init_stdv": 0.5, "normalize": normalize}, x)
+    network, layer = weight_norm({**arguments, "init_stdv": 0.5}, x)
     data_dependent_init(network, tf.constant(x))
     y = network(x).numpy().reshape(-1, 6)
     np.testing.assert_allclose(y.mean(0), 0, atol=1e-4)
