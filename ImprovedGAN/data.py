@@ -13,10 +13,12 @@
 import argparse
 import os
 import shlex
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Optional, Union
+from types import SimpleNamespace
+from typing import Callable, Optional, Union
 
 import numpy as np
 import preprocess
@@ -33,8 +35,7 @@ def load(
     data_path: Union[str, Path],
     dataset: Optional[str] = None,
     size: Optional[tuple[int, int]] = None,
-    image_shape: Optional[tuple[int, int, int]] = None,
-    ink: Optional[dict[str, Any]] = None,
+    read: Optional[Callable[[Path], np.ndarray]] = None,
 ) -> Data:
     """Reads a data set, whichever of the forms above it has.
 
@@ -42,17 +43,16 @@ def load(
         data_path: the set's own folder, or `datasets/`, or the folder above `datasets/`.
         dataset: the set's name (in any case) where there are several.
         size: (height, width) to scale every image to; nothing is cropped away.
-        image_shape, ink: image files are read as predict.py reads them (`preprocess.to_input`).
+        read: makes uint8 [h, w, c] of an image file where images lie in folders; as they are without it.
     """
 
-    def read(path):
-        pixels = preprocess.read_image(path, image_shape, ink)
-        return pixels if image_shape else preprocess.resize(pixels[None], size)[0]
+    def read_scaled(path):
+        return preprocess.resize(preprocess.to_pixels(preprocess.read_image(path))[None], size)[0]
 
     try:
         folder = find_set(Path(data_path).expanduser().resolve(), dataset)
         form = form_of(folder)
-        found = FORMS[form](folder) if form in FORMS else read_class_folders(folder, read)
+        found = FORMS[form](folder) if form in FORMS else read_class_folders(folder, read or read_scaled)
         files = tuple(sorted(path for path in folder.glob(form) if path.is_file()))
     except OSError as error:
         raise UserError(f"{error.filename or data_path}: cannot be read ({error.strerror or error})") from error
@@ -109,20 +109,17 @@ def check(data: Data, where: Path) -> Data:
 
 def save(data: Data, folder: Path) -> None:
     """Writes a data set to `folder`/data.npz, whole or not at all, and prints the command that trains on it."""
-    path, temporary = folder / FILE, folder / f"{FILE}.part"
+    path = folder / FILE
     if path.exists():
         raise UserError(f"--output_path: {path} is there already, nothing is overwritten; name another folder")
     arrays = {name: getattr(data, name) for name in ARRAYS}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            np.savez(file, **arrays, class_names=np.array(data.class_names, dtype=np.str_))
-        os.replace(temporary, path)
+        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=folder) as work:
+            np.savez(os.path.join(work, FILE), **arrays, class_names=np.array(data.class_names, dtype=np.str_))
+            os.rename(os.path.join(work, FILE), path)
     except OSError as error:
         raise UserError(f"--output_path: {folder} cannot be written ({error.strerror})") from error
-    finally:
-        if temporary.exists():
-            temporary.unlink()
     notice(f"{data}, in {path}")
     train = os.path.relpath(Path(__file__).resolve().with_name("train.py"))
     print(f"Next:  python {shlex.quote(train)} --data_path={shlex.quote(str(folder))}", flush=True)
@@ -171,18 +168,13 @@ def choose_images(args: argparse.Namespace, data: Data) -> tuple[Data, np.ndarra
 
 
 def training_batches(
-    args: argparse.Namespace,
-    data: Data,
-    labelled: np.ndarray,
-    value_range: tuple[float, float],
-    session: Any,
-    start_step: int,
+    args: argparse.Namespace, parts: SimpleNamespace, value_range: tuple[float, float], start_step: int
 ) -> Iterator:
     """The training data from `start_step` on, images float32 [batch_size, h, w, c] in `value_range`; of several
     workers each has its shard.
 
     Args:
-        labelled: indices of the images whose labels may be seen.
+        parts: `data`, `labelled`, the indices of the images whose labels may be seen, and `session`.
     Yields:
         ssgan: (images, labels or -1). paper: (labelled images, labels, unlabelled, unlabelled for the generator).
     """
@@ -191,13 +183,13 @@ def training_batches(
     from common.stream import shuffled_batches
 
     low, high = value_range
-    images = tf.constant(data.train_images)
-    labels = np.full(len(data.train_labels), -1, np.int32)
-    labels[labelled] = data.train_labels[labelled]
+    images, labelled = tf.constant(parts.data.train_images), parts.labelled
+    labels = np.full(len(images), -1, np.int32)
+    labels[labelled] = parts.data.train_labels[labelled]
     labels = tf.constant(labels)
 
     def order(count, purpose):
-        return shuffled_batches(count, args.batch_size, args.seed, start_step, purpose).map(session.shard)
+        return shuffled_batches(count, args.batch_size, args.seed, start_step, purpose).map(parts.session.shard)
 
     def scaled(indices):
         return tf.cast(tf.gather(images, indices), tf.float32) * ((high - low) / 255.0) + low

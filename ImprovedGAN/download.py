@@ -11,7 +11,6 @@ cifar-10-python.tar.gz or the batches in it, of any number of images.
 import argparse
 import hashlib
 import http.client
-import os
 import urllib.request
 from dataclasses import replace
 from pathlib import Path
@@ -90,23 +89,21 @@ def find_source(source: Path, name: str) -> Path:
 def fetch(name: str, folder: Path) -> Path:
     """Fetches a set's published files into `folder`, those that are not there yet."""
     for file, (size, digest) in FILES[name].items():
-        target, part, reasons = folder / file, folder / f"{file}.part", []
+        target, reasons = folder / file, []
         if target.exists() and hashlib.sha256(target.read_bytes()).hexdigest() == digest:
             continue
         for address in ADDRESSES[name]:
             notice(f"fetching {address}{file}")
             try:
-                folder.mkdir(parents=True, exist_ok=True)
-                if transfer(address + file, part, size) != digest:
+                content = transfer(address + file, size)
+                if hashlib.sha256(content).hexdigest() != digest:
                     raise OSError(f"its {size} bytes or their SHA-256 are not the published file's")
-                os.replace(part, target)
+                folder.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(content)
                 break
             except (OSError, http.client.HTTPException) as error:
                 reason = getattr(error, "reason", error)
                 reasons.append(f"{address} ({getattr(reason, 'strerror', None) or reason})")
-            finally:
-                if part.exists():
-                    part.unlink()
         else:
             raise UserError(
                 f"{file} could not be fetched from {', '.join(reasons)}\n"
@@ -115,19 +112,15 @@ def fetch(name: str, folder: Path) -> Path:
     return folder
 
 
-def transfer(url: str, part: Path, size: int) -> str:
-    """Fetches a file of `size` bytes, no more, and returns its SHA-256 in hex."""
-    request = urllib.request.Request(url, headers={"User-Agent": "Python-urllib"})
-    bar, digest = tqdm(total=size, desc=part.stem, unit="B", unit_scale=True, disable=None), hashlib.sha256()
-    with urllib.request.urlopen(request, timeout=TIMEOUT) as response, open(part, "wb") as file, bar:
-        while file.tell() <= size:
-            chunk = response.read(2**18)
-            if not chunk:
-                break
-            file.write(chunk)
-            digest.update(chunk)
+def transfer(url: str, size: int) -> bytes:
+    """A file of `size` bytes; of a longer one a little more than that."""
+    request, content = urllib.request.Request(url, headers={"User-Agent": "Python-urllib"}), bytearray()
+    bar = tqdm(total=size, desc=url.rsplit("/", 1)[-1], unit="B", unit_scale=True, disable=None)
+    with urllib.request.urlopen(request, timeout=TIMEOUT) as response, bar:
+        while len(content) <= size and (chunk := response.read(2**18)):
+            content += chunk
             bar.update(len(chunk))
-    return digest.hexdigest()
+    return bytes(content)
 
 
 def main(argv: Optional[list[str]] = None) -> int:

@@ -5,6 +5,7 @@ A file is read up to a limit, whatever its header promises, and an array is made
 
 import gzip
 import io
+import itertools
 import math
 import pickletools
 import re
@@ -45,11 +46,8 @@ class Data:
     def __str__(self) -> str:
         shape = " x ".join(str(size) for size in self.train_images.shape[1:])
         unlabelled = int((self.train_labels < 0).sum())
-        return (
-            f"{self.name}: {len(self.train_images)} images to train on"
-            + (f" ({unlabelled} unlabelled)" if unlabelled else "")
-            + f", {len(self.test_images)} to test on, {shape}, {len(self.class_names)} classes"
-        )
+        train = f"{len(self.train_images)} images to train on" + (f" ({unlabelled} unlabelled)" if unlabelled else "")
+        return f"{self.name}: {train}, {len(self.test_images)} to test on, {shape}, {len(self.class_names)} classes"
 
 
 @contextmanager
@@ -75,18 +73,17 @@ def read_file(path: Path) -> bytes:
     return content
 
 
-def class_indices(rows: Any) -> tuple[np.ndarray, Optional[list[str]]]:
-    """Labels written as class numbers (-1: none) or one-hot (all zeros: none) -> int32 [n], and one-hot's classes."""
+def class_indices(rows: Any) -> np.ndarray:
+    """Labels written as class numbers (-1: none) or one-hot (all zeros: none) -> int32 [n]."""
     rows = np.asarray(rows).astype(np.float64)
     if rows.ndim == 2 and rows.shape[1] > 1:
         if not (np.isin(rows, (0, 1)).all() and (rows.sum(1) <= 1).all()):
             raise ValueError("a label is not one-hot: a single 1, else zeros")
-        names = [str(number) for number in range(rows.shape[1])]
-        return np.where(rows.sum(1) == 0, -1, rows.argmax(1)).astype(np.int32), names
+        return np.where(rows.sum(1) == 0, -1, rows.argmax(1)).astype(np.int32)
     rows = rows.reshape(len(rows))
     if not ((rows >= -1) & (rows < 10**6) & (rows == np.floor(rows))).all():
         raise ValueError("a label is not a class number: 0, 1, ...; -1 for none")
-    return rows.astype(np.int32), None
+    return rows.astype(np.int32)
 
 
 # What download.py and sample_data.py write
@@ -118,8 +115,7 @@ def read_idx(folder: Path) -> Data:
 
 
 def _idx(folder: Path, stem: str, dims: int) -> np.ndarray:
-    names = [f"{stem}{mark}idx{dims}-ubyte{suffix}" for mark in "-." for suffix in ("", ".gz")]
-    path = next((folder / name for name in names if (folder / name).is_file()), folder / names[1])
+    path = min(folder.glob(f"{stem}[-.]idx{dims}-ubyte*"), default=folder / f"{stem}-idx{dims}-ubyte.gz")
     content = read_file(path)
     with expecting(f"bytes of {dims} dimension(s) in the form idx", path):
         if content[:4] != bytes([0, 0, 8, dims]):
@@ -154,37 +150,34 @@ def read_mat(content: bytes) -> dict[str, np.ndarray]:
 
     (SciPy's reader crashes on some damaged files.)
     """
-    view, position, arrays = memoryview(content), 128, {}
-    while position < len(view):
-        kind, element, position = _element(view, position)
+    arrays = {}
+    for kind, element in _elements(memoryview(content)[128:]):
         if kind == 15:  # packed by zlib
             unpack = zlib.decompressobj()
             unpacked = unpack.decompress(element, MAX_BYTES)
             if not unpack.eof:
                 raise ValueError("cut short, or too large")
-            kind, element, _ = _element(memoryview(unpacked), 0)
-        if kind != 14:  # no array
-            continue
-        _, _, inside = _element(element, 0)  # its flags
-        _, shape, inside = _element(element, inside)
-        _, name, inside = _element(element, inside)
-        if bytes(name) in (b"X", b"y"):
-            kind, numbers, _ = _element(element, inside)
-            array = np.frombuffer(numbers, MAT_NUMBERS[kind])
-            arrays[bytes(name).decode()] = array.reshape(np.frombuffer(shape, "<i4"), order="F")
+            kind, element = next(_elements(memoryview(unpacked)))
+        if kind == 14:  # an array: its flags, shape, name and numbers
+            _, (_, shape), (_, name), (kind, numbers) = itertools.islice(_elements(element), 4)
+            if bytes(name) in (b"X", b"y"):
+                array = np.frombuffer(numbers, MAT_NUMBERS[kind])
+                arrays[bytes(name).decode()] = array.reshape(np.frombuffer(shape, "<i4"), order="F")
     return arrays
 
 
-def _element(view: memoryview, start: int) -> tuple[int, memoryview, int]:
-    """A MATLAB element's kind, its content, and where the next one starts."""
-    kind, size = struct.unpack_from("<II", view, start)
-    if kind >> 16:  # kind, size and up to four bytes in eight
-        kind, size, begin, end = kind & 0xFFFF, kind >> 16, start + 4, start + 8
-    else:
+def _elements(view: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """The MATLAB elements that stand one after another: each one's kind and its content."""
+    start = 0
+    while start < len(view):
+        kind, size = struct.unpack_from("<II", view, start)
         begin, end = start + 8, start + 8 + size + (0 if kind == 15 else -size % 8)
-    if begin + size > len(view):
-        raise ValueError("cut short")
-    return kind, view[begin : begin + size], end
+        if kind >> 16:  # kind, size and up to four bytes in eight
+            kind, size, begin, end = kind & 0xFFFF, kind >> 16, start + 4, start + 8
+        if begin + size > len(view):
+            raise ValueError("cut short")
+        yield kind, view[begin : begin + size]
+        start = end
 
 
 # CIFAR-10 as it is published: pickles in an archive
@@ -194,11 +187,8 @@ def read_cifar10(folder: Path) -> Data:
     """The batches, in the archive (no path in it is followed) or beside it."""
     archive, batches = folder / "cifar-10-python.tar.gz", {}
     with expecting("data_batch_1, ... and test_batch, of images of one size", archive if archive.exists() else folder):
-        if archive.exists():
-            files = _unpacked(read_file(archive))
-        else:
-            files = ((path.name, read_file(path)) for path in folder.glob("*_batch*"))
-        for name, content in files:
+        beside = ((path.name, read_file(path)) for path in folder.glob("*_batch*"))
+        for name, content in _unpacked(read_file(archive)) if archive.exists() else beside:
             if re.fullmatch("data_batch_[1-9]|test_batch", name):
                 batches[name] = read_batch(content, folder / name)
         test = batches.pop("test_batch")
@@ -233,7 +223,7 @@ def read_batch(content: bytes, where: Any) -> tuple[np.ndarray, np.ndarray]:
                 pixels = text
         size = math.isqrt(len(pixels) // (3 * len(labels)))
         images = np.frombuffer(pixels, np.uint8).reshape(len(labels), 3, size, size).transpose(0, 2, 3, 1)
-        return np.ascontiguousarray(images), class_indices(labels)[0]
+        return np.ascontiguousarray(images), class_indices(labels)
 
 
 # The original's forms: TFRecord and HDF5
@@ -241,11 +231,10 @@ def read_batch(content: bytes, where: Any) -> tuple[np.ndarray, np.ndarray]:
 
 def read_tfrecords(folder: Path) -> Data:
     """train.tfrecord and test.tfrecord, of examples with `image` and `label`."""
-    (train, names), (test, _) = (read_tfrecord(folder / f"{split}.tfrecord") for split in ("train", "test"))
-    return Data(*train, *test, names)
+    return Data(*read_tfrecord(folder / "train.tfrecord"), *read_tfrecord(folder / "test.tfrecord"))
 
 
-def read_tfrecord(path: Path) -> tuple[tuple[np.ndarray, np.ndarray], Optional[list[str]]]:
+def read_tfrecord(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """One file's square images, grey or RGB, as bytes or as floats from -1 to 1; and labels."""
     import tensorflow as tf
 
@@ -266,8 +255,7 @@ def read_tfrecord(path: Path) -> tuple[tuple[np.ndarray, np.ndarray], Optional[l
         pixels = np.stack(images)
         channels = next(c for c in (1, 3) if math.isqrt(pixels.shape[1] // c) ** 2 * c == pixels.shape[1] > 0)
         size = math.isqrt(pixels.shape[1] // channels)
-        labels, names = class_indices(labels)
-        return (pixels.reshape(-1, size, size, channels), labels), names
+        return pixels.reshape(-1, size, size, channels), class_indices(labels)
 
 
 def read_hdf5(folder: Path) -> Data:
@@ -287,13 +275,12 @@ def read_hdf5(folder: Path) -> Data:
 
     def read(name, key):
         links = (file.get(place, getlink=True) for place in (name, f"{name}/{key}"))
-        if not all(isinstance(link, h5py.HardLink) for link in links):  # nor a link to another file
-            raise ValueError(f"{name}/{key} is not there")
-        found = file[f"{name}/{key}"]
+        linked = not all(isinstance(link, h5py.HardLink) for link in links)  # to another file, or to nothing
+        found = None if linked else file[f"{name}/{key}"]
         # Stored in one piece, as the original does, so that there are as many bytes as its shape says.
-        elsewhere = found.chunks or found.external or found.is_virtual or found.dtype.hasobject
+        elsewhere = linked or found.chunks or found.external or found.is_virtual or found.dtype.hasobject
         if elsewhere or found.nbytes > most:
-            raise ValueError(f"{name}/{key} is stored in another way than the original's")
+            raise ValueError(f"{name}/{key} is not there, or stored in another way than the original's")
         return found[()]
 
     with expecting("an image and a label for each id of id.txt", path), h5py.File(path, "r") as file:
@@ -301,9 +288,9 @@ def read_hdf5(folder: Path) -> Data:
         images, labels = map(np.stack, zip(*((read(name, "image"), read(name, "label")) for name in bar)))
         if images.dtype != np.uint8 or images.ndim not in (3, 4):
             raise ValueError(f"images are {images.dtype} {images.shape[1:]}, not uint8 [h, w] or [h, w, c]")
-        labels, names = class_indices(labels)
+        labels = class_indices(labels)
     images = images if images.ndim == 4 else images[..., None]
-    return Data(images[:cut], labels[:cut], images[cut:], labels[cut:], names)
+    return Data(images[:cut], labels[:cut], images[cut:], labels[cut:])
 
 
 # Your own images, a folder a class
@@ -331,26 +318,25 @@ def read_class_folders(folder: Path, read: Callable[[Path], np.ndarray]) -> Data
     Args:
         read: makes uint8 [h, w, c] of an image file.
     """
-    root = folder / "train" if is_split(folder) else folder
+    split = is_split(folder)
+    root = folder / "train" if split else folder
     names = [path.name for path in class_folders(root)]
+    strange = [path.name for path in class_folders(folder / "test") if path.name not in names] if split else []
+    if strange:
+        raise UserError(f"{folder}: test/{strange[0]} has no fellow in train/; both hold a folder a class")
     rng = np.random.default_rng(0)
     train, test = [], []
     for label, name in enumerate(names):
-        own, held = find_images(root / name), []
-        if is_split(folder):
+        own = find_images(root / name)
+        if split:
             held = find_images(folder / "test" / name)
-        elif len(own) < 2:
-            raise UserError(f"{root / name}: a class needs two images at least, one of them to test on")
         else:
-            cut = max(1, round(len(own) / 10))
             own = [own[i] for i in rng.permutation(len(own))]
+            cut = max(1, round(len(own) / 10))
             own, held = own[cut:], own[:cut]
         train += [(path, label) for path in own]
         test += [(path, label) for path in held]
-    strange = [path.name for path in class_folders(folder / "test") if path.name not in names]
-    if is_split(folder) and strange:
-        raise UserError(f"{folder}: test/{strange[0]} has no fellow in train/; both hold a folder a class")
-    if not is_split(folder):
+    if not split:
         notice(f"{folder}: no train/ and test/, so a tenth of each class ({len(test)} images) is held out to test on")
     train += [(path, -1) for sub in subfolders(root) if sub.name.lower() in UNLABELLED for path in find_images(sub)]
     train = [train[i] for i in rng.permutation(len(train))]  # so that the first so many hold all classes

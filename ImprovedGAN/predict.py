@@ -69,8 +69,8 @@ def predict(args: argparse.Namespace) -> None:
     if args.generate and predictor.draw is None:
         raise UserError(f"--model {args.model}: a classifier; give a generator for --generate")
     if files:
-        shape, ink = predictor.image_shape, predictor.ink
-        images = np.stack([preprocess.read_image(file, shape, ink, args.invert) for file in files])
+        how = predictor.image_shape, predictor.ink, args.invert
+        images = np.stack([preprocess.to_input(preprocess.read_image(file), *how) for file in files])
         probabilities = predictor.classify(images)
         names = predictor.class_names
         rows = [(str(file), names[row.argmax()], f"{row.max():.4f}") for file, row in zip(files, probabilities)]

@@ -18,16 +18,10 @@ CONTRAST = 24  # grey levels that ink differs from its ground by, at least
 Ink = dict[str, Any]
 
 
-def read_image(
-    path: Union[str, Path],
-    image_shape: Optional[tuple[int, int, int]] = None,
-    ink: Optional[Ink] = None,
-    invert: Optional[bool] = None,
-) -> np.ndarray:
-    """An image file as uint8 [h, w, c]; without an `image_shape` of its own size, grey or RGB. See `to_input`."""
+def read_image(path: Union[str, Path]) -> Image.Image:
+    """An image file, L or RGB: what is transparent on white."""
     image = decode(path)
-    image = on_white(image) if image.mode == "RGBA" else image
-    return _pixels(image) if image_shape is None else to_input(image, image_shape, ink, invert)
+    return on_white(image) if image.mode == "RGBA" else image
 
 
 def to_input(
@@ -45,7 +39,7 @@ def to_input(
         return np.array(np.broadcast_to(255 - pixels if invert else pixels, image_shape))
     grey = image.convert("L")
     if grey.size == (width, height):  # of the set's own size: taken as it is
-        pixels = _pixels(grey)
+        pixels = to_pixels(grey)
         invert = (np.median(_border(pixels[..., 0])) > 127) != ink["dark"] if invert is None else invert
         return 255 - pixels if invert else pixels
     return draw_like(grey, (height, width), ink, invert)[..., None]
@@ -55,13 +49,12 @@ def fit(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
     """An image (L or RGB), all of it, scaled into (h, w); what is left over has its border's colour."""
     height, width = size
     if image.size == (width, height):
-        return _pixels(image)
-    scale = min(width / image.width, height / image.height)
-    inner = image.resize([max(1, round(length * scale)) for length in image.size], Image.BICUBIC)
-    ground = np.median(_border(_pixels(inner)), 0).astype(int).tolist()
-    whole = Image.new(image.mode, (width, height), tuple(ground) if len(ground) == 3 else ground[0])
-    whole.paste(inner, ((width - inner.width) // 2, (height - inner.height) // 2))
-    return _pixels(whole)
+        return to_pixels(image)
+    inner = to_pixels(_scaled(image, min(width / image.width, height / image.height)))
+    whole = np.tile(np.median(_border(inner), 0).astype(np.uint8), (height, width, 1))
+    y, x = (height - inner.shape[0]) // 2, (width - inner.shape[1]) // 2
+    whole[y : y + inner.shape[0], x : x + inner.shape[1]] = inner
+    return whole
 
 
 def resize(rows: np.ndarray, size: Optional[tuple[int, int]]) -> np.ndarray:
@@ -96,7 +89,7 @@ def draw_like(
     """A drawing or a photograph of one digit as uint8 of `size` (h, w) that shows ink as the training data does."""
     height, width = size
     scale = WORK / max(grey.size)
-    pixels = np.asarray(grey.resize([max(1, round(length * scale)) for length in grey.size], Image.BICUBIC), np.float32)
+    pixels = np.asarray(_scaled(grey, scale), np.float32)
     signal = pixels - _ground(pixels)
     low, high = np.percentile(signal, (0.2, 99.8))
     dark = -low > high if invert is None else ink["dark"] != invert
@@ -119,9 +112,7 @@ def draw_like(
             mask = np.pad(mask, int(grow))
             mask = ndimage.distance_transform_edt(~mask) <= grow
         scale = ink["extent"] * min(size) / max(mask.shape)
-        inner = Image.fromarray(mask.astype(np.uint8) * 255)
-        inner = inner.resize([max(1, round(length * scale)) for length in inner.size], Image.BICUBIC)
-        inner = np.asarray(inner, np.float32)[:height, :width]
+        inner = np.asarray(_scaled(Image.fromarray(mask.astype(np.uint8) * 255), scale), np.float32)[:height, :width]
         centre = ndimage.center_of_mass(inner)
         y, x = (
             min(max(0, round(length / 2 - 0.5 - middle)), length - own)
@@ -132,9 +123,14 @@ def draw_like(
     return 255 - drawn if ink["dark"] else drawn
 
 
-def _pixels(image: Image.Image) -> np.ndarray:
+def to_pixels(image: Image.Image) -> np.ndarray:
+    """An image (L or RGB) as uint8 [h, w, 1 or 3]."""
     pixels = np.asarray(image, np.uint8)
     return pixels if pixels.ndim == 3 else pixels[..., None]
+
+
+def _scaled(image: Image.Image, scale: float) -> Image.Image:
+    return image.resize([max(1, round(length * scale)) for length in image.size], Image.BICUBIC)
 
 
 def _border(pixels: np.ndarray) -> np.ndarray:

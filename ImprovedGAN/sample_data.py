@@ -42,13 +42,9 @@ def digits(size: int, seed: int) -> data.Data:
     return data.Data(images[~held], labels[~held], images[held], labels[held], names, "digits")
 
 
-def write(args: argparse.Namespace) -> None:
-    """Writes the digits."""
-    data.save(digits(args.size, args.seed), args.output_path)
-
-
 def main(argv: Optional[list[str]] = None) -> int:
-    return cli.run_main(write, parse_args(argv))
+    args = parse_args(argv)
+    return cli.run_main(lambda: data.save(digits(args.size, args.seed), args.output_path))
 
 
 if __name__ == "__main__":

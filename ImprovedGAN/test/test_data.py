@@ -4,6 +4,7 @@ import functools
 import hashlib
 import http.server
 import re
+import shutil
 import threading
 
 import data
@@ -72,13 +73,9 @@ def test_sample_data(call, refused, tmp_path):
 # download.py
 
 
-PUBLISHED = {"MNIST": toy.write_idx, "SVHN": toy.write_svhn, "CIFAR10": toy.write_cifar10}
-
-
-@pytest.mark.parametrize("below", [".", "{name}", "raw"])
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name, below", [("MNIST", "."), ("SVHN", "svhn"), ("CIFAR10", "raw")])
 def test_from_a_folder(call, tmp_path, name, below):
-    made = PUBLISHED[name](tmp_path / "source" / below.format(name=name.lower()))
+    made = toy.PUBLISHED[name](tmp_path / "source" / below)
     flags = ("--dataset", name.lower(), "--source", tmp_path / "source", "--output_path", tmp_path / "o p")
     status, said, _ = call(download.main, *flags)
     assert status == 0 and "train.py --data_path='" in said
@@ -102,62 +99,45 @@ def test_bad_sources(refused, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-class Server(http.server.BaseHTTPRequestHandler):
-    """Serves `files`; nothing below /down/."""
-
-    files: dict = {}
-
-    def do_GET(self):
-        type(self).asked.append(self.path)
-        content = self.files.get(self.path.rsplit("/", 1)[-1])
-        if content is None or self.path.startswith("/down/"):
-            self.send_error(403)
-            return
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *args):
-        pass
-
-
 @pytest.fixture
-def server(tmp_path, monkeypatch):
-    """A server with a small MNIST, whose sizes and SHA-256 take the place of the published ones."""
-    made = toy.write_idx(tmp_path / "published", ".gz")
-    files = {path.name: path.read_bytes() for path in (tmp_path / "published").iterdir()}
-    handler = type("Handler", (Server,), {"asked": [], "files": files, "made": made})
-    known = {name: (len(files[name]), hashlib.sha256(files[name]).hexdigest()) for name in download.FILES["MNIST"]}
+def published(tmp_path, monkeypatch):
+    """A folder that a server here shows: a small MNIST, whose sizes and SHA-256 take the place of the published ones.
+    The first of the two addresses has nothing."""
+    folder = tmp_path / "web" / "mnist"
+    toy.write_idx(folder, ".gz")
+    contents = {path.name: path.read_bytes() for path in folder.iterdir()}
+    known = {name: (len(content), hashlib.sha256(content).hexdigest()) for name, content in contents.items()}
+    monkeypatch.setattr(http.server.SimpleHTTPRequestHandler, "log_message", lambda *args: None)
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder.parent))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
         threading.Thread(target=functools.partial(httpd.serve_forever, 0.05), daemon=True).start()
         address = f"http://127.0.0.1:{httpd.server_port}/"
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         monkeypatch.setitem(download.FILES, "MNIST", known)
         monkeypatch.setitem(download.ADDRESSES, "MNIST", (address + "down/", address + "mnist/"))
-        yield handler
+        yield folder
         httpd.shutdown()
 
 
-def test_fetching(call, server, tmp_path):
-    """The first address refuses, the second gives the files; a good file that is there is used, a bad one is not."""
+def test_fetching(call, published, tmp_path):
+    """A good file that is there is used, a bad one is not."""
     raw = tmp_path / "out" / "MNIST" / "raw"
     raw.mkdir(parents=True)
-    names = sorted(server.files)
-    (raw / names[0]).write_bytes(server.files[names[0]])
-    (raw / names[1]).write_bytes(b"y" * len(server.files[names[1]]))
-    flags = ("--dataset", "MNIST", "--output_path", tmp_path / "out")
-    assert call(download.main, *flags)[0] == 0
-    same(server.made, data.load(tmp_path / "out"))
-    assert len(server.asked) == 6 and sorted(path.name for path in raw.iterdir()) == names
+    good, bad, *_ = sorted(published.iterdir())
+    shutil.move(str(good), str(raw))
+    (raw / bad.name).write_bytes(b"y" * bad.stat().st_size)
+    assert call(download.main, "--dataset", "MNIST", "--output_path", tmp_path / "out")[0] == 0
+    same(toy.write_idx(tmp_path / "same"), data.load(tmp_path / "out"))
+    assert (raw / bad.name).read_bytes() == bad.read_bytes()
 
 
 @pytest.mark.parametrize("change", [lambda x: x[:-1] + b"z", lambda x: x + b"longer", lambda x: x[:-5]])
-def test_other_content_is_refused(refused, server, tmp_path, change):
-    name = "train-labels-idx1-ubyte.gz"
-    server.files[name] = change(server.files[name])
+def test_other_content_is_refused(refused, published, tmp_path, change):
+    path = published / "train-labels-idx1-ubyte.gz"
+    path.write_bytes(change(path.read_bytes()))
     text = refused(download.main, "--dataset", "MNIST", "--output_path", tmp_path / "out")
-    assert name in text and "--source=FOLDER" in text and "SHA-256" in text
-    assert not list(tmp_path.rglob("data.npz")) and not list(tmp_path.rglob("*.part"))
+    assert path.name in text and "--source=FOLDER" in text and "SHA-256" in text
+    assert not list(tmp_path.rglob("data.npz")) and not list((tmp_path / "out").rglob(path.name))
 
 
 def test_no_network(refused, tmp_path, monkeypatch):

@@ -71,8 +71,8 @@ def test_tfrecord_of_bytes(tmp_path):
     """uint8 images, a class number as label."""
     rows = [{"image": [bytes(range(48))], "label": [label]} for label in (1, 0)]
     toy.write_examples(tmp_path / "train.tfrecord", rows)
-    (images, labels), names = formats.read_tfrecord(tmp_path / "train.tfrecord")
-    assert images.shape == (2, 4, 4, 3) and labels.tolist() == [1, 0] and names is None
+    images, labels = formats.read_tfrecord(tmp_path / "train.tfrecord")
+    assert images.shape == (2, 4, 4, 3) and labels.tolist() == [1, 0]
 
 
 def test_hdf5_without_a_split(tmp_path, capsys):
@@ -147,25 +147,6 @@ def test_image_size(tmp_path):
 # Damaged and hostile files
 
 
-def test_damaged_idx(tmp_path, monkeypatch):
-    toy.write_idx(tmp_path)
-    path = tmp_path / "train-images-idx3-ubyte"
-    whole = path.read_bytes()
-    promise = whole[:4] + struct.pack(">3I", 2**31, 2**31, 2**31) + whole[16:]
-    for content in (whole[:-5], whole + b"x", whole[:9], b"", b"\x89PNG" + whole[4:], promise):
-        path.write_bytes(content)
-        fails(lambda: data.load(tmp_path), path)
-    path.unlink()
-    fails(lambda: data.load(tmp_path), "train-images-idx3-ubyte", "missing")
-    path, packed = tmp_path / "train-images-idx3-ubyte.gz", gzip.compress(whole)
-    for content in (packed[:-12], b"not gzip", packed[:-8] + bytes(4) + packed[-4:], b""):
-        path.write_bytes(content)
-        fails(lambda: data.load(tmp_path), path)
-    monkeypatch.setattr(formats, "MAX_BYTES", 10**6)
-    path.write_bytes(gzip.compress(whole + bytes(10**7)))
-    fails(lambda: data.load(tmp_path), "more than 1000000 bytes")
-
-
 def npz(**changed):
     """A data.npz with members changed: arrays, or the raw bytes of a member."""
     made = toy.random_set()
@@ -186,10 +167,52 @@ def header(kind, shape):
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text
 
 
+def write_npz(folder):
+    (folder / "data.npz").write_bytes(npz())
+
+
+def write_batches(folder):
+    for name, content in toy.cifar10_files()[1].items():
+        (folder / name).write_bytes(content)
+
+
+WHOLE = {  # what writes a set, the file that is damaged, what reads it
+    "npz": (write_npz, "data.npz", data.load),
+    "idx": (toy.write_idx, "train-images-idx3-ubyte", data.load),
+    "packed idx": (lambda folder: toy.write_idx(folder, ".gz"), "train-labels-idx1-ubyte.gz", data.load),
+    "tfrecord": (toy.write_tfrecords, "train.tfrecord", data.load),
+    "hdf5": (toy.write_hdf5, "data.hdf5", data.load),
+    "mat": (toy.write_svhn, "train_32x32.mat", formats.read_svhn),
+    "batch": (write_batches, "test_batch", formats.read_cifar10),
+    "archive": (toy.write_cifar10, "cifar-10-python.tar.gz", formats.read_cifar10),
+}
+
+
+@pytest.mark.parametrize("form", WHOLE)
+def test_damage_is_told(tmp_path, form):
+    """Cut short, empty, noise, gone; and random changes: it is read, or refused by a `UserError`; nothing else."""
+    write, name, read = WHOLE[form]
+    write(tmp_path)
+    path = tmp_path / name
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2 - 1], b"", b"none of these forms" * 20):
+        path.write_bytes(content)
+        fails(lambda: read(tmp_path), path)
+    rng = np.random.default_rng(0)
+    for _ in range(0 if form == "hdf5" else 60):
+        changed = bytearray(whole[: rng.integers(1, len(whole) + 1)] if rng.random() < 0.2 else whole)
+        for place in rng.integers(0, min(len(changed), 400), rng.integers(1, 6)) * rng.choice([1, -1]):
+            changed[place] = rng.integers(0, 256)
+        path.write_bytes(changed)
+        try:
+            read(tmp_path)
+        except UserError as error:
+            assert len(str(error).splitlines()) <= 2
+    path.unlink()
+    fails(lambda: read(tmp_path), tmp_path)
+
+
 NPZ = {
-    "cut short": npz()[:-100],
-    "empty": b"",
-    "no archive": b"no npz" * 20,
     "packed": npz(packing=zipfile.ZIP_DEFLATED),
     "a promise": npz(train_images=header("|u1", (2**20, 2**20, 9, 1))),
     "objects": npz(train_labels=header("|O", (12,)) + pickle.dumps([1] * 12)),
@@ -208,22 +231,23 @@ NPZ = {
 
 
 @pytest.mark.parametrize("kind", NPZ)
-def test_damaged_npz(tmp_path, kind):
+def test_hostile_npz(tmp_path, kind):
     (tmp_path / "data.npz").write_bytes(NPZ[kind])
     fails(lambda: data.load(tmp_path), tmp_path)
 
 
-def test_damaged_tfrecord(tmp_path):
-    toy.write_tfrecords(tmp_path)
-    path = tmp_path / "train.tfrecord"
+def test_hostile_idx(tmp_path, monkeypatch):
+    """A byte too many, a promise of bytes that are not there, and more than is read."""
+    toy.write_idx(tmp_path)
+    path = tmp_path / "train-images-idx3-ubyte"
     whole = path.read_bytes()
-    flipped = whole[:100] + bytes([whole[100] ^ 255]) + whole[101:]
-    promise = struct.pack("<Q", 2**40) + whole[8:]  # a length that leads out of the file
-    for content in (whole[:-3], whole[:5], b"", b"not a TFRecord file at all", promise, flipped):
+    for content in (whole + b"x", whole[:4] + struct.pack(">3I", 2**31, 2**31, 2**31) + whole[16:]):
         path.write_bytes(content)
         fails(lambda: data.load(tmp_path), path)
     path.unlink()
-    fails(lambda: data.load(tmp_path), "train.tfrecord is missing")
+    monkeypatch.setattr(formats, "MAX_BYTES", 10**6)
+    (tmp_path / f"{path.name}.gz").write_bytes(gzip.compress(whole + bytes(10**7)))
+    fails(lambda: data.load(tmp_path), "more than 1000000 bytes")
 
 
 GOOD = {"image": [bytes(16)], "label": [0]}
@@ -235,47 +259,44 @@ RECORDS = [
     [GOOD, {**GOOD, "image": [bytes(25)]}],
     [{**GOOD, "label": [-2]}],
     [{**GOOD, "label": [float("nan")]}],
-    [{**GOOD, "label": [0, 2]}],
     [GOOD, {**GOOD, "label": [0, 1]}],
     [{**GOOD, "image": [0.5] * 8 + [float("nan")] * 8}],
 ]
 
 
-@pytest.mark.parametrize("rows", RECORDS, ids=str)
-def test_records_that_are_refused(tmp_path, rows):
-    toy.write_examples(tmp_path / "train.tfrecord", rows)
-    fails(lambda: formats.read_tfrecord(tmp_path / "train.tfrecord"), tmp_path / "train.tfrecord")
+def test_hostile_tfrecord(tmp_path):
+    path = tmp_path / "train.tfrecord"
+    for rows in RECORDS:
+        toy.write_examples(path, rows)
+        fails(lambda: formats.read_tfrecord(path), path)
+    path.write_bytes(struct.pack("<Q", 2**40) + path.read_bytes()[8:])  # a length that leads out of the file
+    fails(lambda: formats.read_tfrecord(path), path)
 
 
-def test_damaged_hdf5(tmp_path):
+def test_hostile_hdf5(tmp_path):
     import h5py
 
     toy.write_hdf5(tmp_path)
     path = tmp_path / "data.hdf5"
     whole = path.read_bytes()
-    for content in (whole[: len(whole) // 2], b"", b"no HDF5 at all"):
-        path.write_bytes(content)
-        fails(lambda: data.load(tmp_path), path)
     (tmp_path / "secret.hdf5").write_bytes(whole)
-
-    def changed(change):
+    outside = [(str(tmp_path / "secret.hdf5"), 0, 36)]
+    for change in (
+        lambda file: None,
+        lambda file: file.create_dataset("train_1/image", (10**6, 10**6, 1), np.uint8, chunks=(64, 64, 1)),
+        lambda file: file.__setitem__("train_1/image", h5py.ExternalLink("secret.hdf5", "train_1/image")),
+        lambda file: file.create_dataset("train_1/image", (6, 6, 1), np.uint8, external=outside),
+    ):
         path.write_bytes(whole)
         with h5py.File(str(path), "r+") as file:
             del file["train_1/image"]
             change(file)
         fails(lambda: data.load(tmp_path), path, "train_1")
 
-    changed(lambda file: None)
-    changed(lambda file: file.create_dataset("train_1/image", (10**6, 10**6, 1), np.uint8, chunks=(64, 64, 1)))
-    changed(lambda file: file.__setitem__("train_1/image", h5py.ExternalLink("secret.hdf5", "train_1/image")))
-    outside = [(str(tmp_path / "secret.hdf5"), 0, 36)]
-    changed(lambda file: file.create_dataset("train_1/image", (6, 6, 1), np.uint8, external=outside))
 
-
-def test_damaged_mat(tmp_path):
+def test_hostile_mat(tmp_path):
     toy.write_svhn(tmp_path)
-    path = tmp_path / "train_32x32.mat"
-    whole, x = path.read_bytes(), np.zeros((32, 32, 3, 2), np.uint8)
+    path, x = tmp_path / "train_32x32.mat", np.zeros((32, 32, 3, 2), np.uint8)
 
     def y(*labels):
         return toy.mat_matrix("y", np.array(labels, np.uint8)[:, None])
@@ -283,21 +304,18 @@ def test_damaged_mat(tmp_path):
     cell = toy.mat_element(14, toy.mat_element(6, struct.pack("<II", 1, 0)) * 1000)
     promise = struct.pack("<II", 15, 2**31) + zlib.compress(bytes(100))
     for content in (
-        *(whole[: len(whole) // 2], b"", b"not a mat file" * 20, toy.MAT_HEADER + promise, toy.MAT_HEADER + cell[:99]),
-        *(toy.MAT_HEADER + matrix for matrix in (y(1, 2), toy.mat_matrix("X", x), toy.mat_matrix("X", x) + y(1, 11))),
-        *(toy.MAT_HEADER + toy.mat_matrix("X", value) + y(1, 2) for value in (x[..., :1], x[0], x.astype("f8"))),
+        *(promise, cell[:99], y(1, 2), toy.mat_matrix("X", x), toy.mat_matrix("X", x) + y(1, 11)),
+        *(toy.mat_matrix("X", value) + y(1, 2) for value in (x[..., :1], x[0], x.astype("f8"))),
     ):
-        path.write_bytes(content)
+        path.write_bytes(toy.MAT_HEADER + content)
         fails(lambda: formats.read_svhn(tmp_path), path)
     path.write_bytes(toy.MAT_HEADER + cell + toy.mat_matrix("X", x, packed=False) + y(1, 10))  # a cell is passed over
     assert formats.read_svhn(tmp_path).train_labels.tolist() == [1, 0]
 
 
 def test_cifar10_out_of_the_archive(tmp_path):
-    made, files = toy.cifar10_files()
-    for name, content in files.items():
-        (tmp_path / name).write_bytes(content)
-    parts = formats.read_cifar10(tmp_path)
+    write_batches(tmp_path)
+    made, parts = toy.cifar10_files()[0], formats.read_cifar10(tmp_path)
     same(made, parts)
     assert parts.class_names[0] == "airplane"
     # Python 3's pickles, too, as they come of reading and writing a batch again.
@@ -316,71 +334,30 @@ class Trap:
         return self.call
 
 
-@pytest.mark.parametrize("protocol", [0, 2, 4])
-def test_nothing_of_a_pickle_is_run(tmp_path, protocol):
+def test_nothing_of_a_pickle_is_run(tmp_path):
     trap = tmp_path / "trap"
-    batch = pickle.dumps({b"data": Trap(os.mkdir, str(trap)), b"labels": []}, protocol)
-    fails(lambda: formats.read_batch(batch, "a batch"), "a batch")
+    for protocol in (0, 2, 4):
+        batch = pickle.dumps({b"data": Trap(os.mkdir, str(trap)), b"labels": []}, protocol)
+        fails(lambda batch=batch: formats.read_batch(batch, "a batch"), "a batch")
     assert not trap.exists()
 
 
-def test_damaged_cifar10(tmp_path):
-    _, good = toy.cifar10_files()
-    batch = good["data_batch_1"]
+def test_hostile_cifar10(tmp_path):
+    """Batches that would take all memory or hours, and an archive whose members promise gigabytes or escape."""
+    made, good = toy.cifar10_files()
     bomb = b"\x80\x02}(" + b"r\xff\xff\xff\x7f" * 10 + b"u."  # a memo of 2**31 entries, if anyone built it
     digits = b"\x80\x02}(U\x06labels](I" + b"9" * 10**6 + b"\neu."  # a number that takes hours to read
-    fewer = batch.replace(b"K\x05", b"N")
-    for content in (batch[:-4000], b"", b"garbage", fewer, bomb, digits, b"T\xff\xff\xff\xff"):
-        with pytest.raises(UserError, match="a batch: does not hold a CIFAR-10 batch"):
-            formats.read_batch(content, "a batch")
-    archive = tmp_path / "cifar-10-python.tar.gz"
-    toy.write_archive(archive, good)
-    whole = archive.read_bytes()
-    for content in (whole[: len(whole) // 2], whole[:-4], whole[:-8] + bytes(4) + whole[-4:], b"", b"no archive"):
-        archive.write_bytes(content)
-        fails(lambda: formats.read_cifar10(tmp_path), archive)
-    toy.write_archive(archive, {"test_batch": good["test_batch"]})
-    fails(lambda: formats.read_cifar10(tmp_path), "data_batch_1, ... and test_batch")
-
-
-def test_an_archive_that_promises_or_escapes(tmp_path):
-    made, files = toy.cifar10_files()
+    for content in (good["data_batch_1"].replace(b"K\x05", b"N"), bomb, digits, b"T\xff\xff\xff\xff"):
+        fails(lambda content=content: formats.read_batch(content, "a batch"), "a batch: does not hold a CIFAR-10 batch")
     archive = tmp_path / "in" / "cifar-10-python.tar.gz"
     archive.parent.mkdir()
-    toy.write_archive(archive, files, prefix="../../escaped/")
-    same(made, formats.read_cifar10(archive.parent))
-    assert [path.name for path in tmp_path.rglob("*")] == ["in", archive.name]
+    toy.write_archive(archive, {"test_batch": good["test_batch"]})
+    fails(lambda: formats.read_cifar10(archive.parent), "data_batch_1, ... and test_batch")
     member = tarfile.TarInfo("data_batch_1")
     for size in (2**40, 2**62):
         member.size = size
         archive.write_bytes(gzip.compress(member.tobuf(tarfile.GNU_FORMAT) + bytes(2048)))
         fails(lambda: formats.read_cifar10(archive.parent), archive)
-
-
-READERS = {
-    "npz": (npz(), lambda folder: data.load(folder), "data.npz"),
-    "idx": (None, lambda folder: data.load(folder), "train-images-idx3-ubyte"),
-    "mat": (None, formats.read_svhn, "train_32x32.mat"),
-    "batch": (None, formats.read_cifar10, "data_batch_1"),
-}
-
-
-@pytest.mark.parametrize("kind", READERS)
-def test_any_damage_is_told(tmp_path, kind):
-    """A hundred random changes of a file: it is read, or refused by a `UserError`; nothing else."""
-    content, read, name = READERS[kind]
-    {"idx": toy.write_idx, "mat": toy.write_svhn}.get(kind, lambda folder: None)(tmp_path)
-    if kind == "batch":
-        for file, batch in toy.cifar10_files()[1].items():
-            (tmp_path / file).write_bytes(batch)
-    content = content or (tmp_path / name).read_bytes()
-    rng = np.random.default_rng(0)
-    for _ in range(100):
-        changed = bytearray(content[: rng.integers(1, len(content) + 1)] if rng.random() < 0.2 else content)
-        for place in rng.integers(0, min(len(changed), 400), rng.integers(1, 6)) * rng.choice([1, -1]):
-            changed[place] = rng.integers(0, 256)
-        (tmp_path / name).write_bytes(changed)
-        try:
-            read(tmp_path)
-        except UserError as error:
-            assert len(str(error).splitlines()) <= 2
+    toy.write_archive(archive, good, prefix="../../escaped/")
+    same(made, formats.read_cifar10(archive.parent))
+    assert [path.name for path in tmp_path.rglob("*")] == ["in", archive.name]

@@ -132,6 +132,9 @@ def write_cifar10(folder: Path):
     return made
 
 
+PUBLISHED = {"MNIST": write_idx, "SVHN": write_svhn, "CIFAR10": write_cifar10}
+
+
 def write_examples(path: Path, rows):
     """Writes TFRecord examples whose features are given as lists of bytes, ints or floats."""
     import tensorflow as tf
