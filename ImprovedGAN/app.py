@@ -5,7 +5,6 @@ python ImprovedGAN/app.py [--ckpt_path=RUN]        needs Gradio 6; serves on 127
 
 import argparse
 import tempfile
-import time
 from pathlib import Path
 from typing import Any, Optional
 
@@ -31,29 +30,22 @@ def example(size: int = 280) -> Image.Image:
     return image
 
 
-def recognise(predictor: Predictor, image: Image.Image) -> tuple[dict[str, float], np.ndarray, str]:
-    """What an image shows: {class: probability}, the image as the network sees it, and how long it took, in words."""
-    started = time.perf_counter()
+def recognise(predictor: Predictor, image: Image.Image) -> tuple[dict[str, float], np.ndarray]:
+    """What an image shows: {class: probability}, and the image as the network sees it, four times as large."""
     pixels = preprocess.to_input(image, predictor.image_shape, predictor.ink)
     probabilities = predictor.classify(pixels[None], 1)[0]
-    seconds = f"{time.perf_counter() - started:.2f} seconds"
-    seen = np.repeat(np.repeat(pixels, 4, 0), 4, 1)
-    return (
-        dict(zip(predictor.class_names, map(float, probabilities))),
-        np.broadcast_to(seen, (*seen.shape[:2], 3)),
-        seconds,
-    )
+    seen = pixels.repeat(4, 0).repeat(4, 1)
+    answer = dict(zip(predictor.class_names, map(float, probabilities)))
+    return answer, np.broadcast_to(seen, (*seen.shape[:2], 3))
 
 
-def generate(predictor: Predictor, seed: Any) -> tuple[str, str]:
-    """Generated images as one file, its path; and how long it took, in words."""
+def generate(predictor: Predictor, seed: Any) -> str:
+    """Generated images as one file, its path."""
     if seed is None or not 0 <= int(seed) < 2**31:
         raise UserError("the seed is a whole number from 0 to 2147483647")
-    started = time.perf_counter()
     images = predictor.generate(GENERATED, int(seed))
     path = Path(tempfile.mkdtemp(prefix="improvedgan-")) / f"generated_{int(seed)}.png"
-    save_grid(np.repeat(np.repeat(images, 2, 1), 2, 2), str(path))
-    return str(path), f"{time.perf_counter() - started:.2f} seconds"
+    return save_grid(images.repeat(2, 1).repeat(2, 2), str(path))
 
 
 def build(ckpt: Optional[str] = None) -> None:
@@ -76,19 +68,12 @@ def build(ckpt: Optional[str] = None) -> None:
             raise gr.Error("Draw a digit first.", print_exception=False)
         return told(recognise, on_white(image))
 
-    def on_file(path):
-        return told(lambda predictor, file: recognise(predictor, _opened(file)), path)
-
-    def on_seed(seed):
-        path, seconds = told(generate, seed)
-        return path, path, seconds
-
     try:
         predictor = open_checkpoint(ckpt, argparse.Namespace(device="auto", precision_mode="allow_fp32_to_fp16"))
     except UserError as error:
         gr.Markdown(f"ImprovedGAN cannot be shown: {error}", elem_classes="message")
         return
-    first, (grid, drawn_in) = recognise(predictor, example()), generate(predictor, 0)
+    first = recognise(predictor, example())
     gr.Markdown(f"Trained on {predictor.trained_on}. Draw one digit, or give a photograph of one on paper.")
     with gr.Row():
         with gr.Column():
@@ -101,22 +86,16 @@ def build(ckpt: Optional[str] = None) -> None:
         with gr.Column():
             answer = gr.Label(first[0], num_top_classes=10, label="Probabilities", elem_classes="result")
             seen = gr.Image(first[1], label="as the network sees it", interactive=False, height=140)
-            seconds = gr.Markdown(first[2])
     with gr.Row():
         with gr.Column():
             seed = gr.Number(0, precision=0, label="Seed")
             draw = gr.Button(f"Generate {GENERATED} digits")
-            download = gr.DownloadButton("Download", value=grid)
-            drawn_seconds = gr.Markdown(drawn_in)
-        generated = gr.Image(grid, type="filepath", label="Generated", interactive=False)
-    ask.click(on_sketch, pad, [answer, seen, seconds])
-    file.upload(on_file, file, [answer, seen, seconds])
-    draw.click(on_seed, seed, [generated, download, drawn_seconds])
-
-
-def _opened(path: str) -> Image.Image:
-    pixels = preprocess.read_image(path)
-    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+        generated = gr.Image(generate(predictor, 0), type="filepath", label="Generated", interactive=False)
+    ask.click(on_sketch, pad, [answer, seen])
+    file.upload(
+        lambda path: told(lambda network: recognise(network, preprocess.read_image(path))), file, [answer, seen]
+    )
+    draw.click(lambda number: told(generate, number), seed, generated)
 
 
 if __name__ == "__main__":
