@@ -1,13 +1,13 @@
-"""freeze.py: every network freezes to plain operations that ATC reads; what is written beside; and what it refuses."""
+"""freeze.py: every network freezes to plain operations that ATC reads; what is written beside."""
 
 import json
-from argparse import Namespace
 
 import freeze
+import model
 import numpy as np
 import pytest
 import tensorflow as tf
-from model import build_discriminator, build_generator, classify
+from test_model import VARIANTS, build_networks, options
 
 from common.export import frozen_graph
 
@@ -16,24 +16,15 @@ OPERATIONS = """Const Placeholder Identity Reshape Squeeze Pack ConcatV2 Strided
     Conv2DBackpropInput BiasAdd FusedBatchNormV3 Mean Sum SquaredDifference Add AddV2 Sub Mul Square Pow Rsqrt Neg Abs
     Exp StopGradient Relu LeakyRelu Softplus Sigmoid Tanh Softmax ResizeBilinear ResizeNearestNeighbor"""
 STATIC = "Shape Unpack Range Cast GreaterEqual Equal SelectV2 FloorMod RealDiv"  # of constants, which ATC folds
-VARIANTS = {
-    "ssgan, nearest, instance norm": {"deconv_type": "nn", "norm_type": "instance"},
-    "ssgan, transposed, no norm": {"deconv_type": "transpose", "norm_type": "None"},
-    "mnist, minibatch discrimination": {"model": "paper", "recipe": "mnist", "minibatch_discrimination": True},
-    "svhn, virtual batch norm": {"model": "paper", "recipe": "svhn", "norm_type": "virtual"},
-    "mnist, virtual batch norm": {"model": "paper", "recipe": "mnist", "norm_type": "virtual"},
-}
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_every_network_freezes_to_plain_operations(variant):
-    options = {"model": "ssgan", "recipe": "mnist", "n_z": 8, "deconv_type": "bilinear", "norm_type": "batch"}
-    options.update(minibatch_discrimination=False, batch_size=6)
-    options = Namespace(**{**options, **VARIANTS[variant]})
-    generator, discriminator = build_generator(options, (12, 12, 3)), build_discriminator(options, (12, 12, 3), 3)
+@pytest.mark.parametrize("changed, image_shape", VARIANTS, ids=str)
+def test_every_network_freezes_to_plain_operations(changed, image_shape):
+    given = options(**changed)
+    generator, discriminator = build_networks(given, image_shape, 3)
     for function, shape in (
-        (lambda x: {"output": tf.nn.softmax(classify(discriminator, options, x["input"]))}, (2, 12, 12, 3)),
-        (lambda x: {"output": generator(x["input"], training=False)}, (2, 8)),
+        (lambda x: {"output": tf.nn.softmax(model.classify(discriminator, given, x["input"]))}, (2, *image_shape)),
+        (lambda x: {"output": generator(x["input"], training=False)}, (2, given.n_z)),
     ):
         graph = frozen_graph(function, {"input": shape}, ["output"])
         assert {node.op for node in graph.node} <= {*OPERATIONS.split(), *STATIC.split()} and not graph.library.function

@@ -18,6 +18,7 @@ from layers import (
     gaussian,
     no_seed,
 )
+from scipy import stats
 from tensorflow import keras
 
 from common.layers import BatchNorm, named_variables
@@ -234,11 +235,8 @@ def test_dropout():
 
 @pytest.mark.parametrize("columns", [500, 501])
 def test_gaussian(columns):
-    """Mean, deviation, fourth moment and the shares within one and two deviations of a normal distribution."""
     x = gaussian(tf.constant([400, columns]), tf.constant([5, 6])).numpy()
-    assert x.shape == (400, columns) and np.isfinite(x).all()
-    assert abs(x.mean()) < 0.01 and abs(x.std() - 1) < 0.01 and abs((x**4).mean() - 3) < 0.1
-    assert abs((np.abs(x) < 1).mean() - 0.6827) < 0.005 and abs((np.abs(x) < 2).mean() - 0.9545) < 0.003
+    assert x.shape == (400, columns) and stats.kstest(x.ravel(), "norm").statistic < 0.004
     correlations = np.corrcoef(x[:, 0], x[:, columns // 2])[0, 1], np.corrcoef(x[0], x[1])[0, 1]
     assert np.abs(correlations).max() < 0.2  # neither columns made from one angle nor rows go together
 
