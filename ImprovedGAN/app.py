@@ -68,6 +68,9 @@ def build(ckpt: Optional[str] = None) -> None:
             raise gr.Error("Draw a digit first.", print_exception=False)
         return told(recognise, on_white(image))
 
+    def on_file(path):
+        return told(lambda network: recognise(network, preprocess.read_image(path)))
+
     try:
         predictor = open_checkpoint(ckpt, argparse.Namespace(device="auto", precision_mode="allow_fp32_to_fp16"))
     except UserError as error:
@@ -92,9 +95,7 @@ def build(ckpt: Optional[str] = None) -> None:
             draw = gr.Button(f"Generate {GENERATED} digits")
         generated = gr.Image(generate(predictor, 0), type="filepath", label="Generated", interactive=False)
     ask.click(on_sketch, pad, [answer, seen])
-    file.upload(
-        lambda path: told(lambda network: recognise(network, preprocess.read_image(path))), file, [answer, seen]
-    )
+    file.upload(on_file, file, [answer, seen])
     draw.click(lambda number: told(generate, number), seed, generated)
 
 
