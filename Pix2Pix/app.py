@@ -6,7 +6,6 @@ python Pix2Pix/app.py --ckpt_path=RUN --port=7861
 Needs gradio (current stack only). The page is served to this machine alone and takes nothing from any other.
 """
 
-import re
 import tempfile
 import time
 from pathlib import Path
@@ -15,9 +14,10 @@ from typing import Any, Callable, Optional
 import _path  # noqa: F401  (finds ../common)
 import numpy as np
 import predict
-from data import FACADE_LABELS, decode
+from data import FACADE_LABELS
 from model import NETWORK, load_generator
-from PIL import Image, ImageDraw
+from PIL import Image, ImageOps
+from sample_data import SIZE, draw_pair
 
 from common import cli, images, page, weights
 from common.cli import UserError
@@ -25,53 +25,16 @@ from common.session import SessionConfig, open_session
 
 CANVAS = 512  # pixels of the painted map on the page
 COLOURS = np.array(list(FACADE_LABELS.values()))
-# Label maps to begin with: (label, left, top, right, bottom) in 256ths, each repeated (columns, rows) times at a
-# distance (right, down).
-TEMPLATES = {
-    "town house": [
-        ("facade", 20, 24, 236, 240),
-        ("molding", 20, 24, 236, 34),
-        ("window", 40, 52, 68, 94, (4, 2), (50, 60)),
-        ("cornice", 37, 46, 71, 51, (4, 2), (50, 60)),
-        ("sill", 37, 95, 71, 99, (4, 2), (50, 60)),
-        ("window", 40, 172, 68, 214, (2, 1), (50, 0)),
-        ("window", 190, 172, 218, 214),
-        ("door", 140, 176, 168, 240),
-    ],
-    "shops below": [
-        ("facade", 0, 16, 256, 236),
-        ("molding", 0, 16, 256, 26),
-        ("window", 18, 42, 42, 82, (6, 2), (40, 62)),
-        ("balcony", 15, 72, 45, 88, (6, 2), (40, 62)),
-        ("molding", 0, 158, 256, 164),
-        ("shop", 10, 174, 72, 236, (2, 1), (86, 0)),
-        ("door", 76, 178, 92, 236),
-        ("shop", 184, 174, 246, 236),
-    ],
-    "tall windows": [
-        ("facade", 36, 8, 220, 244),
-        ("pillar", 36, 8, 46, 244, (4, 1), (58, 0)),
-        ("window", 56, 24, 84, 100, (3, 2), (58, 104)),
-        ("blind", 56, 24, 84, 40, (3, 2), (58, 104)),
-        ("deco", 56, 106, 84, 120, (3, 1), (58, 0)),
-        ("door", 114, 190, 142, 244),
-    ],
-    "a bare wall": [("facade", 16, 24, 240, 240)],
-}
+TEMPLATES = {"town house": 7, "shops below": 5, "large windows": 1, "a bare wall": None}  # drawn by these seeds
 
 
 def template(name: str) -> np.ndarray:
     """A label map to begin with, uint8 [CANVAS, CANVAS, 3]."""
-    image = Image.new("RGB", (CANVAS, CANVAS), FACADE_LABELS["background"])
-    scale = CANVAS / 256
-    for label, left, top, right, bottom, *repeated in TEMPLATES[name]:
-        (columns, rows), (across, down) = repeated or ((1, 1), (0, 0))
-        for x in range(columns):
-            for y in range(rows):
-                box = left + x * across, top + y * down, right + x * across, bottom + y * down
-                box = [round(edge * scale) for edge in box]
-                ImageDraw.Draw(image).rectangle((box[0], box[1], box[2] - 1, box[3] - 1), FACADE_LABELS[label])
-    return np.asarray(image)
+    if TEMPLATES[name] is None:
+        wall = Image.new("RGB", (CANVAS - 64, CANVAS - 64), FACADE_LABELS["facade"])
+        return np.asarray(ImageOps.expand(wall, 32, FACADE_LABELS["background"]))
+    labels = draw_pair(np.random.default_rng(TEMPLATES[name])).crop((SIZE, 0, 2 * SIZE, SIZE))
+    return np.asarray(labels.resize((CANVAS, CANVAS), Image.NEAREST))
 
 
 def cleaned(painted: np.ndarray, size: int) -> np.ndarray:
@@ -82,23 +45,15 @@ def cleaned(painted: np.ndarray, size: int) -> np.ndarray:
 
 
 def read_labels(path: str) -> np.ndarray:
-    """A user's label map as uint8 [CANVAS, CANVAS, 3]; of a side-by-side pair the right half.
-
-    Raises:
-        UserError: it is no image.
-    """
-    image = images.on_white(decode(Path(path)))
+    """A user's label map as uint8 [CANVAS, CANVAS, 3]; of a side-by-side pair the right half."""
+    image = Image.fromarray(images.read_rgb(path))
     if image.width == 2 * image.height:
         image = image.crop((image.height, 0, image.width, image.height))
     return np.asarray(image.resize((CANVAS, CANVAS), Image.NEAREST))
 
 
 def photograph(translator: predict.Translator, painted: Optional[np.ndarray], folder: str) -> tuple[Any, str, str]:
-    """The photograph of a painted label map, its file, and how long it took, in words.
-
-    Raises:
-        UserError: nothing was painted.
-    """
+    """The photograph of a painted label map, its file, and how long it took, in words."""
     if painted is None:
         raise UserError("paint something first, or take a template")
     started = time.perf_counter()
@@ -110,11 +65,7 @@ def photograph(translator: predict.Translator, painted: Optional[np.ndarray], fo
 
 
 def load(ckpt: Optional[str]) -> tuple[predict.Translator, str]:
-    """The generator, and one line on what it was trained on.
-
-    Raises:
-        UserError: there are no such weights, or they are not of label maps to photographs.
-    """
+    """The generator, and one line on what it was trained on."""
     found = weights.load(ckpt, NETWORK, predict.HERE)
     open_session(SessionConfig())
     generator, options = load_generator(found), found.options
@@ -125,12 +76,6 @@ def load(ckpt: Optional[str]) -> tuple[predict.Translator, str]:
     return predict.network_translator(generator, options, found.path), told
 
 
-def legend() -> str:
-    """The labels' names beside their colours, as HTML."""
-    box = '<span style="display:inline-block;width:1em;height:1em;background:rgb{};vertical-align:middle"></span> {}'
-    return " &ensp; ".join(box.format(colour, name) for name, colour in FACADE_LABELS.items())
-
-
 def build(ckpt: Optional[str] = None) -> None:
     """Adds this model's components to the `gr.Blocks` or `gr.Tab` that is open.
 
@@ -139,8 +84,8 @@ def build(ckpt: Optional[str] = None) -> None:
     """
     import gradio as gr
 
-    folder = tempfile.mkdtemp(prefix="pix2pix-")
-    first = template(next(iter(TEMPLATES)))
+    folder, name = tempfile.mkdtemp(prefix="pix2pix-"), next(iter(TEMPLATES))
+    first = template(name)
     try:
         translator, trained_on = load(ckpt)
         generated, file, seconds = photograph(translator, first, folder)
@@ -161,13 +106,15 @@ def build(ckpt: Optional[str] = None) -> None:
             try:
                 return function(given)
             except UserError as error:
-                gr.Warning(re.sub(r"/\S+/", "", str(error)))  # without the upload's folder
+                gr.Warning(str(error))
                 return [gr.skip()] * outputs
 
         return call
 
     gr.Markdown(f"Paint a facade, see its photograph. {trained_on}")
-    gr.HTML(legend())
+    colours = [f"rgb{colour}" for colour in FACADE_LABELS.values()]
+    box = '<span style="display:inline-block;width:1em;height:1em;background:{};vertical-align:middle"></span> {}'
+    gr.HTML(" &ensp; ".join(box.format(colour, label) for colour, label in zip(colours, FACADE_LABELS)))  # the legend
     with gr.Row():
         with gr.Column():
             editor = gr.ImageEditor(
@@ -181,24 +128,20 @@ def build(ckpt: Optional[str] = None) -> None:
                 layers=False,
                 interactive=True,
                 height=600,
-                brush=gr.Brush(
-                    colors=[f"rgb{colour}" for colour in FACADE_LABELS.values()], color_mode="fixed", default_size=8
-                ),
+                brush=gr.Brush(colors=colours, color_mode="fixed", default_size=8),
                 canvas_size=(CANVAS, CANVAS),
                 fixed_canvas=True,
             )
-            first_name = next(iter(TEMPLATES))
-            names = gr.Radio(list(TEMPLATES), value=first_name, label="Template", elem_classes="input")
+            names = gr.Radio(list(TEMPLATES), value=name, label="Template", elem_classes="input")
             own = gr.UploadButton("A label map of your own", file_types=["image"], type="filepath")
         with gr.Column():
-            buttons = ["download", "fullscreen"]
             result = gr.Image(
                 generated,
                 label="Photograph",
                 format="png",
                 interactive=False,
                 height=600,
-                buttons=buttons,
+                buttons=["download", "fullscreen"],
                 elem_classes="result",
             )
             button = gr.Button("Photograph", variant="primary", elem_classes="run")

@@ -9,6 +9,7 @@ from typing import Callable
 import _path  # noqa: F401  (finds ../common)
 import numpy as np
 import tensorflow as tf
+from data import as_rgb
 from tensorflow import keras
 
 from common.cli import UserError
@@ -18,11 +19,7 @@ Extractor = Callable[[np.ndarray], np.ndarray]  # uint8 [h, w, channels] -> floa
 
 
 def vgg19_features(weights: str) -> Extractor:
-    """By VGG19 with the weights of a file.
-
-    Raises:
-        UserError: the file is missing, damaged, or of another network.
-    """
+    """By VGG19 with the weights of a file."""
     vgg19 = build_vgg19(weights, ["block5_conv4"])
     model = keras.Model(vgg19.input, keras.layers.GlobalAveragePooling2D(dtype="float32")(vgg19.output))
     forward = tf.function(lambda images: model(vgg19_input(images), training=False))
@@ -30,11 +27,7 @@ def vgg19_features(weights: str) -> Extractor:
 
 
 def inception_features(graph: str) -> Extractor:
-    """By a frozen graph that has `ExpandDims:0`, RGB images [1, h, w, 3] in 0..255, and `pool_3:0`, [1, 1, 1, 2048].
-
-    Raises:
-        UserError: the file is missing, damaged, or another graph.
-    """
+    """By a frozen graph that has `ExpandDims:0`, RGB images [1, h, w, 3] in 0..255, and `pool_3:0`, [1, 1, 1, 2048]."""
     try:
         with open(graph, "rb") as file:
             definition = tf.compat.v1.GraphDef.FromString(file.read())
@@ -46,8 +39,3 @@ def inception_features(graph: str) -> Extractor:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise UserError(f"--inception {graph}: not the frozen Inception graph of 2015-12-05 ({reason})") from None
     return lambda image: pool(tf.constant(as_rgb(image)[None], tf.float32)).numpy().ravel().astype(np.float64)
-
-
-def as_rgb(image: np.ndarray) -> np.ndarray:
-    """uint8 [h, w, c] as uint8 [h, w, 3]: grey repeated, the first three of more channels."""
-    return np.repeat(image[..., :1], 3, -1) if image.shape[-1] < 3 else image[..., :3]

@@ -35,44 +35,31 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
         text = "of the images, a multiple of 256 (default: the run's fine_size)"
         parser.add_argument(f"--{name}", type=cli.in_range(int, 1, 8192), help=text)
     args = parser.parse_args(argv)
-    for name, size in (("height", args.height), ("width", args.width)):
-        if size and size % MULTIPLE:
-            parser.error(
-                f"--{name} {size}: the U-Net halves height and width eight times, so give a multiple of {MULTIPLE} "
-                "(predict.py mirrors the edges to fill one up, and cuts them off again)"
-            )
+    if (args.height or 0) % MULTIPLE or (args.width or 0) % MULTIPLE:
+        parser.error(
+            f"--height, --width: the U-Net halves both eight times, so give multiples of {MULTIPLE} "
+            "(predict.py mirrors the edges to fill them up, and cuts them off again)"
+        )
     return args
 
 
 def freeze(args: argparse.Namespace) -> None:
-    """Exports the generator.
-
-    Raises:
-        UserError: no such checkpoint, a package that is missing, a file that is there already or cannot be written.
-    """
+    """Exports the generator."""
     begin_export(["generator"], args)
     loaded = weights.load(args.ckpt_path, NETWORK, Path(__file__).resolve().parent)
     generator, options, no_dropout = load_generator(loaded), loaded.options, tf.constant([0, 0])
-    size = args.height or options.fine_size, args.width or options.fine_size
-    x = images.to_float(example(args.batch_size, *size, options.input_nc), RANGE)
+    # Flat patches as in a label map, to try the export on.
+    shape = (args.batch_size, (args.height or options.fine_size) // 16, (args.width or options.fine_size) // 16)
+    patches = np.random.default_rng(0).integers(0, 256, (*shape, options.input_nc)).astype(np.uint8)
+    x = images.to_float(patches.repeat(16, axis=1).repeat(16, axis=2), RANGE)
 
     def generate(inputs):
         return {"output": generator([inputs["input"], no_dropout], training=False)}
 
     expected = np.concatenate([generate({"input": tf.constant(image[None])})["output"] for image in x])
-    description = {
-        "input": f"{KINDS[options.input_nc]} images, black {RANGE[0]:g}, white {RANGE[1]:g}",
-        "output": f"{KINDS[options.output_nc]} images, black {RANGE[0]:g}, white {RANGE[1]:g}",
-    }
+    channels = {"input": options.input_nc, "output": options.output_nc}
+    description = {name: f"{KINDS[count]} images, black -1, white 1" for name, count in channels.items()}
     export("generator", generate, {"input": x}, {"output": expected}, args, description, loaded, tolerance=TOLERANCE)
-
-
-def example(batch_size: int, height: int, width: int, channels: int) -> np.ndarray:
-    """Images to try an export on: flat patches as in a label map, uint8 [batch_size, height, width, channels]."""
-    patch = MULTIPLE // 16
-    shape = (batch_size, height // patch, width // patch, channels)
-    colours = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
-    return colours.repeat(patch, axis=1).repeat(patch, axis=2)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

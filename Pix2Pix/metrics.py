@@ -1,7 +1,12 @@
-"""How near images are to their targets, one by one and as sets (no TensorFlow needed)."""
+"""How near images are to their targets, one by one and as sets; and the trivial baseline (no TensorFlow needed)."""
+
+from collections.abc import Iterable
+from typing import Callable
 
 import numpy as np
 from skimage.metrics import structural_similarity
+
+LEVELS = 16  # of each input channel: 4 bits, so that JPEG's noise around a label's colour does not matter
 
 
 def l1(generated: np.ndarray, target: np.ndarray) -> float:
@@ -65,3 +70,26 @@ def kernel_distance(x: np.ndarray, y: np.ndarray) -> float:
         return (k.sum() - np.trace(k)) / (len(a) * (len(a) - 1))
 
     return float(within(x) + within(y) - 2 * kernel(x, y).mean())
+
+
+def mean_colours(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> Callable[[np.ndarray], np.ndarray]:
+    """A function that gives each colour of an input, uint8 [h, w, input_nc], the mean that targets have there, uint8
+    [h, w, output_nc]; the overall mean where no input has that colour. It is what a network has to beat.
+
+    Args:
+        pairs: (input, target), uint8 [h, w, input_nc] and [h, w, output_nc].
+    """
+    sums = counts = 0
+    for source, target in pairs:
+        colours, size = quantise(source).ravel(), LEVELS ** source.shape[-1]
+        channels = target.reshape(-1, target.shape[-1]).T
+        sums = sums + np.stack([np.bincount(colours, channel, size) for channel in channels], 1)
+        counts = counts + np.bincount(colours, minlength=size)
+    means = np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], sums.sum(0) / counts.sum())
+    return lambda source: np.round(means[quantise(source)]).astype(np.uint8)
+
+
+def quantise(source: np.ndarray) -> np.ndarray:
+    """The number of each pixel's colour, int64 [h, w]: each channel's nearest of 16 levels, as a digit."""
+    levels = (source.astype(np.int64) + 8) // 17  # 0, 17, ..., 255
+    return levels @ LEVELS ** np.arange(source.shape[-1])

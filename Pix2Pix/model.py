@@ -7,7 +7,7 @@ where no normalisation follows, which would take it away again.
 from typing import Optional
 
 import _path  # noqa: F401  (finds ../common)
-from data import CHANNELS, DIRECTIONS, MULTIPLE
+from data import DIRECTIONS, MODES, MULTIPLE
 from layers import BatchNorm, SeededDropout
 from tensorflow import keras
 from tensorflow.keras import layers
@@ -87,15 +87,11 @@ def build_discriminator(height: int, width: int, input_nc: int = 3, output_nc: i
 
 
 def load_generator(weights: Weights) -> keras.Model:
-    """A trained generator (its moving average where the run kept one), for images of any multiples of 256.
-
-    Raises:
-        UserError: the options beside the weights are not those of such a generator.
-    """
+    """A trained generator (its moving average where the run kept one), for images of any multiples of 256."""
     options, innermost = weights.options, weights.part("generator").get("encoder_8.0")
     try:  # nothing is built by numbers that the file only claims
         sound = innermost.shape == (4, 4, 8 * options.ngf, 8 * options.ngf)
-        sound &= options.input_nc in CHANNELS and options.output_nc in CHANNELS
+        sound &= options.input_nc in MODES and options.output_nc in MODES
         sound &= options.fine_size in range(MULTIPLE, 8193, MULTIPLE) and options.which_direction in DIRECTIONS
     except (AttributeError, TypeError):
         sound = False

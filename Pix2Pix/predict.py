@@ -17,7 +17,7 @@ from typing import Any, Callable, Optional
 
 import _path  # noqa: F401  (finds ../common)
 import numpy as np
-from data import CHANNELS, DIRECTIONS, MODES, MULTIPLE, RANGE, split_pair
+from data import DIRECTIONS, MODES, MULTIPLE, RANGE, split_pair, to_channels
 from PIL import Image
 from tqdm import tqdm
 
@@ -25,23 +25,17 @@ from common import cli, images
 from common.cli import UserError
 
 HERE = Path(__file__).resolve().parent
-INFERENCE = ("deterministic", "paper")
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser = cli.ArgumentParser(description=__doc__)
-    parser.add_argument("images", nargs="*", metavar="PATH", help="images, or folders of images")
-    parser.add_argument("--input", nargs="+", default=[], metavar="PATH", help="likewise")
+    parser.add_argument("images", nargs="+", metavar="PATH", help="images, or folders of images")
     parser.add_argument("--output_path", metavar="DIR", help="where the generated images go (default: here)")
     cli.add_boolean(parser, "--pairs", False, "the images are pairs: use the run's input half")
     add_generator_flags(parser)
     text = "refuse images that have more when filled up to multiples of 256: each takes some 450 bytes of memory"
     parser.add_argument("--max_pixels", type=cli.in_range(int, 1), default=2**22, metavar="N", help=text)
-    args = parser.parse_args(argv)
-    args.images += args.input
-    if not args.images:
-        parser.error("name an image, or a folder of images (--help explains)")
-    return args
+    return parser.parse_args(argv)
 
 
 def add_generator_flags(parser: argparse.ArgumentParser) -> None:
@@ -51,11 +45,9 @@ def add_generator_flags(parser: argparse.ArgumentParser) -> None:
     text = "of pairs (default: the checkpoint's own; of an export BtoA: the right half is the input)"
     parser.add_argument("--which_direction", choices=DIRECTIONS, help=text)
     text = "paper: with dropout, as the paper tests"
-    parser.add_argument("--inference", choices=INFERENCE, default="deterministic", help=text)
+    parser.add_argument("--inference", choices=["deterministic", "paper"], default="deterministic", help=text)
     parser.add_argument("--seed", type=cli.in_range(int, 0, 2**31 - 1), default=0, help="of that dropout")
-    # Spelled out: common.session needs TensorFlow, and an ONNX file does not.
     parser.add_argument("--device", choices=["auto", "npu", "gpu", "cpu"], default="auto", help="where to compute")
-    parser.add_argument("--precision_mode", metavar="MODE", default="allow_fp32_to_fp16", help="as train.py has it")
 
 
 class Translator:
@@ -74,11 +66,7 @@ class Translator:
         self.forward, self.options, self.path, self.size = forward, options, path, size
 
     def padded_size(self, height: int, width: int) -> tuple[int, int]:
-        """The size that an image is filled up to.
-
-        Raises:
-            UserError: the generator takes no image as large.
-        """
+        """The size that an image is filled up to."""
         if self.size is None:
             return height + -height % MULTIPLE, width + -width % MULTIPLE
         if height > self.size[0] or width > self.size[1]:
@@ -89,73 +77,53 @@ class Translator:
         return self.size
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """uint8 [height, width, input_nc] -> uint8 [height, width, output_nc].
-
-        Raises:
-            UserError: it does not fit into the generator or into memory.
-        """
+        """uint8 [height, width, input_nc] -> uint8 [height, width, output_nc]."""
         height, width = image.shape[:2]
-        missing = [after - before for after, before in zip(self.padded_size(height, width), (height, width))]
-        margins = [(n // 2, n - n // 2) for n in missing]
+        rows, columns = self.padded_size(height, width)
+        top, left = (rows - height) // 2, (columns - width) // 2
         # The margin mirrors the image, so that the statistics of all of it are near the image's own.
-        padded = np.pad(image, (*margins, (0, 0)), "symmetric")
-        generated = self.forward(images.to_float(padded[None], RANGE))[0]
-        (top, _), (left, _) = margins
+        margins = (top, rows - height - top), (left, columns - width - left), (0, 0)
+        generated = self.forward(images.to_float(np.pad(image, margins, "symmetric")[None], RANGE))[0]
         return images.to_uint8(generated[top : top + height, left : left + width], RANGE)
 
 
 def load_translator(args: argparse.Namespace) -> Translator:
-    """The generator that `add_generator_flags`' flags name.
-
-    Raises:
-        UserError: no such weights or export, or flags that do not go together.
-    """
-    if args.model is None:
-        from model import NETWORK, load_generator
-
-        from common import weights
-
-        open_device(args)
-        found = weights.load(args.ckpt_path, NETWORK, HERE)
-        generator, options = load_generator(found), found.options
-        options.which_direction = args.which_direction or options.which_direction
-        return network_translator(generator, options, found.path, args.inference, args.seed)
-    if args.ckpt_path or args.inference == "paper":
+    """The generator that `add_generator_flags`' flags name."""
+    if args.model and (args.ckpt_path or args.inference == "paper"):
         raise UserError("--model: an export has its own weights and no dropout; leave --ckpt_path and --inference out")
+    if not (args.model or "").endswith((".onnx", ".om")):  # which need no TensorFlow
+        from common.session import SessionConfig, open_session
+
+        open_session(SessionConfig(device=args.device))
+    if args.model:
+        return exported_translator(args.model, args.which_direction or "BtoA")
+    from model import NETWORK, load_generator
+
+    from common import weights
+
+    found = weights.load(args.ckpt_path, NETWORK, HERE)
+    generator, options = load_generator(found), found.options
+    options.which_direction = args.which_direction or options.which_direction
+    return network_translator(generator, options, found.path, args.inference, args.seed)
+
+
+def exported_translator(file: str, which_direction: str) -> Translator:
+    """An export of freeze.py as a `Translator`."""
     from common.export import Exported
 
-    if not args.model.endswith((".onnx", ".om")):  # which need no TensorFlow
-        open_device(args)
-    exported = Exported(args.model)
+    exported = Exported(file)
     shapes = [*exported.inputs.values(), *exported.outputs.values()]
-    if len(shapes) != 2 or any(len(shape) != 4 or shape[3] not in CHANNELS for shape in shapes):
-        raise UserError(f"--model {args.model}: no export of Pix2Pix; its inputs and outputs are {shapes}")
+    if len(shapes) != 2 or any(len(shape) != 4 or shape[3] not in MODES for shape in shapes):
+        raise UserError(f"--model {file}: no export of Pix2Pix; its inputs and outputs are {shapes}")
     (batch, height, width, input_nc), (*_, output_nc) = shapes
-    options = argparse.Namespace(
-        input_nc=input_nc,
-        output_nc=output_nc,
-        fine_size=height or MULTIPLE,
-        which_direction=args.which_direction or "BtoA",
-    )
+    options = argparse.Namespace(input_nc=input_nc, output_nc=output_nc, fine_size=height or MULTIPLE)
+    options.which_direction = which_direction
     [name], [result] = exported.inputs, exported.outputs
 
     def forward(x):
         return exported.run({name: np.repeat(x, batch or 1, 0)})[result][:1]
 
-    return Translator(forward, options, args.model, (height, width) if height and width else None)
-
-
-def open_device(args: argparse.Namespace) -> None:
-    """Opens a session on `--device`.
-
-    Raises:
-        UserError: it is not there, or there is no such `--precision_mode`.
-    """
-    from common.session import PRECISION_MODES, SessionConfig, open_session
-
-    if args.precision_mode not in PRECISION_MODES:
-        raise UserError(f"--precision_mode {args.precision_mode}: none of {', '.join(PRECISION_MODES)}")
-    open_session(SessionConfig(device=args.device, precision_mode=args.precision_mode))
+    return Translator(forward, options, file, (height, width) if height and width else None)
 
 
 def network_translator(
@@ -181,59 +149,38 @@ def network_translator(
     return Translator(forward, options, path)
 
 
-def read_input(path: Path, translator: Translator, pairs: bool, max_pixels: int) -> np.ndarray:
-    """An image file as uint8 [height, width, input_nc] for a generator: on white or turned grey where that asks for it.
-
-    Raises:
-        UserError: it does not decode, is too large, or is no pair where it ought to be.
-    """
-    width, height = images.size(path)
-    try:
-        rows, columns = translator.padded_size(height, width // 2 if pairs else width)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-    if rows * columns > max_pixels:
-        raise UserError(
-            f"{path}: {width} x {height} is more than --max_pixels={max_pixels} allows; "
-            "make the image smaller or the limit larger"
-        )
-    image, channels = images.decode(path), translator.options.input_nc
-    if pairs:
-        image, _ = split_pair(image, translator.options.which_direction, path)
-    if image.mode == "RGBA" and channels < 4:
-        image = images.on_white(image)
-    return np.atleast_3d(np.asarray(image.convert(MODES[channels])))
-
-
 def save_image(image: np.ndarray, path: Path) -> None:
     """Writes uint8 [h, w, 1, 3 or 4] as a PNG."""
     Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(path)
 
 
-def predict(args: argparse.Namespace) -> list[Path]:
-    """Generates an image for each of the user's, prints which is which, and returns their paths.
-
-    Raises:
-        UserError: no such weights or image; or, when all others are done, images that cannot be used.
-    """
-    files, translator = images.input_files(args.images), load_translator(args)
-    written, bad = [], []
+def predict(args: argparse.Namespace) -> None:
+    """Generates an image for each of the user's and prints which is which; at the end, which cannot be used."""
+    files, translator, bad = images.input_files(args.images), load_translator(args), []
     for path in tqdm(files, "generating", unit="", disable=None):
         try:
-            generated = translator(read_input(path, translator, args.pairs, args.max_pixels))
+            width, height = images.size(path)  # by the header: nothing too large is decoded
+            rows, columns = translator.padded_size(height, width // 2 if args.pairs else width)
+            if rows * columns > args.max_pixels:
+                raise UserError(
+                    f"{width} x {height} is more than --max_pixels={args.max_pixels} allows; make it smaller"
+                )
+            image = images.decode(path)
+            if args.pairs:
+                image, _ = split_pair(image, translator.options.which_direction, path)
+            generated = translator(to_channels(image, translator.options.input_nc))
             name = f"{path.stem}.png" if args.output_path else f"{path.stem}_generated.png"
-            written.append(cli.new_file(Path(args.output_path or ".") / name))
+            written = cli.new_file(Path(args.output_path or ".") / name)
         except UserError as error:
-            bad.append(str(error))
+            bad.append(str(error) if str(path) in str(error) else f"{path}: {error}")
             continue
-        save_image(generated, written[-1])
-        tqdm.write(f"{path}  {written[-1]}", file=sys.stdout)
-    if written:
-        cli.notice(f"{len(written)} images generated by {translator.path}")
+        save_image(generated, written)
+        tqdm.write(f"{path}  {written}", file=sys.stdout)
+    if len(bad) < len(files):
+        cli.notice(f"{len(files) - len(bad)} images generated by {translator.path}")
     if bad:
         counted = f"{len(bad)} of {len(files)} images were left out: " if len(files) > 1 else ""
         raise UserError(counted + "; ".join(bad[:5]))
-    return written
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

@@ -27,8 +27,6 @@ COLOURS = np.array(list(FACADE_LABELS.values()))
 NEAR = 40  # in each channel, to a class's colour: JPEG blurs the edges
 STEPS, BATCH_SIZE, LEARNING_RATE = 500, 8, 4e-3
 
-Reader = Callable[[np.ndarray], np.ndarray]  # uint8 photograph [h, w, 3] -> class of each pixel, int [SIZE, SIZE]
-
 
 def classes_of(labels: np.ndarray) -> tuple[np.ndarray, float]:
     """A label map uint8 [h, w, 3] -> the class of each pixel by the nearest of the twelve colours, int [SIZE, SIZE];
@@ -63,11 +61,10 @@ def build_reader() -> keras.Model:
     return keras.Model(photographs, layers.UpSampling2D(interpolation="bilinear")(x))
 
 
-def train_reader(pairs: Iterable[tuple[np.ndarray, np.ndarray]], seed: int, steps: int = STEPS) -> Reader:
+def train_reader(pairs: Iterable[tuple[np.ndarray, np.ndarray]], seed: int, steps: int = STEPS) -> Callable:
     """Trains the network on real pairs (label map, photograph), uint8 [h, w, 3] each: a minute or two on a CPU.
 
-    Raises:
-        UserError: the pairs are not of facades.
+    Returns: a function of a uint8 photograph [h, w, 3]: the class of each pixel, int [SIZE, SIZE].
     """
     examples = [(shrunk(photograph), *classes_of(labels)) for labels, photograph in pairs]
     photographs, classes, far = (np.stack(part) for part in zip(*examples))
@@ -84,10 +81,8 @@ def train_reader(pairs: Iterable[tuple[np.ndarray, np.ndarray]], seed: int, step
         x, labels = tf.gather(photographs, chosen), tf.gather(classes, chosen)
         # Mirrored, and in another light: brightness and tint tell nothing of a class.
         mirror, light = tf.split(tf.random.stateless_uniform([BATCH_SIZE, 4], key("light", seed, step)), [1, 3], 1)
-        x, labels = (
-            tf.where(tf.reshape(mirror < 0.5, [-1] + [1] * (len(part.shape) - 1)), part[:, :, ::-1], part)
-            for part in (x, labels)
-        )
+        x = tf.where(mirror[:, :, None, None] < 0.5, x[:, :, ::-1], x)
+        labels = tf.where(mirror[:, :, None] < 0.5, labels[:, :, ::-1], labels)
         x *= 0.7 + 0.6 * light[:, None, None]
         with tf.GradientTape() as tape:
             logits = network(x, training=True)
@@ -102,14 +97,14 @@ def train_reader(pairs: Iterable[tuple[np.ndarray, np.ndarray]], seed: int, step
     return lambda photograph: read(tf.constant(shrunk(photograph)[None])).numpy()[0]
 
 
-def confusion(read: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """How many pixels of each class (rows) were read as each class (columns): int64 [12, 12]."""
+def scores(read: np.ndarray, classes: np.ndarray) -> dict[str, float]:
+    """Share of the pixels that were read right, and the mean over the classes that occur of intersection over union.
+
+    Args:
+        read, classes: int [n, h, w], what was read and what is right, all images together.
+    """
     n = len(COLOURS)
-    return np.bincount((classes * n + read).ravel(), minlength=n * n).reshape(n, n)
-
-
-def scores(counts: np.ndarray) -> dict[str, float]:
-    """Share of the pixels that were read right, and the mean over the classes that occur of intersection over union."""
+    counts = np.bincount((classes * n + read).ravel(), minlength=n * n).reshape(n, n)
     right, union = np.diag(counts), counts.sum(0) + counts.sum(1) - np.diag(counts)
     there = counts.sum(1) > 0
     return {

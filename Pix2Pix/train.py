@@ -9,32 +9,32 @@ A full-size step takes 0.4 s on two CPU cores in bfloat16, 200 epochs of 400 fac
 """
 
 import argparse
-import glob
-import json
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
-from types import SimpleNamespace
-from typing import Callable, Optional
+from typing import Any, Callable, Optional
 
 import _path  # noqa: F401  (finds ../common)
 import evaluate
 import losses
 import numpy as np
 import tensorflow as tf
-from data import CHANNELS, DIRECTIONS, MULTIPLE, Pairs, batches, find_pairs
+from data import DIRECTIONS, MODES, MULTIPLE, Pairs, as_rgb, batches, find_pairs
 from layers import BatchNorm
 from metrics import l1
 from model import NETWORK, build_discriminator, build_generator
 from PIL import Image
-from predict import network_translator
+from predict import HERE, network_translator
+from tensorflow import keras
 
 from common import cli
 from common.layers import named_variables, update_average
 from common.loss_scale import LearningRate
 from common.run import Run, add_run_flags, claim
-from common.session import add_session_flags, cluster, open_session, session_config, set_seed
+from common.run_folder import read_json
+from common.session import Session, add_session_flags, cluster, open_session, session_config, set_seed
 from common.stream import key
 
 JITTER = 286 / 256  # section 3.3: load_size / fine_size
@@ -48,11 +48,10 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """The flags, those of the original under their names."""
     parser = cli.ArgumentParser(description=__doc__)
     count, not_negative = cli.in_range(int, 1), cli.in_range(float, 0)
-    here = os.path.dirname(os.path.abspath(__file__))
 
     group = parser.add_argument_group("data")
     group.add_argument("--data_path", default="/datasets/facades", metavar="DIR", help="pairs in train/ and val/")
-    text = "A is the left half; BtoA makes facades' photographs from their label maps"
+    text = "from the left half to the right, or back; BtoA makes facades' photographs"
     group.add_argument("--which_direction", choices=DIRECTIONS, default="BtoA", help=text)
     group.add_argument("--load_size", type=count, help="halves are scaled to this (default: 286 / 256 of fine_size)")
     group.add_argument("--fine_size", type=count, default=256, help="... and cropped to this, a multiple of 256")
@@ -61,7 +60,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     cli.add_boolean(group, "--serial_batches", False, "the files' order, unshuffled")
 
     group = parser.add_argument_group("model")
-    channels = {"type": int, "choices": CHANNELS, "default": 3}
+    channels = {"type": int, "choices": list(MODES), "default": 3}
     group.add_argument("--input_nc", help="channels of the input", **channels)
     group.add_argument("--output_nc", help="channels of the output", **channels)
     group.add_argument("--ngf", type=count, default=64, help="channels of the generator's first layer")
@@ -78,7 +77,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     text = "decay of the generator's average, 0.999 say, which is then evaluated and exported; 0: none, as in the paper"
     group.add_argument("--ema", type=cli.in_range(float, 0, 0.999999), default=0.0, help=text)
 
-    group = add_run_flags(parser, os.path.join(here, "train_dir"))
+    group = add_run_flags(parser, str(HERE / "train_dir"))
     group.add_argument("--phase", choices=["train", "test"], default="train", help="test: evaluate a trained model")
     text = "True: go on, also with other options; False: start anew, moving the old run aside"
     cli.add_boolean(group, "--continue_train", None, text)
@@ -93,14 +92,13 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
 
     if args.fine_size % MULTIPLE:
         parser.error(f"--fine_size {args.fine_size}: the U-Net halves it eight times, so give a multiple of 256")
-    if args.load_size is None:
-        args.load_size = round(args.fine_size * JITTER)
+    args.load_size = args.load_size or round(args.fine_size * JITTER)
     if args.load_size < args.fine_size:
         parser.error(f"--load_size {args.load_size}: --fine_size {args.fine_size} is cropped from it, so give no less")
     if not os.path.isdir(args.data_path):
         parser.error(f"--data_path: there is no folder {args.data_path}; sample_data.py draws a small set")
-    if args.train_steps is None and args.train_epochs is None:
-        args.train_epochs = 200
+    if not args.train_steps:
+        args.train_epochs = args.train_epochs or 200
     return args
 
 
@@ -146,26 +144,12 @@ def make_train_step(args, session, generator, discriminator, d_optimizer, g_opti
     return train_step
 
 
-def prepare(args: argparse.Namespace) -> SimpleNamespace:
-    """Everything a run needs: the device, the data, the networks, their optimizers and one update of them.
+def build(args: argparse.Namespace, session: Session, schedule: LearningRate) -> tuple[keras.Model, dict, Callable]:
+    """The networks, their optimizers and what updates them.
 
-    Returns: `session`, `pairs`, `evaluated` (the generator, or its average), `state` (what a checkpoint holds),
-        `steps_per_epoch`, `total_steps`, `batches(start_step)` and `update(batch, step) -> named scalars`.
+    Returns: the generator that is evaluated (its average, with `--ema`), what a checkpoint holds, and a function
+        (source, target, step) -> named scalars.
     """
-    session = open_session(session_config(args))
-    args.batch_size = session.agree(args.batch_size or session.world_size)
-    set_seed(args.seed)
-    files = find_pairs(args.data_path, "train")[: int(args.train_size)]
-    pairs = Pairs(args, files, (args.load_size, args.load_size))
-    cli.notice(f"{args.data_path}: {len(pairs)} pairs to train on, {args.which_direction}")
-    if args.batch_size > len(pairs):
-        raise cli.UserError(
-            f"--batch_size: a batch of {args.batch_size} is larger than the data ({len(pairs)} pairs); "
-            "give a smaller one"
-        )
-    steps_per_epoch = len(pairs) // args.batch_size
-    total_steps = args.train_epochs * steps_per_epoch if args.train_epochs else args.train_steps
-
     sizes = {"height": args.fine_size, "width": args.fine_size, "input_nc": args.input_nc, "output_nc": args.output_nc}
     generator = build_generator(**sizes, ngf=args.ngf)
     discriminator = build_discriminator(**sizes, ndf=args.ndf)
@@ -174,7 +158,6 @@ def prepare(args: argparse.Namespace) -> SimpleNamespace:
             if isinstance(layer, BatchNorm):
                 layer.all_reduce = session.all_reduce_mean
     adam = {"beta_1": args.beta1, "loss_scale": LOSS_SCALE}  # scaled where gradients pass through float16
-    schedule = learning_rate(args, steps_per_epoch, total_steps)
     d_optimizer = session.optimizer(discriminator, schedule, **adam)
     g_optimizer = session.optimizer(generator, schedule, **adam)
     state = {
@@ -189,126 +172,87 @@ def prepare(args: argparse.Namespace) -> SimpleNamespace:
         ema.set_weights(generator.get_weights())
         state["ema_generator"] = named_variables(ema)
     train_step = make_train_step(args, session, generator, discriminator, d_optimizer, g_optimizer, ema)
-    train_step = session.compile(train_step)
-    return SimpleNamespace(
-        session=session,
-        pairs=pairs,
-        evaluated=ema or generator,
-        state=state,
-        steps_per_epoch=steps_per_epoch,
-        total_steps=total_steps,
-        batches=lambda start_step: batches(args, pairs, start_step, session),
-        update=lambda batch, step: train_step(*batch, tf.constant(step)),
-    )
+    return ema or generator, state, session.compile(train_step)
 
 
 def train(args: argparse.Namespace) -> dict:
     """One run. Returns what `result.json` holds."""
-    args.batch_size = args.batch_size or earlier_batch_size(args) or worker_count()
-    check_checkpoint_dir(args)
-    mine = claim(args, NETWORK)
-    if mine.finished:
-        return mine.finished
-    parts = prepare(args)
-    per_epoch, pairs = parts.steps_per_epoch, parts.pairs
-    val_files = find_pairs(args.data_path, "val")
-    validated = evaluate.read_pairs(args, val_files[:VALIDATED])
-    held_out = [validated.halves(index) for index in range(len(validated))]
-    translator = network_translator(parts.evaluated, args)
-    about = {"data": os.path.basename(os.path.abspath(args.data_path))}
-
-    with Run(mine, parts.session, parts.total_steps, parts.state, about=about, data=pairs.files) as run:
-        sheets = args.sample_dir or run.path("examples")
-        examples, started, stream = None, perf_counter(), parts.batches(run.step)
-        for step in run.steps():
-            metrics = parts.update(next(stream), step)
-            run.end_step(metrics)
-
-            if run.due(args.print_freq) or run.step == 1:
-                epoch, number = divmod(step, per_epoch)
-                values = run.fetch(metrics)
-                run.log(
-                    f"Epoch: [{epoch:2d}] [{number + 1:4d}/{per_epoch:4d}] time: {perf_counter() - started:.4f}, "
-                    f"d_loss: {values['d_loss']:.8f}, g_loss: {values['g_loss']:.8f}"
-                )
-                run.scalars("train", values)
-            if run.due(args.save_latest_freq):
-                rows = [(source, translator(source), target) for source, target in held_out[:EXAMPLES]]
-                examples = save_sheet(sheets, f"step_{run.step:07d}.png", rows, ours=not args.sample_dir)
-                run.images("examples", np.stack([_rgb(generated) for _, generated, _ in rows]))
-                run.save()
-            if args.evaluate and run.due(per_epoch):
-                run.scalars("val", {"l1": np.mean([l1(translator(source), target) for source, target in held_out])})
-            if run.due(args.save_epoch_freq * per_epoch):
-                run.save(keep=f"epoch_{run.step // per_epoch:03d}")
-
-        scores, baseline, name = {}, {}, ""
-        if args.evaluate and run.chief:
-            folder = run.path("evaluation")
-            scores, baseline = evaluate.evaluate_run(args, translator, pairs.files, val_files, folder)
-            name = f"SSIM on {scores['images']} held-out images; of the mean colour per label {baseline['ssim']:.4f}"
-            run.log(f"[Info] on the held-out pairs: {scores}; mean colour per label: {baseline}")
-        return run.finish(["train/d_loss", "train/g_loss"], scores, baseline, scores.get("ssim"), name, examples)
-
-
-def worker_count() -> int:
-    """How many workers there are, by the environment, before a session is open."""
-    npus = os.environ.get("CM_WORKER_SIZE") or os.environ.get("RANK_SIZE") or ""
-    return len(cluster(os.environ)[1]) or (int(npus) if npus.isdecimal() and int(npus) else 1)
-
-
-def earlier_batch_size(args: argparse.Namespace) -> Optional[int]:
-    """That of the run in `--output_path`: it may go on with another number of workers."""
-    if args.overwrite or args.continue_train is False:
-        return None
-    try:
-        before = json.loads(Path(args.output_path, "options.json").read_text())["options"]["batch_size"]
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
-    return before if isinstance(before, int) and before > 0 else None
-
-
-def check_checkpoint_dir(args: argparse.Namespace) -> None:
-    """Refuses a `--checkpoint_dir` with another run's checkpoints in it, unless they are asked for.
-
-    Raises:
-        UserError: it holds some, and `--output_path` no run that they may be of.
-    """
+    begun = read_json(os.path.join(args.output_path, "options.json"))
+    args.batch_size = args.batch_size or default_batch_size(args, begun)
     own = args.checkpoint_dir
-    if not own or args.continue_train or os.path.exists(os.path.join(args.output_path, "options.json")):
-        return
-    if glob.glob(os.path.join(glob.escape(own), "ckpt-*")):
+    if own and not (begun or args.continue_train) and any(Path(own).glob("ckpt-*")):
         raise cli.UserError(
             f"--checkpoint_dir {own} holds the checkpoints of another run.\n"
             "Give another folder, or --continue_train=True to go on from the newest of them."
         )
+    mine = claim(args, NETWORK)
+    if mine.finished:
+        return mine.finished
+    session = open_session(session_config(args))
+    args.batch_size = session.agree(args.batch_size)
+    set_seed(args.seed)
+    pairs = Pairs(args, find_pairs(args.data_path, "train")[: int(args.train_size)], args.load_size)
+    cli.notice(f"{args.data_path}: {len(pairs)} pairs to train on, {args.which_direction}")
+    if args.batch_size > len(pairs):
+        raise cli.UserError(
+            f"--batch_size {args.batch_size} is more than the {len(pairs)} pairs of the data; give less"
+        )
+    steps_per_epoch = len(pairs) // args.batch_size
+    total_steps = args.train_epochs * steps_per_epoch if args.train_epochs else args.train_steps
+    generator, state, train_step = build(args, session, learning_rate(args, steps_per_epoch, total_steps))
+    val_files = find_pairs(args.data_path, "val")
+    held_out = list(Pairs(args, val_files[:VALIDATED], args.fine_size))
+    translator = network_translator(generator, args)
+    place = os.path.abspath(args.data_path)
+
+    with Run(mine, session, total_steps, state, about={"data": os.path.basename(place)}, data=pairs.files) as run:
+        examples, started, stream = None, perf_counter(), batches(args, pairs, run.step, session)
+        for step in run.steps():
+            metrics = train_step(*next(stream), tf.constant(step))
+            run.end_step(metrics)
+
+            if run.due(args.print_freq) or run.step == 1:
+                epoch, number = divmod(step, steps_per_epoch)
+                values = run.fetch(metrics)
+                run.log(
+                    f"Epoch: [{epoch:2d}] [{number + 1:4d}/{steps_per_epoch:4d}] time: {perf_counter() - started:.4f}, "
+                    f"d_loss: {values['d_loss']:.8f}, g_loss: {values['g_loss']:.8f}"
+                )
+                run.scalars("train", values)
+            if run.due(args.save_latest_freq):
+                rows = [[as_rgb(image) for image in (x, translator(x), y)] for x, y in held_out[:EXAMPLES]]
+                sheet = np.concatenate([np.concatenate(row, 1) for row in rows])  # input, output, target; pair by pair
+                file = Path(args.sample_dir or run.path("examples"), f"step_{run.step:07d}.png")
+                examples = str(cli.new_file(file))
+                Image.fromarray(sheet).save(examples)
+                run.images("examples", np.stack([generated for _, generated, _ in rows]))
+                run.save()
+            if args.evaluate and run.due(steps_per_epoch):
+                run.scalars("val", {"l1": np.mean([l1(translator(source), target) for source, target in held_out])})
+            if run.due(args.save_epoch_freq * steps_per_epoch):
+                run.save(keep=f"epoch_{run.step // steps_per_epoch:03d}")
+
+        scores, baseline, name = {}, {}, ""
+        if args.evaluate and run.chief:
+            known, val = evaluate.training_pairs(args, pairs.files), Pairs(args, val_files, args.fine_size)
+            means = evaluate.measure(translator, known, val, run.path("evaluation"), {"data": place})
+            scores, baseline = {**means["generated"], "images": len(val)}, means["mean_colour"]
+            name = f"SSIM on {len(val)} held-out images; of the mean colour per label {baseline['ssim']:.4f}"
+            run.log(f"[Info] on the held-out pairs: {scores}; mean colour per label: {baseline}")
+        return run.finish(["train/d_loss", "train/g_loss"], scores, baseline, scores.get("ssim"), name, examples)
 
 
-def save_sheet(folder: str, name: str, rows: Sequence[Sequence[np.ndarray]], ours: bool) -> str:
-    """Writes one image: a row an example, of its input, output and target, uint8 [size, size, channels] each.
-
-    Args:
-        ours: the folder is the run's own; in a user's one nothing is overwritten.
-    Returns: its path.
-    """
-    sheet = np.concatenate([np.concatenate([_rgb(image) for image in row], 1) for row in rows], 0)
-    os.makedirs(folder, exist_ok=True)
-    path = os.path.join(folder, name)
-    path = path if ours else str(cli.new_file(path))
-    Image.fromarray(sheet).save(path)
-    return path
-
-
-def _rgb(image: np.ndarray) -> np.ndarray:
-    return np.broadcast_to(image[..., :3], (*image.shape[:2], 3))
+def default_batch_size(args: argparse.Namespace, begun: Any) -> int:
+    """A pair for each worker; in a run that goes on what it began with (`options.json`), whoever goes on with it."""
+    if not (args.overwrite or args.continue_train is False):
+        with contextlib.suppress(LookupError, TypeError, ValueError):  # no file of ours: `claim` tells
+            return int(begun["options"]["batch_size"])
+    npus = os.environ.get("CM_WORKER_SIZE") or os.environ.get("RANK_SIZE") or ""
+    return len(cluster(os.environ)[1]) or (int(npus) if npus.isdecimal() and int(npus) else 1)
 
 
 def test(args: argparse.Namespace) -> None:
-    """`--phase=test`: the images, metrics and gallery of a trained model on the held-out pairs.
-
-    Raises:
-        UserError: there is no checkpoint; nothing is generated with random weights.
-    """
+    """`--phase=test`: the images, metrics and gallery of a trained model on the held-out pairs."""
     flags = [f"--ckpt_path={args.ckpt_path or args.checkpoint_dir or args.output_path}"]
     flags += [f"--data_path={args.data_path}", f"--device={args.device}"]
     flags += [f"--output_path={args.test_dir}"] * bool(args.test_dir)

@@ -11,25 +11,19 @@ from common.cli import UserError
 
 def test_vgg19(monkeypatch):
     """The mean over positions of what the network gives; it sees blue, green, red less ImageNet's means."""
-    asked = []
 
     def identity(weights, layers):
-        asked.append((weights, layers))
+        assert (weights, layers) == ("w.h5", ["block5_conv4"])
         x = keras.layers.Input((None, None, 3))
         return keras.Model(x, keras.layers.Activation("linear")(x))
 
     monkeypatch.setattr(features, "build_vgg19", identity)
     extract = features.vgg19_features("w.h5")
-    assert asked == [("w.h5", ["block5_conv4"])]
-    image = np.zeros((2, 3, 3), np.uint8)
-    image[0, 0] = (60, 0, 12)
-    found = extract(image)
-    assert found.dtype == np.float64
-    np.testing.assert_allclose(found, [2 - 103.939, -116.779, 10 - 123.68], rtol=1e-5)
+    image = np.zeros((2, 3, 4), np.uint8)  # its alpha channel is not looked at
+    image[0, 0] = (60, 0, 12, 77)
+    np.testing.assert_allclose(extract(image), [2 - 103.939, -116.779, 10 - 123.68], rtol=1e-5)
     grey = extract(np.full((4, 4, 1), 50, np.uint8))
     np.testing.assert_allclose(grey, 50 - np.array([103.939, 116.779, 123.68]), rtol=1e-5)
-    with_alpha = np.concatenate([image, np.full((2, 3, 1), 77, np.uint8)], 2)
-    np.testing.assert_array_equal(extract(with_alpha), found)
 
 
 def test_inception(tmp_path):
@@ -43,11 +37,9 @@ def test_inception(tmp_path):
     np.testing.assert_allclose(features.inception_features(str(path))(image), [128, 0, 15])
 
 
-@pytest.mark.parametrize("content", [None, b"", b"no graph", bytes(range(256))])
+@pytest.mark.parametrize("content", [b"", b"no graph", bytes(range(256))])
 def test_bad_graphs(tmp_path, content):
-    path = tmp_path / "graph.pb"
-    if content is not None:
-        path.write_bytes(content)
+    (tmp_path / "graph.pb").write_bytes(content)
     with pytest.raises(UserError, match="--inception .*graph.pb") as caught:
-        features.inception_features(str(path))
+        features.inception_features(str(tmp_path / "graph.pb"))
     assert len(str(caught.value).splitlines()) == 1
