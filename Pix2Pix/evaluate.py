@@ -71,8 +71,8 @@ def evaluate(args: argparse.Namespace) -> None:
         raise UserError("--readback needs pairs in train/, three channels in and out")
     run = "." if args.model or args.ckpt_path is None else weights.run_folder(translator.path)
     place = os.path.abspath(pairs.files[0].parent)
-    about = {"data": place, "generator": os.path.abspath(translator.path)}
-    about.update(inference=args.inference, seed=args.seed, readback=args.readback)
+    about = {name: getattr(args, name) for name in ("inference", "seed", "readback")}
+    about.update(data=place, generator=os.path.abspath(translator.path))
     means = measure(translator, known, pairs, args.output_path or Path(run) / "evaluation", about, extractors)
     print(f"{len(pairs)} images of {place}, {options.which_direction}, {args.inference} inference")
     print(*table_lines(means), BLUR, sep="\n", flush=True)

@@ -44,10 +44,7 @@ class SeededDropout(keras.layers.Layer):
     """Dropout (Srivastava et al., 2014) of half the values in training, a function of a seed.
 
     Called on [values, seed int32 [2]]. What is dropped depends on the seed alone, so a run that was killed drops
-    the same values when it continues.
-
-    Args:
-        number: tells the layers of one network apart.
+    the same values when it continues. `number` tells the layers of one network apart.
     """
 
     def __init__(self, number: int, **kwargs) -> None:

@@ -23,7 +23,6 @@ SKIES = [(206, 222, 236), (240, 240, 242), (168, 178, 190)]
 GLASS, STREET = (40, 44, 52), (112, 110, 108)
 SIZE = 256
 
-Box = tuple[float, float, float, float]  # left, top, right, bottom
 Colour = tuple[int, ...]
 
 
@@ -42,8 +41,8 @@ def pick(rng: np.random.Generator, colours: list) -> Colour:
     return tuple(int(value) for value in picked.clip(8, 250))
 
 
-def house(rng: np.random.Generator) -> Iterator[tuple[str, Box, Colour, Colour]]:
-    """The parts of a facade, later ones in front of earlier ones: (label, box, colour, colour of its frame)."""
+def house(rng: np.random.Generator) -> Iterator[tuple[str, tuple, Colour, Colour]]:
+    """The parts of a facade, from back to front: (label, (left, top, right, bottom), colour, colour of its frame)."""
     wall, trim, paint, frame = pick(rng, WALLS), pick(rng, PAINTS), pick(rng, PAINTS[1:]), pick(rng, PAINTS)
     cornices, sills, blinds, decos, balconies, pillars, shops = rng.random(7) < 0.5
     storeys, columns = rng.integers(3, 7), rng.integers(3, 7)
@@ -108,9 +107,8 @@ def draw_pair(rng: np.random.Generator) -> Image.Image:
 
 def write(args: argparse.Namespace) -> None:
     """Draws the set into a new folder."""
-    counts = {"train": args.train, "val": args.val}
     with cli.new_set(args.output_path) as work:
-        for number, (split, count) in enumerate(counts.items()):
+        for number, (split, count) in enumerate({"train": args.train, "val": args.val}.items()):
             (work / split).mkdir()
             for index in range(count):
                 pair = draw_pair(np.random.default_rng([args.seed, number, index]))

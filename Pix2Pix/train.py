@@ -51,8 +51,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
 
     group = parser.add_argument_group("data")
     group.add_argument("--data_path", default="/datasets/facades", metavar="DIR", help="pairs in train/ and val/")
-    text = "from the left half to the right, or back; BtoA makes facades' photographs"
-    group.add_argument("--which_direction", choices=DIRECTIONS, default="BtoA", help=text)
+    group.add_argument("--which_direction", choices=DIRECTIONS, default="BtoA", help="A is the left half, B the right")
     group.add_argument("--load_size", type=count, help="halves are scaled to this (default: 286 / 256 of fine_size)")
     group.add_argument("--fine_size", type=count, default=256, help="... and cropped to this, a multiple of 256")
     cli.add_boolean(group, "--flip", True, "mirror half of the pairs")

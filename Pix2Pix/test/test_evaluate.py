@@ -103,17 +103,12 @@ def test_the_command(capsys, monkeypatch, run, pairs):
     assert status == 0 and alone["per_image"] == result["per_image"][:1]  # whatever else is measured
 
 
-def test_paper_inference_without_pairs_to_train_on(tmp_path, capsys, run):
+def test_without_pairs_to_train_on(tmp_path, capsys, run):
     write_pair(tmp_path / "set" / "test" / "1.png", 1)
-    found = []
-    for seed in (5, 5, 6):
-        flags = ["--inference=paper", f"--seed={seed}", "--data_path", tmp_path / "set"]
-        folder = tmp_path / f"new {len(found)}"
-        status, said, _ = call(capsys, "--ckpt_path", run, *flags, "--output_path", folder)
-        result = json.loads((folder / "evaluation.json").read_text())
-        assert status == 0 and "no mean colours" in said and set(result["metrics"]) == {"generated"}
-        found.append(result["per_image"][0]["psnr"])
-    assert found[0] == found[1] != found[2]
+    flags = ["--inference=paper", "--data_path", tmp_path / "set", "--output_path", tmp_path / "new"]
+    status, said, _ = call(capsys, "--ckpt_path", run, *flags)
+    result = json.loads((tmp_path / "new" / "evaluation.json").read_text())
+    assert status == 0 and "no mean colours" in said and set(result["metrics"]) == {"generated"}
 
 
 def test_bad_input(tmp_path, capsys, monkeypatch, run):

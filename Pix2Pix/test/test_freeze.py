@@ -1,14 +1,18 @@
 """freeze.py: every export generates what predict.py does, in a graph that ATC reads; and what it refuses."""
 
 import json
+import os
+import subprocess
+import sys
 
 import freeze
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import patches, write_run
+from conftest import MODEL, patches, read, save, write_run
 from predict import load_translator, parse_args
 
+from common.cli import UserError
 from common.test.testing import call_main
 
 # Plain inference: no variable, no function call, no control flow, no dropout, nothing random.
@@ -41,6 +45,17 @@ def test_every_export_generates_what_the_checkpoint_does(exported, tiny_run, fil
         assert generated.dtype == np.uint8 and generated.shape == image.shape
         difference = np.abs(generated.astype(int) - expected)
         assert difference.max() <= 1 and (difference > 0).mean() < 1e-2  # between two whole numbers
+    with pytest.raises(UserError, match="512 x 257 is larger than the 512 x 256 that .* takes"):
+        theirs(patches(257, 512))
+
+
+def test_an_onnx_file_needs_no_tensorflow(exported, tmp_path):
+    """Nor does it take the time to load it."""
+    code = "import sys; sys.modules['tensorflow'] = None; import predict; sys.exit(predict.main(sys.argv[1:]))"
+    argv = [str(save(tmp_path / "map.png", patches(20, 30))), f"--model={exported / 'generator.onnx'}"]
+    environment = {**os.environ, "PYTHONPATH": str(MODEL)}
+    subprocess.run([sys.executable, "-c", code, *argv], cwd=str(tmp_path), env=environment, check=True)
+    assert read(tmp_path / "map_generated.png").shape == (20, 30, 3)
 
 
 def test_the_graph_is_plain(exported):

@@ -1,22 +1,21 @@
 """prepare.py: pairs with the halves where they belong, a split that stays, and every refusal with its words."""
 
+from argparse import Namespace
+
 import numpy as np
 import prepare
 import pytest
 from conftest import read
 from PIL import Image
 
+from common.test.testing import call_main
+
 RED, BLUE = (200, 30, 40), (20, 40, 210)
 
 
 def call(capsys, *argv):
     """The exit status, and what was said on stdout and stderr."""
-    try:
-        status = prepare.main([str(word) for word in argv])
-    except SystemExit as error:
-        status = error.code
-    told = capsys.readouterr()
-    return status, told.out, told.err
+    return call_main(capsys, prepare.main, *argv)
 
 
 def plain(path, colour=RED, size=(24, 16), mode="RGB"):
@@ -72,16 +71,14 @@ def test_edges_run_where_brightness_changes():
     assert set(columns.tolist()) <= {15, 16} and len(set(rows.tolist())) > 20
 
 
-def test_crop_cuts_and_the_default_squeezes(capsys, tmp_path):
-    strip = Image.new("RGB", (60, 20), RED)
-    strip.paste(BLUE, (20, 0, 40, 20))
-    (tmp_path / "in").mkdir()
-    strip.save(tmp_path / "in" / "1.png")
+def test_crop_cuts_and_the_default_squeezes(tmp_path):
+    path = plain(tmp_path / "in" / "1.png", RED, (60, 20))
+    with Image.open(path) as strip:
+        strip.paste(BLUE, (20, 0, 40, 20))
+        strip.save(path)
     for crop, red in ((True, 0), (False, 2 / 3)):
-        out = ["--output_path", tmp_path / str(crop), "--size=30", f"--crop={crop}"]
-        assert call(capsys, "--images", tmp_path / "in", "--make=grey", *out)[0] == 0
-        half = read(tmp_path / str(crop) / "train" / "1.png")[:, :30]
-        assert (half[..., 0] > 110).mean() == pytest.approx(red, abs=0.1)
+        pair = prepare.make_pair([path], Namespace(size=30, crop=crop, make="grey"))
+        assert (np.asarray(pair)[:, :30, 0] > 110).mean() == pytest.approx(red, abs=0.1)
 
 
 def test_refusals(capsys, two):
@@ -90,9 +87,11 @@ def test_refusals(capsys, two):
         plain(two / name)
     (two / "broken").mkdir()
     (two / "broken" / "x.png").write_text("no image")
+    for argv in (["--a=a"], ["--images=a"], ["--a=a", "--b=b", "--make=grey"]):
+        with pytest.raises(SystemExit):
+            call(capsys, *argv, *new)
+        assert "give --a DIR --b DIR, or --images DIR --make WHAT" in capsys.readouterr().err
     for argv, words in [
-        (["--a", two / "a", *new], "give --a DIR --b DIR, or --images DIR --make WHAT"),
-        (["--images", two / "a", *new], "give --a DIR --b DIR"),
         ([*ab, "--output_path", two / "a"], f"{two / 'a'} is not an empty folder"),
         (["--a", two / "no", "--b", two / "b", *new], f"{two / 'no'}: there is no image in that folder"),
         (["--a", two / "a", "--b", two / "other", *new], "11 images have no fellow"),
