@@ -45,7 +45,11 @@ def cleaned(painted: np.ndarray, size: int) -> np.ndarray:
 
 
 def read_labels(path: str) -> np.ndarray:
-    """A user's label map as uint8 [CANVAS, CANVAS, 3]; of a side-by-side pair the right half."""
+    """A user's label map as uint8 [CANVAS, CANVAS, 3]; of a side-by-side pair the right half.
+
+    Raises:
+        UserError: it is no image.
+    """
     image = Image.fromarray(images.read_rgb(path))
     if image.width == 2 * image.height:
         image = image.crop((image.height, 0, image.width, image.height))
@@ -53,7 +57,11 @@ def read_labels(path: str) -> np.ndarray:
 
 
 def photograph(translator: predict.Translator, painted: Optional[np.ndarray], folder: str) -> tuple[Any, str, str]:
-    """The photograph of a painted label map, its file, and how long it took, in words."""
+    """The photograph of a painted label map, its file, and how long it took, in words.
+
+    Raises:
+        UserError: nothing was painted.
+    """
     if painted is None:
         raise UserError("paint something first, or take a template")
     started = time.perf_counter()
@@ -65,7 +73,11 @@ def photograph(translator: predict.Translator, painted: Optional[np.ndarray], fo
 
 
 def load(ckpt: Optional[str]) -> tuple[predict.Translator, str]:
-    """The generator, and one line on what it was trained on."""
+    """The generator, and one line on what it was trained on.
+
+    Raises:
+        UserError: there are no such weights, or they are not of label maps to photographs.
+    """
     found = weights.load(ckpt, NETWORK, predict.HERE)
     open_session(SessionConfig())
     generator, options = load_generator(found), found.options

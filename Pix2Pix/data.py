@@ -45,7 +45,11 @@ FACADE_LABELS = {
 
 
 def find_pairs(data_path: str, split: str) -> list[Path]:
-    """The image files of a split ("train", "val" or "test"; of the last two either stands in for the other), sorted."""
+    """The image files of a split ("train", "val" or "test"; of the last two either stands in for the other), sorted.
+
+    Raises:
+        UserError: there is none.
+    """
     for name in SPLITS[split]:
         files = images.find_images(Path(data_path) / name)
         if files:
@@ -69,7 +73,11 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
 
 
 def check_pair(path: Path, width: int, height: int) -> None:
-    """Refuses an image of a size that no two halves side by side have, with a UserError."""
+    """Refuses an image of a size that no two halves side by side have.
+
+    Raises:
+        UserError: it is of odd width, or no wider than high.
+    """
     if width % 2 or width <= height:
         raise UserError(
             f"{path}: is {width} x {height} and no pair, which is two halves of one width side by side (prepare.py)"
@@ -77,7 +85,11 @@ def check_pair(path: Path, width: int, height: int) -> None:
 
 
 def split_pair(pair: Image.Image, which_direction: str, path: Path) -> tuple[Image.Image, Image.Image]:
-    """The two halves of a side-by-side image as (input, target); a UserError where it cannot be a pair."""
+    """The two halves of a side-by-side image as (input, target).
+
+    Raises:
+        UserError: it cannot be a pair.
+    """
     check_pair(path, *pair.size)
     middle = pair.width // 2
     left, right = pair.crop((0, 0, middle, pair.height)), pair.crop((middle, 0, pair.width, pair.height))
@@ -112,7 +124,11 @@ class Pairs:
         return pair[..., : self.args.input_nc], pair[..., self.args.input_nc :]
 
     def read(self, index: int) -> np.ndarray:
-        """Pair `index` as uint8 [size, size, input_nc + output_nc]."""
+        """Pair `index` as uint8 [size, size, input_nc + output_nc].
+
+        Raises:
+            UserError: the file has ceased to decode.
+        """
         return self._decode(self.files[index]) if self.kept is None else self.kept[index]
 
     def _decode(self, path: Path) -> np.ndarray:
@@ -126,7 +142,11 @@ def batches(args: argparse.Namespace, pairs: Pairs, start_step: int, session: An
     """Endless (input, target) batches, float32 [batch, fine_size, fine_size, channels] in -1..1, jittered.
 
     Section 3.3's jitter: a random crop of a pair scaled to load_size, and a mirror, the same for both halves. It is a
-    function of (seed, number of the sample) alone."""
+    function of (seed, number of the sample) alone.
+
+    Raises:
+        UserError: a file has ceased to decode.
+    """
     import tensorflow as tf  # which prepare.py and sample_data.py do not need
 
     from common.stream import key, sample_batches, shuffled_batches

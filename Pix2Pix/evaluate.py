@@ -50,7 +50,11 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
 
 
 def evaluate(args: argparse.Namespace) -> None:
-    """Evaluates a generator, prints the metrics and writes the results to a new folder."""
+    """Evaluates a generator, prints the metrics and writes the results to a new folder.
+
+    Raises:
+        UserError: no such weights or data, or data of another kind than the generator's.
+    """
     translator = load_translator(args)
     options = translator.options
     data_path = args.data_path or getattr(options, "data_path", None)

@@ -19,7 +19,11 @@ Extractor = Callable[[np.ndarray], np.ndarray]  # uint8 [h, w, channels] -> floa
 
 
 def vgg19_features(weights: str) -> Extractor:
-    """By VGG19 with the weights of a file."""
+    """By VGG19 with the weights of a file.
+
+    Raises:
+        UserError: the file is missing, damaged, or of another network.
+    """
     vgg19 = build_vgg19(weights, ["block5_conv4"])
     model = keras.Model(vgg19.input, keras.layers.GlobalAveragePooling2D(dtype="float32")(vgg19.output))
     forward = tf.function(lambda images: model(vgg19_input(images), training=False))
@@ -27,7 +31,11 @@ def vgg19_features(weights: str) -> Extractor:
 
 
 def inception_features(graph: str) -> Extractor:
-    """By a frozen graph that has `ExpandDims:0`, RGB images [1, h, w, 3] in 0..255, and `pool_3:0`, [1, 1, 1, 2048]."""
+    """By a frozen graph that has `ExpandDims:0`, RGB images [1, h, w, 3] in 0..255, and `pool_3:0`, [1, 1, 1, 2048].
+
+    Raises:
+        UserError: the file is missing, damaged, or another graph.
+    """
     try:
         with open(graph, "rb") as file:
             definition = tf.compat.v1.GraphDef.FromString(file.read())

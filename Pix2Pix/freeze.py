@@ -44,7 +44,11 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
 
 
 def freeze(args: argparse.Namespace) -> None:
-    """Exports the generator."""
+    """Exports the generator.
+
+    Raises:
+        UserError: no such checkpoint, a package that is missing, a file that is there already or cannot be written.
+    """
     begin_export(["generator"], args)
     loaded = weights.load(args.ckpt_path, NETWORK, Path(__file__).resolve().parent)
     generator, options, no_dropout = load_generator(loaded), loaded.options, tf.constant([0, 0])

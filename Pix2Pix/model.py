@@ -87,7 +87,11 @@ def build_discriminator(height: int, width: int, input_nc: int = 3, output_nc: i
 
 
 def load_generator(weights: Weights) -> keras.Model:
-    """A trained generator (its moving average where the run kept one), for images of any multiples of 256."""
+    """A trained generator (its moving average where the run kept one), for images of any multiples of 256.
+
+    Raises:
+        UserError: the options beside the weights are not those of such a generator.
+    """
     options, innermost = weights.options, weights.part("generator").get("encoder_8.0")
     try:  # nothing is built by numbers that the file only claims
         sound = innermost.shape == (4, 4, 8 * options.ngf, 8 * options.ngf)

@@ -66,7 +66,11 @@ class Translator:
         self.forward, self.options, self.path, self.size = forward, options, path, size
 
     def padded_size(self, height: int, width: int) -> tuple[int, int]:
-        """The size that an image is filled up to."""
+        """The size that an image is filled up to.
+
+        Raises:
+            UserError: the generator takes no image as large.
+        """
         if self.size is None:
             return height + -height % MULTIPLE, width + -width % MULTIPLE
         if height > self.size[0] or width > self.size[1]:
@@ -88,7 +92,11 @@ class Translator:
 
 
 def load_translator(args: argparse.Namespace) -> Translator:
-    """The generator that `add_generator_flags`' flags name."""
+    """The generator that `add_generator_flags`' flags name.
+
+    Raises:
+        UserError: no such weights or export, or flags that do not go together.
+    """
     if args.model and (args.ckpt_path or args.inference == "paper"):
         raise UserError("--model: an export has its own weights and no dropout; leave --ckpt_path and --inference out")
     if not (args.model or "").endswith((".onnx", ".om")):  # which need no TensorFlow
@@ -155,7 +163,11 @@ def save_image(image: np.ndarray, path: Path) -> None:
 
 
 def predict(args: argparse.Namespace) -> None:
-    """Generates an image for each of the user's and prints which is which; at the end, which cannot be used."""
+    """Generates an image for each of the user's and prints which is which; at the end, which cannot be used.
+
+    Raises:
+        UserError: no such weights or image; or, when all others are done, images that cannot be used.
+    """
     files, translator, bad = images.input_files(args.images), load_translator(args), []
     for path in tqdm(files, "generating", unit="", disable=None):
         try:

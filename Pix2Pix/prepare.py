@@ -39,7 +39,11 @@ def parse_args(argv: Optional[list[str]] = None) -> argparse.Namespace:
 
 
 def by_stem(folder: Path) -> dict[str, Path]:
-    """The images of a folder by their names without suffix."""
+    """The images of a folder by their names without suffix.
+
+    Raises:
+        UserError: no images in it, or a name twice.
+    """
     stems: dict[str, Path] = {}
     for path in images.find_images(folder):
         if path.stem in stems:
@@ -74,7 +78,11 @@ def make_pair(paths: list[Path], args: argparse.Namespace) -> Image.Image:
 
 
 def write(args: argparse.Namespace) -> None:
-    """Makes a set, of which a share is held out: one pair at least but not all, or none if the share is 0."""
+    """Makes a set, of which a share is held out: one pair at least but not all, or none if the share is 0.
+
+    Raises:
+        UserError: the folders' images do not go together, one does not decode, or the set cannot be written.
+    """
     sides = [by_stem(folder) for folder in (args.a, args.b, args.images) if folder]
     alone = sorted(sides[0].keys() ^ sides[-1].keys())
     if alone:

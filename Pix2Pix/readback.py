@@ -65,6 +65,8 @@ def train_reader(pairs: Iterable[tuple[np.ndarray, np.ndarray]], seed: int, step
     """Trains the network on real pairs (label map, photograph), uint8 [h, w, 3] each: a minute or two on a CPU.
 
     Returns: a function of a uint8 photograph [h, w, 3]: the class of each pixel, int [SIZE, SIZE].
+    Raises:
+        UserError: the pairs are not of facades.
     """
     examples = [(shrunk(photograph), *classes_of(labels)) for labels, photograph in pairs]
     photographs, classes, far = (np.stack(part) for part in zip(*examples))

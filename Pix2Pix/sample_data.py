@@ -106,7 +106,11 @@ def draw_pair(rng: np.random.Generator) -> Image.Image:
 
 
 def write(args: argparse.Namespace) -> None:
-    """Draws the set into a new folder."""
+    """Draws the set into a new folder.
+
+    Raises:
+        UserError: the folder holds something or cannot be written.
+    """
     with cli.new_set(args.output_path) as work:
         for number, (split, count) in enumerate({"train": args.train, "val": args.val}.items()):
             (work / split).mkdir()

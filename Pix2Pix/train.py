@@ -251,7 +251,11 @@ def default_batch_size(args: argparse.Namespace, begun: Any) -> int:
 
 
 def test(args: argparse.Namespace) -> None:
-    """`--phase=test`: the images, metrics and gallery of a trained model on the held-out pairs."""
+    """`--phase=test`: the images, metrics and gallery of a trained model on the held-out pairs.
+
+    Raises:
+        UserError: there is no checkpoint; nothing is generated with random weights.
+    """
     flags = [f"--ckpt_path={args.ckpt_path or args.checkpoint_dir or args.output_path}"]
     flags += [f"--data_path={args.data_path}", f"--device={args.device}"]
     flags += [f"--output_path={args.test_dir}"] * bool(args.test_dir)
