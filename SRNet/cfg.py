@@ -5,12 +5,14 @@ lt = 10.0  # text conversion (the original: 1, at which the fusion's gradient on
 lt_alpha = 1.0  # of the skeleton's dice
 lt_l1 = 1.0  # of the masked L1 of o_t (the original has no name for it)
 lt_cross_entropy = 1.0  # of the skeleton's cross-entropy (not in the original: dice alone ends in white blobs)
+lt_mask = 0.0  # of o_t's mask (not in the original)
 lb = 1.0  # background inpainting
 lb_beta = 10.0  # of its L1
 lf = 1.0  # fusion
 lf_theta_1 = 10.0  # of its L1
 lf_theta_2 = 1.0  # of the perceptual term
 lf_theta_3 = 500.0  # of the style term
+lf_mask = 0.0  # of o_f's mask (not in the original)
 
 # Networks
 cnum = 32  # channels of the first layers

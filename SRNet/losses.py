@@ -16,9 +16,17 @@ def dice(target: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
 
 
 def cross_entropy(target: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """Of a skeleton's pixels. Dice has no gradient where the sigmoid is saturated, right or wrong; this has."""
+    """Of a skeleton's or a mask's pixels. Dice has no gradient where the sigmoid is saturated, right or wrong."""
     logits = tf.cast(logits, tf.float32)
     return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(target, logits))
+
+
+def mask(target: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Of where a word is, [batch, h, w, 1] in 0..1: dice and cross-entropy, as of the skeleton. (Not in the paper.)
+
+    L1 leaves a pixel half painted, or not at all, where a letter may or may not be; dice wants it one way or the other.
+    """
+    return dice(target, tf.sigmoid(tf.cast(logits, tf.float32))) + cross_entropy(target, logits)
 
 
 def l1(target: tf.Tensor, output: tf.Tensor) -> tf.Tensor:

@@ -62,13 +62,15 @@ class Palette(layers.Layer):
 
 class Paint(layers.Layer):
     """[logits [n, h, w, 1 + k], colours [n, k, 3], image [n, h, w, 3] or nothing] -> float32 [n, h, w, 3]: each pixel a
-    mixture of the colours and the image's own pixel, or of the colours and grey."""
+    mixture of the colours and the image's own pixel, or of the colours and grey. And the logits of the colours' share,
+    float32 [n, h, w, 1]."""
 
     def call(self, inputs):
         logits, colours, *image = inputs
         shares = tf.nn.softmax(logits)
         painted = tf.matmul(shares[..., 1:], colours[:, None])  # grey is 0
-        return painted + shares[..., :1] * image[0] if image else painted
+        share = tf.reduce_logsumexp(logits[..., 1:], -1, keepdims=True) - logits[..., :1]
+        return painted + shares[..., :1] * image[0] if image else painted, share
 
 
 class Network:
@@ -112,15 +114,16 @@ class Network:
         return self.layer(name, lambda: Palette(dtype="float32", name=name))([layers.Add()(where), image])
 
     def painted(self, x, colours, name: str, image: Sequence = ()):
-        """What features make of colours, and of an image if there is one."""
+        """What features make of colours, and of an image if there is one; and where, as logits."""
         inputs = [self.conv(x, 1 + COLOURS, f"{name}_mixture"), colours, *image]
         return self.layer(name, lambda: Paint(dtype="float32", name=name))(inputs)
 
     def blended(self, before, x, colours, name: str):
-        """An image, or what features make anew, of colours and freely: pixel by pixel one or the other."""
-        made = self.painted(x, colours, f"{name}_painted", [self.image(x, f"{name}_made")])
-        inputs = [self.conv(x, 1, f"{name}_mask"), before, made]
-        return self.layer(name, lambda: Blend(dtype="float32", name=name))(inputs)
+        """An image, or what features make anew, of colours and freely: pixel by pixel one or the other; and where that
+        is, as logits."""
+        made, _ = self.painted(x, colours, f"{name}_painted", [self.image(x, f"{name}_made")])
+        where = self.conv(x, 1, f"{name}_mask")
+        return self.layer(name, lambda: Blend(dtype="float32", name=name))([where, before, made]), where
 
     def encoder(self, x, channels: int, name: str):
         """Features at an eighth of the size, of 8 * channels, and those at a quarter, at a half and at all of it."""
@@ -167,7 +170,7 @@ def leaky(x):
 
 def text_conversion(net: Network, i_t, i_s, channels: int, skips: bool):
     """Section 3.1: the wanted word's skeleton, the word in the source's style on grey, the skeleton's logits, and with
-    skips the colours that the word is made of, else None.
+    skips the colours that the word is made of and the logits of where it is painted, else None.
 
     Args:
         skips: U-Net's connections, which the paper has for the background alone: strokes from i_t at all sizes, and
@@ -184,8 +187,8 @@ def text_conversion(net: Network, i_t, i_s, channels: int, skips: bool):
     styled, _ = net.decoder(both, channels, "styled", styled_skips)
     x = net.cbr(layers.Concatenate()([styled, skeleton]), 2 * channels, "styled_joined")
     palette = net.palette(i_s, colours, "o_t") if skips else None
-    o_t = net.painted(x, palette, "o_t") if skips else net.image(x, "o_t")
-    return net.activation(logits, "o_sk", "sigmoid"), o_t, logits, palette
+    o_t, painted = net.painted(x, palette, "o_t") if skips else (net.image(x, "o_t"), None)
+    return net.activation(logits, "o_sk", "sigmoid"), o_t, logits, palette, painted
 
 
 def background_inpainting(net: Network, i_s, channels: int, skips: bool):
@@ -200,11 +203,11 @@ def background_inpainting(net: Network, i_s, channels: int, skips: bool):
     if not skips:
         return net.image(x, "o_b"), features
     colours = net.palette(i_s, features[1:], "o_b")
-    return net.blended(i_s, layers.Concatenate()([x, i_s]), colours, "o_b"), features
+    return net.blended(i_s, layers.Concatenate()([x, i_s]), colours, "o_b")[0], features
 
 
 def fusion(net: Network, o_t, o_b, background: Sequence, colours, channels: int, skips: bool):
-    """Section 3.3: the styled word on the background.
+    """Section 3.3: the styled word on the background; and with skips the logits of where it is written, else None.
 
     Args:
         background: features of its decoder, at an eighth, a quarter, a half and all of the size.
@@ -216,7 +219,7 @@ def fusion(net: Network, o_t, o_b, background: Sequence, colours, channels: int,
     connections = (None, *word) if skips else (*background[:3], None)
     x, _ = net.decoder(net.residual_blocks(x, "fusion"), channels, "fused", connections)
     if not skips:
-        return net.image(x, "o_f")
+        return net.image(x, "o_f"), None
     return net.blended(o_b, layers.Concatenate()([x, o_t, o_b]), colours, "o_f")
 
 
@@ -233,19 +236,20 @@ def build_generators(
     Returns:
         A model of [i_t, i_s], the wanted word in a standard font and the source, that gives
         [o_sk, o_t, o_b, o_f, logits]: float32, the skeleton [batch, height, width, 1] in 0..1, the styled word on grey,
-        the background and the two in one image; and what the skeleton is the sigmoid of, for the loss. And a model of
-        [i_t, i_s, t_t] that gives the same, or None.
+        the background and the two in one image; and for the loss what the skeleton is the sigmoid of, after which come,
+        with skips, the same of where o_t is painted and of where o_f is written. And a model of [i_t, i_s, t_t] that
+        gives the same, or None.
     """
     channels, skips = options.cnum, getattr(options, "skips", False)
     net = Network(getattr(options, "norm", "batch"))
     i_t, i_s, t_t = (layers.Input((*size, 3), name=name) for name in ("i_t", "i_s", "t_t"))
 
-    o_sk, o_t, logits, colours = text_conversion(net, i_t, i_s, channels, skips)
+    o_sk, o_t, logits, colours, painted = text_conversion(net, i_t, i_s, channels, skips)
     o_b, background = background_inpainting(net, i_s, channels, skips)
 
     def with_fusion_of(styled, inputs: Sequence, name: str) -> keras.Model:
-        o_f = fusion(net, styled, o_b, background, colours, channels, skips)
-        return keras.Model(inputs, [o_sk, o_t, o_b, o_f, logits], name=name)
+        o_f, written = fusion(net, styled, o_b, background, colours, channels, skips)
+        return keras.Model(inputs, [o_sk, o_t, o_b, o_f, logits, *([painted, written] if skips else [])], name=name)
 
     generator = with_fusion_of(o_t, [i_t, i_s], "generator")
     return generator, with_fusion_of(t_t, [i_t, i_s, t_t], "forced_generator") if teacher_forcing else None

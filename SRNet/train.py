@@ -72,6 +72,8 @@ def fast(steps: int) -> dict[str, Any]:
         "cnum": 16,
         "batch_size": 4,
         "lt_l1": 20.0,
+        "lt_mask": 1.0,
+        "lf_mask": 5.0,
         "balanced_l1": True,
         "tight_text": True,
         "skips": True,
@@ -145,12 +147,14 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     add("lt_alpha", "of its skeleton's dice", weight)
     add("lt_l1", "of its masked L1", weight)
     add("lt_cross_entropy", "of its skeleton's cross-entropy", weight)
+    add("lt_mask", "of the mask of what is painted in o_t; needs --skips", weight)
     add("lb", "of background inpainting", weight)
     add("lb_beta", "of its L1", weight)
     add("lf", "of fusion", weight)
     add("lf_theta_1", "of its L1", weight)
     add("lf_theta_2", "of its perceptual term", weight)
     add("lf_theta_3", "of its style term", weight)
+    add("lf_mask", "of the mask of what is written in o_f; needs --skips", weight)
     text = "the L1 of o_b and o_f as that of o_t: where a word is erased or written weighs as much as all the rest"
     cli.add_boolean(group, "--balanced_l1", False, text)
 
@@ -172,6 +176,8 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
             parser.error("--recipe goes by steps: give --train_steps, not --train_epochs")
         parser.set_defaults(**fast(args.train_steps))
         args = parser.parse_args(argv)
+    if (args.lt_mask or args.lf_mask) and not args.skips:
+        parser.error("--lt_mask and --lf_mask are of networks with --skips: give it too, or 0 for both")
     if not os.path.isdir(args.data_path):
         parser.error(f"--data_path: there is no folder {args.data_path}; sample_data.py writes a small set")
     return args
@@ -243,7 +249,7 @@ def make_train_step(
         if forced:
             generate, inputs = networks.forced_generator, [*inputs, sample["t_t"]]
         with tf.GradientTape() as g_tape:
-            o_sk, o_t, o_b, o_f, logits = generate(inputs, training=True)  # the only pass
+            o_sk, o_t, o_b, o_f, logits, *masks = generate(inputs, training=True)  # the only pass
 
         # min_D  -E[log D(t_b, i_s) + log(1 - D(o_b, i_s))] - E[log D(t_f, i_t) + log(1 - D(o_f, i_t))]
         d_loss = tf.zeros([])
@@ -271,6 +277,9 @@ def make_train_step(
             else:
                 l_b = args.lb_beta * losses.l1(sample["t_b"], o_b)
                 l_f = args.lf_theta_1 * losses.l1(sample["t_f"], o_f)
+            if masks:  # where o_t is painted, and where o_f is written
+                l_t += args.lt_mask * losses.mask(sample["mask_t"], masks[0])
+                l_f += args.lf_mask * losses.mask(sample["mask_t"], masks[1])
             if adversarial:
                 (_, background), (_, fused) = discriminate(sample, o_b, o_f)
                 l_b += losses.adversarial(background)

@@ -37,6 +37,13 @@ def test_cross_entropy():
     assert tape.gradient(wrong, logits).numpy().item() == pytest.approx(1.0)
 
 
+def test_mask():
+    """Of twice 3/4, where one is wanted."""
+    three = math.log(3.0)
+    expected = 1 - 2 * 0.75 / (1 + 1.5) + (math.log(4 / 3) + math.log(4)) / 2
+    close(losses.mask(grid([1, 0]), grid([three, three])), expected)
+
+
 def test_masked_l1():
     """A word on one of four pixels: its difference weighs three quarters, that of the rest one."""
     target, mask = tf.zeros([1, 1, 4, 3]), grid([1, 0, 0, 0])

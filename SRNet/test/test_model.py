@@ -73,10 +73,11 @@ def test_colours_are_means_of_pixels_and_pixels_mixtures_of_colours():
     np.testing.assert_allclose(colours[:, 1], image.mean((1, 2)), atol=1e-6)
     shares = np.log(np.full((2, 4, 6, 3), [0.5, 0.3, 0.2], "f"))
     shares[:, 0, 0] = [99, 0, 0]  # grey
-    painted = Paint(dtype="float32")([tf.constant(shares), colours])
+    painted, where = Paint(dtype="float32")([tf.constant(shares), colours])
+    np.testing.assert_allclose(tf.sigmoid([where[0, 0, 0, 0], where[0, 2, 3, 0]]), [0, 0.5], atol=1e-6)
     np.testing.assert_allclose(painted[:, 2, 3], 0.3 * colours[:, 0] + 0.2 * colours[:, 1], atol=1e-5)
     np.testing.assert_array_equal(painted[:, 0, 0], np.zeros((2, 3)))
-    over = Paint(dtype="float32")([tf.constant(shares), colours, tf.constant(image)])
+    over, _ = Paint(dtype="float32")([tf.constant(shares), colours, tf.constant(image)])
     np.testing.assert_allclose(over[:, 2, 3] - painted[:, 2, 3], 0.5 * image[:, 2, 3], atol=1e-5)
     logits = tf.constant([-99.0, np.log(3), 99.0])[:, None, None, None]
     blended = Blend(dtype="float32")([logits, tf.zeros([3, 1, 1, 3]), tf.ones([3, 1, 1, 3])])
@@ -108,7 +109,7 @@ def test_teacher_forcing():
     """The fusion of t_t has the same weights as that of o_t, and sends no gradient into text conversion."""
     generator, forced = build_generators(options(skips=True), (16, 32), True)
     i_t, i_s = (noise(seed, 1, 16, 32) for seed in (1, 2))
-    _, o_t, _, o_f, _ = generator([i_t, i_s], training=True)
+    _, o_t, _, o_f, *_ = generator([i_t, i_s], training=True)
     with tf.GradientTape() as tape:
         same = forced([i_t, i_s, o_t], training=True)[3]
     np.testing.assert_allclose(same, o_f, atol=1e-6)

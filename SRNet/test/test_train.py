@@ -61,7 +61,8 @@ def test_the_modelzoo_readmes_flags(tmp_path):
     other = {"max_iter": "7", "pretrained_ckpt_path": "x", "data_shape": "32x64", "staircase": "True"}
     names = [name for name in vars(cfg) if name[0] != "_" and name != "test_max_iter"]
     values = {name: other.get(name, "3" if isinstance(getattr(cfg, name), int) else "0.5") for name in names}
-    changed = train.parse_args([f"--data_dir={tmp_path}", *(f"--{name}={value}" for name, value in values.items())])
+    flags = ["--skips", *(f"--{name}={value}" for name, value in values.items())]
+    changed = train.parse_args([f"--data_dir={tmp_path}", *flags])
     assert (changed.train_steps, changed.ckpt_path, changed.data_shape) == (7, "x", (32, 64)) and changed.staircase
     for name in set(names) - set(other):
         assert str(getattr(changed, name)).rstrip("0").rstrip(".") == values[name]
@@ -82,6 +83,7 @@ def test_a_recipe_sets_what_no_flag_does(tmp_path):
         (["--data_shape=64"], "argument --data_shape: invalid size value: '64'"),
         (["--widths=64,100"], "100,100: give height,width, both multiples of 8"),
         (["--recipe=fast", "--train_epochs=2"], "give --train_steps, not --train_epochs"),
+        (["--lf_mask=5"], "--lt_mask and --lf_mask are of networks with --skips"),
         (["--vgg19_weights=none.pb"], "--vgg19_weights none.pb: there is no such file"),
     ],
 )
@@ -162,6 +164,20 @@ def test_the_terms_of_the_loss(prepare):
             assert float(found[name]) == pytest.approx(float(value), rel=1e-4), (step, name)
         assert float(found["g_loss"]) == pytest.approx(float(10 * expected[0] + expected[1] + expected[2]), rel=1e-4)
         args.balanced_l1 = step == 1
+
+
+def test_the_masks_of_what_is_painted_and_written(prepare):
+    flags = ["--skips", "--learning_rate=0", "--adversarial_from=9", "--lt_mask=2", "--lf_mask=3"]
+    _, networks, update, stream = prepare(*flags)
+    batch = next(stream)
+    sample = train.scaled(batch)
+    o_sk, o_t, _, o_f, logits, painted, written = networks.generator([sample["i_t"], sample["i_s"]], training=True)
+    l_t = losses.dice(sample["t_sk"], o_sk) + losses.cross_entropy(sample["t_sk"], logits)
+    l_t += losses.masked_l1(sample["t_t"], o_t, sample["mask_t"]) + 2 * losses.mask(sample["mask_t"], painted)
+    l_f = 10 * losses.l1(sample["t_f"], o_f) + 3 * losses.mask(sample["mask_t"], written)
+    found = update(batch, 0)
+    assert float(found["l_t"]) == pytest.approx(float(l_t), rel=1e-4)
+    assert float(found["l_f"]) == pytest.approx(float(l_f), rel=1e-4)
 
 
 def test_vgg19_of_the_original(tmp_path):
