@@ -5,6 +5,7 @@ python ImprovedGAN/app.py [--ckpt_path=RUN]        needs Gradio 6; serves on 127
 
 import argparse
 import tempfile
+import time
 from pathlib import Path
 from typing import Any, Optional
 
@@ -30,13 +31,14 @@ def example(size: int = 280) -> Image.Image:
     return image
 
 
-def recognise(predictor: Predictor, image: Image.Image) -> tuple[dict[str, float], np.ndarray]:
-    """What an image shows: {class: probability}, and the image as the network sees it, four times as large."""
+def recognise(predictor: Predictor, image: Image.Image) -> tuple[dict[str, float], np.ndarray, str]:
+    """What an image shows: {class: probability}; the image as the network sees it, four times as large; the time."""
+    started = time.perf_counter()
     pixels = preprocess.to_input(image, predictor.image_shape, predictor.ink)
     probabilities = predictor.classify(pixels[None], 1)[0]
     seen = pixels.repeat(4, 0).repeat(4, 1)
     answer = dict(zip(predictor.class_names, map(float, probabilities)))
-    return answer, np.broadcast_to(seen, (*seen.shape[:2], 3))
+    return answer, np.broadcast_to(seen, (*seen.shape[:2], 3)), f"{time.perf_counter() - started:.2f} seconds"
 
 
 def generate(predictor: Predictor, seed: Any) -> str:
@@ -89,13 +91,14 @@ def build(ckpt: Optional[str] = None) -> None:
         with gr.Column():
             answer = gr.Label(first[0], num_top_classes=10, label="Probabilities", elem_classes="result")
             seen = gr.Image(first[1], label="as the network sees it", interactive=False, height=140)
+            seconds = gr.Markdown(first[2])
     with gr.Row():
         with gr.Column():
             seed = gr.Number(0, precision=0, label="Seed")
             draw = gr.Button(f"Generate {GENERATED} digits")
         generated = gr.Image(generate(predictor, 0), type="filepath", label="Generated", interactive=False)
-    ask.click(on_sketch, pad, [answer, seen])
-    file.upload(on_file, file, [answer, seen])
+    ask.click(on_sketch, pad, [answer, seen, seconds])
+    file.upload(on_file, file, [answer, seen, seconds])
     draw.click(lambda number: told(generate, number), seed, generated)
 
 

@@ -1,6 +1,7 @@
 """Writes a small set of images to train on, offline: crops of the photographs that scikit-image installs.
 
 python SRGAN/sample_data.py --output_path=photographs
+python SRGAN/sample_data.py --output_path=photographs --degradation=photo       shows what --degradation=photo trains on
 
 train/ and val/ show different photographs. They are few, and hold no more than a network needs to show that it works:
 take thousands of images of your own for one that is of use.
@@ -16,6 +17,7 @@ from typing import Optional
 import _path  # noqa: F401  (finds ../common)
 import numpy as np
 import skimage.data
+from data import DEGRADATIONS, low_resolution
 from PIL import Image
 
 from common import cli
@@ -36,7 +38,13 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument("--train", type=cli.in_range(int, 1, 10**5), default=96, help="images to train on")
     parser.add_argument("--val", type=cli.in_range(int, 1, 10**5), default=8, help="images to test on")
     parser.add_argument("--size", type=cli.in_range(int, 16, SMALLEST), default=256, help="height and width, pixels")
-    return parser.parse_args(argv)
+    text = "also write lr/, of the same names at a quarter of the size, for train.py --lr_path"
+    parser.add_argument("--degradation", choices=DEGRADATIONS, help=text)
+    args = parser.parse_args(argv)
+    args.scale = 4
+    if args.degradation and args.size % args.scale:
+        parser.error(f"--size {args.size} is no multiple of {args.scale}, by which --degradation makes images smaller")
+    return args
 
 
 def write(args: argparse.Namespace) -> None:
@@ -53,13 +61,16 @@ def write(args: argparse.Namespace) -> None:
                 rng = np.random.default_rng([0, number, index])
                 photograph, stem = photographs[index % len(names)], Path(names[index % len(names)]).stem
                 top, left = (int(rng.integers(length - args.size + 1)) for length in photograph.shape[:2])
-                file = folder / split / f"{stem}_{index // len(names) + 1:03}.png"
-                file.parent.mkdir(exist_ok=True)
-                Image.fromarray(photograph[top:, left:][: args.size, : args.size]).save(file)
+                hr = np.ascontiguousarray(photograph[top:, left:][: args.size, : args.size])
+                made = {split: hr, **({f"lr/{split}": low_resolution(args, hr, rng)} if args.degradation else {})}
+                for place, image in made.items():
+                    (folder / place).mkdir(parents=True, exist_ok=True)
+                    Image.fromarray(image).save(folder / place / f"{stem}_{index // len(names) + 1:03}.png")
     for split in PHOTOGRAPHS:
         notice(f"{args.output_path / split}: {getattr(args, split)} images of {args.size} x {args.size}")
-    script = os.path.relpath(Path(__file__).resolve().with_name("train.py"))
-    print(f"Next:  python {shlex.quote(script)} --data_path={shlex.quote(str(args.output_path))}", flush=True)
+    words = [os.path.relpath(Path(__file__).resolve().with_name("train.py")), f"--data_path={args.output_path}"]
+    words += [f"--lr_path={args.output_path / 'lr'}"] if args.degradation else []
+    print(f"Next:  python {' '.join(map(shlex.quote, words))}", flush=True)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

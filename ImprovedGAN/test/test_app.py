@@ -12,9 +12,9 @@ from common.cli import UserError
 
 def test_what_the_page_shows(ssgan_run):
     predictor = opened(ssgan_run)
-    answer, seen = app.recognise(predictor, app.example())
+    answer, seen, seconds = app.recognise(predictor, app.example())
     assert set(answer) == set(ssgan_run.data.class_names) and sum(answer.values()) == pytest.approx(1, abs=1e-4)
-    assert seen.shape == (48, 40, 3) and seen.dtype == np.uint8
+    assert seen.shape == (48, 40, 3) and seen.dtype == np.uint8 and seconds.endswith(" seconds")
     path = app.generate(predictor, 3)
     assert path.endswith("generated_3.png") and Path(path).read_bytes()[:4] == b"\x89PNG"
     for seed in (None, -1, 2**40):

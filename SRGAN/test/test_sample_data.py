@@ -1,5 +1,6 @@
 """sample_data.py: crops of photographs, others to test on."""
 
+import baseline
 import numpy as np
 import sample_data
 from conftest import call
@@ -23,3 +24,13 @@ def test_crops_of_different_photographs(tmp_path, capsys):
     crop, photograph = np.asarray(Image.open(tmp_path / "one" / "val" / "coffee_001.png")), coffee()
     rows, columns = np.where((photograph[:-63, :-63] == crop[0, 0]).all(-1))
     assert any((photograph[y : y + 64, x : x + 64] == crop).all() for y, x in zip(rows, columns))
+
+
+def test_it_shows_what_photo_trains_on(tmp_path):
+    """lr/, of the same names at a quarter of the size, each what the chain makes of its original."""
+    for kind in ("bicubic", "photo"):
+        flags = [f"--output_path={tmp_path / kind}", "--train=2", "--val=1", "--size=64", f"--degradation={kind}"]
+        assert sample_data.main(flags) == 0
+    clean, bad = (np.asarray(Image.open(tmp_path / kind / "lr/train/brick_001.png")) for kind in ("bicubic", "photo"))
+    hr = np.asarray(Image.open(tmp_path / "photo/train/brick_001.png"))
+    assert (clean == baseline.shrink(hr, 4)).all() and bad.shape == clean.shape and (bad != clean).any()
