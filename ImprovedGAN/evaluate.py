@@ -16,12 +16,13 @@ from typing import Optional
 import _path  # noqa: F401  (finds ../common)
 import data
 import numpy as np
-from predict import add_device_flags, open_predictor
+from predict import open_predictor
 from predictor import Predictor
 from preprocess import read_image, to_input
 
 from common import cli, weights
 from common.cli import UserError, notice
+from common.config import add_device_flags
 
 DATASETS = Path(__file__).resolve().parent / "datasets"  # where download.py writes
 

@@ -30,9 +30,10 @@ from tensorflow.keras import layers
 
 from common import weights
 from common.cli import UserError
+from common.config import device_config
 from common.images import to_float
 from common.layers import BatchNorm
-from common.session import PRECISION_MODES, device_config, open_session
+from common.session import open_session
 from common.weights import Weights
 
 LATENT_RANGES = {"ssgan": (-1.0, 1.0), "paper": (0.0, 1.0)}
@@ -277,8 +278,6 @@ def open_checkpoint(path: Optional[str], args: argparse.Namespace) -> Predictor:
         args: the flags `device` and `precision_mode`.
     """
     loaded = weights.load(path, "ImprovedGAN", FOLDER)
-    if args.precision_mode not in PRECISION_MODES:
-        raise UserError(f"--precision_mode {args.precision_mode}: none of {', '.join(PRECISION_MODES)}")
     session, options = open_session(device_config(args)), loaded.options
     discriminator = load_discriminator(loaded)
     generator = lru_cache(None)(lambda: load_generator(loaded))  # when it is first asked for

@@ -21,13 +21,8 @@ from predictor import Predictor, open_export
 
 from common import cli
 from common.cli import UserError, notice
+from common.config import add_device_flags
 from common.images import input_files, save_grid
-
-
-def add_device_flags(parser: argparse.ArgumentParser) -> None:
-    """`common.session`'s flags without TensorFlow, which an .onnx or .om does not need."""
-    parser.add_argument("--device", choices=["auto", "npu", "gpu", "cpu"], default="auto", help="where to compute")
-    parser.add_argument("--precision_mode", default="allow_fp32_to_fp16", metavar="MODE", help="arithmetic")
 
 
 def open_predictor(args: argparse.Namespace) -> Predictor:

@@ -27,10 +27,11 @@ from steps import begin_average, latents, make_optimizer, paper_update, ssgan_up
 
 from common import cli, modelarts
 from common.cli import UserError, notice
+from common.config import add_session_flags, session_config
 from common.images import save_grid, to_uint8
 from common.layers import named_variables
 from common.run import Run, add_run_flags, claim
-from common.session import add_session_flags, open_session, session_config, set_seed
+from common.session import open_session, set_seed
 
 NETWORK = "ImprovedGAN"
 # The ModelZoo's settings, and the paper's published ones. The ModelZoo gives its discriminator 1e-4 too, at

@@ -21,7 +21,8 @@ from sample_data import SIZE, draw_pair
 
 from common import cli, images, page, weights
 from common.cli import UserError
-from common.session import SessionConfig, open_session
+from common.config import SessionConfig
+from common.session import open_session
 
 CANVAS = 512  # pixels of the painted map on the page
 COLOURS = np.array(list(FACADE_LABELS.values()))

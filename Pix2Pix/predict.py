@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from common import cli, images
 from common.cli import UserError
+from common.config import add_device_flags, device_config
 
 HERE = Path(__file__).resolve().parent
 
@@ -47,7 +48,7 @@ def add_generator_flags(parser: argparse.ArgumentParser) -> None:
     text = "paper: with dropout, as the paper tests"
     parser.add_argument("--inference", choices=["deterministic", "paper"], default="deterministic", help=text)
     parser.add_argument("--seed", type=cli.in_range(int, 0, 2**31 - 1), default=0, help="of that dropout")
-    parser.add_argument("--device", choices=["auto", "npu", "gpu", "cpu"], default="auto", help="where to compute")
+    add_device_flags(parser)
 
 
 class Translator:
@@ -100,9 +101,9 @@ def load_translator(args: argparse.Namespace) -> Translator:
     if args.model and (args.ckpt_path or args.inference == "paper"):
         raise UserError("--model: an export has its own weights and no dropout; leave --ckpt_path and --inference out")
     if not (args.model or "").endswith((".onnx", ".om")):  # which need no TensorFlow
-        from common.session import SessionConfig, open_session
+        from common.session import open_session
 
-        open_session(SessionConfig(device=args.device))
+        open_session(device_config(args))
     if args.model:
         return exported_translator(args.model, args.which_direction or "BtoA")
     from model import NETWORK, load_generator

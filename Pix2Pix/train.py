@@ -30,11 +30,12 @@ from predict import HERE, network_translator
 from tensorflow import keras
 
 from common import cli
+from common.config import add_session_flags, session_config
 from common.layers import named_variables, update_average
 from common.loss_scale import LearningRate
 from common.run import Run, add_run_flags, claim
 from common.run_folder import read_json
-from common.session import Session, add_session_flags, cluster, open_session, session_config, set_seed
+from common.session import Session, cluster, open_session, set_seed
 from common.stream import key
 
 JITTER = 286 / 256  # section 3.3: load_size / fine_size

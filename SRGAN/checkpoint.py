@@ -18,8 +18,9 @@ from tensorflow import keras
 
 from common import weights
 from common.cli import UserError
+from common.config import SessionConfig
 from common.layers import named_variables
-from common.session import SessionConfig, open_session
+from common.session import open_session
 from common.vgg19 import check_hdf5
 
 HERE = Path(__file__).resolve().parent

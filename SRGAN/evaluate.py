@@ -48,7 +48,7 @@ BLOCK = 512  # pixels: size of the parts that VGG19 looks at, for its memory
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser = cli.ArgumentParser(description=__doc__)
-    predict.add_network_flags(parser, argv)
+    predict.add_network_flags(parser)
     parser.add_argument("--data_path", metavar="DIR", help="a training set, of which val/ is measured (the run's own)")
     parser.add_argument("--sets", nargs="+", default=[], metavar="NAME=DIR", help="known sets, each whole")
     parser.add_argument("--degradation", choices=data.DEGRADATIONS, help="of lr (the run's on its data, or bicubic)")

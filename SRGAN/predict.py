@@ -29,6 +29,7 @@ from tqdm import tqdm
 
 from common import cli
 from common.cli import UserError, notice
+from common.config import add_device_flags, device_config
 from common.images import input_files, is_transparent, opened
 
 MAX_LENGTH = 2**17  # pixels: height or width of a result, of which whole rows are held in memory
@@ -40,7 +41,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser = cli.ArgumentParser(description=__doc__)
     parser.add_argument("images", nargs="*", metavar="IMAGE", help="images, or folders of images")
     parser.add_argument("--input", nargs="+", default=[], metavar="IMAGE", help="the same")
-    add_network_flags(parser, argv)
+    add_network_flags(parser)
     parser.add_argument("--output_path", default=".", metavar="DIR", help="where the enlarged images go")
     text = "how many times larger; what the network does not do is resampled after it (the network's)"
     parser.add_argument("--outscale", type=cli.in_range(float, 0.05, 64), metavar="N", help=text)
@@ -56,17 +57,10 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     return args
 
 
-def add_network_flags(parser: argparse.ArgumentParser, argv: Optional[Sequence[str]]) -> None:
-    """Adds what says which network is used, and on which device where TensorFlow runs it: an .onnx or .om file needs
-    no TensorFlow, which is not even imported then."""
+def add_network_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds what says which network is used, and on which device."""
     parser.add_argument("--ckpt_path", metavar="PATH", help="weights, a run or gen_model<epoch>.h5 (SRGAN/pretrained/)")
     parser.add_argument("--model", metavar="FILE", help="instead of weights an export: .onnx, .pb, SavedModel or .om")
-    if any(word.split("=")[0] == "--model" for word in (sys.argv[1:] if argv is None else argv)):
-        return
-    try:
-        from common.session import add_device_flags
-    except ImportError as error:
-        parser.error(f"without TensorFlow only an export can be run: --model=FILE.onnx ({error})")
     add_device_flags(parser)
 
 
@@ -80,10 +74,10 @@ def load_network(args: argparse.Namespace) -> Enlarger:
         raise UserError("--model is an export with its weights in it: leave --ckpt_path out")
     if args.model:
         return enlarger.from_export(args.model)
-    import checkpoint  # which needs TensorFlow
-
-    from common.session import device_config
-
+    try:
+        import checkpoint
+    except ImportError as error:
+        raise UserError(f"without TensorFlow only an export can be run: --model=FILE.onnx ({error})") from None
     return checkpoint.load(args.ckpt_path, device_config(args))
 
 

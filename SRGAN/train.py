@@ -27,11 +27,12 @@ from model import BUILD, SCALES, UPSAMPLINGS, build_discriminator, generator_for
 
 from common import cli
 from common.cli import UserError, notice
+from common.config import add_session_flags, session_config
 from common.images import save_grid
 from common.layers import moving_statistics, named_variables, update_average
 from common.run import Run, add_run_flags, claim
 from common.run_folder import write_whole
-from common.session import add_session_flags, open_session, session_config, set_seed
+from common.session import open_session, set_seed
 from common.stream import key
 from common.vgg19 import VGG19_FILE, add_vgg19_flag, find_vgg19
 

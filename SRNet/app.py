@@ -22,8 +22,9 @@ from PIL import Image, ImageDraw
 
 from common import cli, page
 from common.cli import UserError
+from common.config import SessionConfig
 from common.images import on_white
-from common.session import SessionConfig, open_session
+from common.session import open_session
 
 EXAMPLE = ("OPEN", (200, 60, 380, 120), "SALE")  # a sign, its place in a photograph, and the new word
 

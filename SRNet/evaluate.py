@@ -208,7 +208,7 @@ def table_lines(values: Means) -> Iterator[str]:
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser = cli.ArgumentParser(description=__doc__)
-    predict.add_editor_flags(parser, argv)
+    predict.add_editor_flags(parser)
     what = "samples, of which val/ is measured (without: the held-out ones of the run's own)"
     parser.add_argument("--data_path", metavar="DIR", help=what)
     parser.add_argument("--max_samples", type=cli.in_range(int, 1), metavar="N", help="the first N of them")

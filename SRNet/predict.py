@@ -34,6 +34,7 @@ from tqdm import tqdm
 
 from common import cli
 from common.cli import UserError, notice
+from common.config import add_device_flags, device_config
 from common.images import decode, find_images, read_rgb, to_float, to_uint8
 
 NETWORK = "SRNet"
@@ -153,23 +154,20 @@ def exported_editor(paths: Sequence[str]) -> Editor:
     return Editor(run, argparse.Namespace(**options), ", ".join(paths), fixed if len(fixed) == len(models) else ())
 
 
-def add_editor_flags(parser: argparse.ArgumentParser, argv: Optional[Sequence[str]]) -> None:
+def add_editor_flags(parser: argparse.ArgumentParser) -> None:
     """Adds what `open_editor` reads."""
     what = "a run's folder, or a file of weights (without: pretrained/)"
     parser.add_argument("--ckpt_path", "--checkpoint", metavar="PATH", help=what)
     what = "an export that runs instead: .onnx, .pb, a SavedModel or .om; several of several widths may be named"
     parser.add_argument("--model", action="append", default=[], metavar="FILE", help=what)
-    if not any(word.split("=")[0] == "--model" for word in (sys.argv[1:] if argv is None else argv)):
-        from common.session import add_device_flags  # which needs TensorFlow, as an ONNX file does not
-
-        add_device_flags(parser)
+    add_device_flags(parser)
 
 
 def open_editor(args: argparse.Namespace) -> Editor:
     """What --model or --ckpt_path names."""
     if args.model:
         return exported_editor(args.model)
-    from common.session import device_config, open_session
+    from common.session import open_session  # which needs TensorFlow, as an ONNX file does not
 
     return load_editor(args.ckpt_path, open_session(device_config(args)).device)
 
@@ -324,7 +322,7 @@ def save(image: Any, args: argparse.Namespace, name: str, source: Any) -> None:
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser = cli.ArgumentParser(description=__doc__)
-    add_editor_flags(parser, argv)
+    add_editor_flags(parser)
     parser.add_argument("--save_dir", "--output_path", default=".", metavar="DIR", help="where the images go")
     what = "0: the edited image alone, 1: skeleton, styled word and background too"
     parser.add_argument("--save_mode", type=int, choices=(0, 1), default=0, help=what)

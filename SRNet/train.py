@@ -31,9 +31,10 @@ from vgg19_pb import read_vgg19
 
 from common import cli
 from common.cli import notice
+from common.config import add_session_flags, session_config
 from common.layers import moving_statistics, named_variables, update_average
 from common.run import Run, add_run_flags, claim
-from common.session import Session, add_session_flags, open_session, session_config, set_seed
+from common.session import Session, open_session, set_seed
 from common.vgg19 import VGG19_FILE, add_vgg19_flag, find_vgg19, vgg19_input
 
 NETWORK = "SRNet"

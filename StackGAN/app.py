@@ -19,7 +19,8 @@ import text_encoder
 
 from common import cli, page
 from common.cli import UserError
-from common.session import SessionConfig, open_session
+from common.config import SessionConfig
+from common.session import open_session
 
 EXAMPLE, NUM, SEED = "a small red bird with a red breast and black wings", 4, 0
 MOST_LETTERS = 1000

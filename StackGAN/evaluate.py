@@ -39,8 +39,9 @@ from tqdm import tqdm
 
 from common import cli
 from common.cli import UserError, notice
+from common.config import SessionConfig, add_device_flags, device_config
 from common.images import write_page
-from common.session import SessionConfig, add_device_flags, device_config, open_session
+from common.session import open_session
 from common.vgg19 import add_vgg19_flag
 
 STAGES = {64: "stageI", 256: "stageII"}

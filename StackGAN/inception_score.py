@@ -19,8 +19,9 @@ from image_features import INCEPTION_FILE, load_inception
 
 from common import cli
 from common.cli import UserError
+from common.config import add_device_flags, device_config
 from common.images import SUFFIXES, read_rgb
-from common.session import add_device_flags, device_config, open_session
+from common.session import open_session
 
 HERE = Path(__file__).resolve().parent
 PLACES = (HERE / INCEPTION_FILE, HERE / "models" / INCEPTION_FILE)

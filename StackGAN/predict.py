@@ -24,6 +24,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from common import cli
 from common.cli import UserError, notice
+from common.config import add_device_flags, device_config
 from common.images import to_uint8
 
 HERE = Path(__file__).resolve().parent
@@ -200,7 +201,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=cli.in_range(int, 0, 10**8), default=0, help="of the noise")
     parser.add_argument("--output_path", type=cli.user_path, default=Path("."), metavar="DIR", help="where images go")
     cli.add_boolean(parser, "--separate", False, "also write each image as a file of its own")
-    parser.add_argument("--device", choices=["auto", "npu", "gpu", "cpu"], default="auto", help="where to compute")
+    add_device_flags(parser)
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -226,9 +227,9 @@ def predict(args: argparse.Namespace) -> list[Path]:
             written.
     """
     if not args.model or not str(args.model).endswith((".onnx", ".om")):
-        from common.session import SessionConfig, open_session
+        from common.session import open_session
 
-        open_session(SessionConfig(device=args.device))
+        open_session(device_config(args))
     sentences = list(args.sentences)
     if args.caption_path:
         sentences += data.read_lines(Path(args.caption_path))

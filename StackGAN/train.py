@@ -31,9 +31,10 @@ from stageII import trainer as stage2
 
 from common import cli
 from common.cli import UserError, notice
+from common.config import add_session_flags, session_config
 from common.run import Run, add_run_flags, claim
 from common.run_folder import to_json, write_whole
-from common.session import Session, add_session_flags, open_session, session_config, set_seed
+from common.session import Session, open_session, set_seed
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TRAIN_DIR = os.path.join(HERE, "train_dir")

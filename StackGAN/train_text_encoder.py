@@ -32,9 +32,10 @@ from tqdm import tqdm
 
 from common import cli, weights
 from common.cli import TrainingError, UserError, notice
+from common.config import add_device_flags, device_config
 from common.images import to_float
 from common.layers import named_variables
-from common.session import add_device_flags, device_config, open_session, set_seed
+from common.session import open_session, set_seed
 from common.vgg19 import add_vgg19_flag
 
 POOL = 100  # images that a held-out caption chooses from

@@ -150,7 +150,8 @@ def try_device(tell: Callable[..., None]) -> None:
     import numpy as np
     import tensorflow as tf
 
-    from common.session import SessionConfig, open_session
+    from common.config import SessionConfig
+    from common.session import open_session
 
     session = open_session(SessionConfig(device="npu", workers=True))
     tell("good", "device", f"open: worker {session.rank} of {session.world_size}")

@@ -65,7 +65,8 @@ def begin_export(names: Sequence[str], args: argparse.Namespace) -> Path:
     Raises:
         UserError: a file is there already, or a package is missing.
     """
-    from common.session import SessionConfig, open_session
+    from common.config import SessionConfig
+    from common.session import open_session
 
     folder = Path(args.output_path).expanduser()
     for name in names if not args.check else ():

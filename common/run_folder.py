@@ -17,7 +17,8 @@ import numpy as np
 
 from common import cli, weights
 from common.cli import UserError, notice
-from common.session import SessionConfig, place
+from common.config import SessionConfig
+from common.session import place
 
 # Options that a run's weights do not depend on, or that may change on the way: all others make it the run it is.
 MAY_CHANGE = re.compile(

@@ -19,8 +19,9 @@ from model import build_discriminator, predict_logits
 from PIL import Image
 from test_preprocess import FIVE, MNIST, SEVEN, SHAPE, drawing
 
+from common.config import SessionConfig
 from common.layers import named_variables
-from common.session import SessionConfig, open_session
+from common.session import open_session
 
 RESULTS = {"checkpoint", "data", "accuracy", "errors", "test_images", "baseline_accuracy", "images_per_sec"}
 JUDGED = {f"{kind}_{name}" for kind in ("generated", "real") for name in ("recognised", "class_entropy")}

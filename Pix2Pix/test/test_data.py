@@ -11,7 +11,8 @@ from data import Pairs, batches, find_pairs, to_channels
 from PIL import Image
 
 from common.cli import UserError
-from common.session import Session, SessionConfig
+from common.config import SessionConfig
+from common.session import Session
 
 SESSION = Session(SessionConfig(), "cpu", "float32")
 

@@ -15,8 +15,9 @@ from conftest import read
 from data import Pairs, batches, find_pairs
 from PIL import Image
 
+from common.config import SessionConfig
 from common.layers import named_variables
-from common.session import Session, SessionConfig
+from common.session import Session
 from common.stream import key
 from common.test import testing
 

@@ -10,7 +10,8 @@ from conftest import write_samples
 from PIL import Image
 
 from common.cli import UserError
-from common.session import Session, SessionConfig
+from common.config import SessionConfig
+from common.session import Session
 
 
 @pytest.fixture

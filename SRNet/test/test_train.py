@@ -11,9 +11,10 @@ import tensorflow as tf
 import train
 from conftest import TINY, call
 
+from common.config import session_config
 from common.images import find_images
 from common.layers import update_average
-from common.session import Session, open_session, session_config
+from common.session import Session, open_session
 
 
 @pytest.fixture(scope="module", autouse=True)

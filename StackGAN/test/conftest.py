@@ -66,7 +66,8 @@ def write_run(folder: Path, stage: int = 1) -> Path:
     from stageII.trainer import Trainer as Stage2
 
     from common import weights
-    from common.session import Session, SessionConfig
+    from common.config import SessionConfig
+    from common.session import Session
 
     options = {**config.defaults(), **SIZES, "data_path": "nowhere", "seed": 0, "stage": str(stage)}
     tf.random.set_seed(1)

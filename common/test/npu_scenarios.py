@@ -22,7 +22,7 @@ def outcome(action):
 
 
 def config(folder, **changes):
-    from common.session import SessionConfig
+    from common.config import SessionConfig
 
     return SessionConfig(**{"device": "npu", "precision_mode": "", "dump_path": os.path.join(folder, "npu"), **changes})
 
@@ -32,7 +32,7 @@ def strict(folder):
     import npu_device
     import tensorflow as tf
 
-    from common.session import PRECISION_MODES
+    from common.config import PRECISION_MODES
 
     options = npu_device.global_options()
 

@@ -6,9 +6,10 @@ import pytest
 import tensorflow as tf
 from tensorflow import keras
 
+from common.config import SessionConfig
 from common.layers import named_variables
 from common.loss_scale import Adam
-from common.session import Session, SessionConfig
+from common.session import Session
 from common.test import graph_check
 
 

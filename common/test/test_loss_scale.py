@@ -6,9 +6,10 @@ import tensorflow as tf
 from tensorflow import keras
 
 from common.cli import UserError
+from common.config import SessionConfig
 from common.layers import BatchNorm, named_variables
 from common.loss_scale import HOPELESS, Adam, ExponentialUpdateLossScale, FixedLossScale, Optimizer
-from common.session import Session, SessionConfig
+from common.session import Session
 
 PIX2PIX = {"init_scale": 2.0**32, "incr_every_n_steps": 1000, "decr_every_n_nan_or_inf": 2, "decr_ratio": 0.8}
 SRGAN = {"init_scale": 2.0**16, "incr_every_n_steps": 1000, "decr_every_n_nan_or_inf": 2, "decr_ratio": 0.5}

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from common import npu
 from common.cli import UserError
-from common.session import PRECISION_MODES, SessionConfig
+from common.config import PRECISION_MODES, SessionConfig
 from common.test.testing import clean_environment
 
 HERE = Path(__file__).resolve().parent

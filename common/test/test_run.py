@@ -21,8 +21,9 @@ from tensorboard.backend.event_processing.plugin_event_accumulator import EventA
 
 from common import run_folder, weights
 from common.cli import TrainingError, UserError, run_main
+from common.config import SessionConfig
 from common.run import Run, claim
-from common.session import Session, SessionConfig
+from common.session import Session
 from common.test.testing import REPOSITORY, checkpoint_file, checkpoints, differing, json_lines
 
 LOCKS = []

@@ -15,7 +15,15 @@ from tensorflow import keras
 
 from common import npu, session
 from common.cli import TrainingError, UserError
-from common.session import PRECISION_MODES, Session, SessionConfig, add_session_flags, open_session, session_config
+from common.config import (
+    PRECISION_MODES,
+    SessionConfig,
+    add_device_flags,
+    add_session_flags,
+    device_config,
+    session_config,
+)
+from common.session import Session, open_session
 from common.test.testing import clean_environment
 
 CPU = {"device": "cpu", "precision_mode": "force_fp32"}
@@ -56,8 +64,8 @@ def test_flags_become_the_config():
     flags = "cpu", "force_fp16", True, True, "5", True, True, "b", "f", "c", True, True, "o/dumps", True
     assert config == SessionConfig(*flags)
     parser = argparse.ArgumentParser()
-    session.add_device_flags(parser)
-    assert session.device_config(parser.parse_args(["--device=gpu"])) == SessionConfig("gpu")  # and no worker
+    add_device_flags(parser)
+    assert device_config(parser.parse_args(["--device=gpu"])) == SessionConfig("gpu")  # and no worker
 
 
 def test_auto_takes_an_npu_then_a_gpu_then_the_cpu(monkeypatch, gpus):

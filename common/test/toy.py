@@ -16,7 +16,8 @@ from tensorflow import keras  # noqa: E402
 
 from common.layers import BatchNorm, moving_statistics, named_variables, update_average  # noqa: E402
 from common.run import Run, add_run_flags, claim  # noqa: E402
-from common.session import Session, add_session_flags, open_session, session_config, set_seed  # noqa: E402
+from common.config import add_session_flags, session_config  # noqa: E402
+from common.session import Session, open_session, set_seed  # noqa: E402
 from common.stream import key, sample_batches, shuffled_batches  # noqa: E402
 
 SAMPLES = np.random.RandomState(0).normal(size=(14, 3, 3, 2)).astype(np.float32)
