@@ -12,7 +12,6 @@ lf = 1.0  # fusion
 lf_theta_1 = 10.0  # of its L1
 lf_theta_2 = 1.0  # of the perceptual term
 lf_theta_3 = 500.0  # of the style term
-lf_mask = 0.0  # of o_f's mask (not in the original)
 
 # Networks
 cnum = 32  # channels of the first layers

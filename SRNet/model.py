@@ -52,6 +52,15 @@ class Blend(layers.Layer):
         return before + tf.sigmoid(logits) * (after - before)
 
 
+class Composite(layers.Layer):
+    """[word [n, h, w, 3], its share of each pixel [n, h, w, 1] in 0..1, background [n, h, w, 3]] -> the word over the
+    background, float32 [n, h, w, 3]. The word is given on grey, which is 0: its colours times their share."""
+
+    def call(self, inputs):
+        word, share, background = inputs
+        return word + (1.0 - share) * background
+
+
 class Palette(layers.Layer):
     """[logits [n, h, w, k], image [n, h, w, 3]] -> k means of the image's pixels, float32 [n, k, 3]: attention."""
 
@@ -114,16 +123,15 @@ class Network:
         return self.layer(name, lambda: Palette(dtype="float32", name=name))([layers.Add()(where), image])
 
     def painted(self, x, colours, name: str, image: Sequence = ()):
-        """What features make of colours, and of an image if there is one; and where, as logits."""
+        """What features make of colours, and of an image if there is one; and the logits of the colours' share."""
         inputs = [self.conv(x, 1 + COLOURS, f"{name}_mixture"), colours, *image]
         return self.layer(name, lambda: Paint(dtype="float32", name=name))(inputs)
 
     def blended(self, before, x, colours, name: str):
-        """An image, or what features make anew, of colours and freely: pixel by pixel one or the other; and where that
-        is, as logits."""
+        """An image, or what features make anew, of colours and freely: pixel by pixel one or the other."""
         made, _ = self.painted(x, colours, f"{name}_painted", [self.image(x, f"{name}_made")])
-        where = self.conv(x, 1, f"{name}_mask")
-        return self.layer(name, lambda: Blend(dtype="float32", name=name))([where, before, made]), where
+        inputs = [self.conv(x, 1, f"{name}_mask"), before, made]
+        return self.layer(name, lambda: Blend(dtype="float32", name=name))(inputs)
 
     def encoder(self, x, channels: int, name: str):
         """Features at an eighth of the size, of 8 * channels, and those at a quarter, at a half and at all of it."""
@@ -203,24 +211,27 @@ def background_inpainting(net: Network, i_s, channels: int, skips: bool):
     if not skips:
         return net.image(x, "o_b"), features
     colours = net.palette(i_s, features[1:], "o_b")
-    return net.blended(i_s, layers.Concatenate()([x, i_s]), colours, "o_b")[0], features
+    return net.blended(i_s, layers.Concatenate()([x, i_s]), colours, "o_b"), features
 
 
-def fusion(net: Network, o_t, o_b, background: Sequence, colours, channels: int, skips: bool):
-    """Section 3.3: the styled word on the background; and with skips the logits of where it is written, else None.
+def fusion(net: Network, o_t, share, o_b, background: Sequence, colours, channels: int, skips: bool):
+    """Section 3.3: the styled word on the background.
 
     Args:
+        share: with skips, o_t's share of each pixel, [batch, height, width, 1] in 0..1.
         background: features of its decoder, at an eighth, a quarter, a half and all of the size.
         colours: that o_t is made of, with skips.
-        skips: from the word's encoder in place of the background's decoder, and of o_t's and o_b's pixels. What was
-            there comes by o_b alone: that decoder knows the source's word, and o_f would show it again.
+        skips: from the word's encoder in place of the background's decoder, and of o_t's and o_b's pixels: what is
+            made anew stands beside o_t over o_b, as it is. What was there comes by o_b alone: that decoder knows the
+            source's word, and o_f would show it again.
     """
     x, word = net.encoder(o_t, channels, "fusion")
     connections = (None, *word) if skips else (*background[:3], None)
     x, _ = net.decoder(net.residual_blocks(x, "fusion"), channels, "fused", connections)
     if not skips:
-        return net.image(x, "o_f"), None
-    return net.blended(o_b, layers.Concatenate()([x, o_t, o_b]), colours, "o_f")
+        return net.image(x, "o_f")
+    over = Composite(dtype="float32")([o_t, share, o_b])
+    return net.blended(over, layers.Concatenate()([x, o_t, o_b]), colours, "o_f")
 
 
 def build_generators(
@@ -236,23 +247,28 @@ def build_generators(
     Returns:
         A model of [i_t, i_s], the wanted word in a standard font and the source, that gives
         [o_sk, o_t, o_b, o_f, logits]: float32, the skeleton [batch, height, width, 1] in 0..1, the styled word on grey,
-        the background and the two in one image; and for the loss what the skeleton is the sigmoid of, after which come,
-        with skips, the same of where o_t is painted and of where o_f is written. And a model of [i_t, i_s, t_t] that
-        gives the same, or None.
+        the background and the two in one image; and for the loss what the skeleton is the sigmoid of, after which
+        comes, with skips, the same of o_t's share of each pixel. And a model of [i_t, i_s, t_t], with skips also of
+        that word's mask, that gives the same, or None.
     """
     channels, skips = options.cnum, getattr(options, "skips", False)
     net = Network(getattr(options, "norm", "batch"))
     i_t, i_s, t_t = (layers.Input((*size, 3), name=name) for name in ("i_t", "i_s", "t_t"))
+    mask_t = layers.Input((*size, 1), name="mask_t")
 
     o_sk, o_t, logits, colours, painted = text_conversion(net, i_t, i_s, channels, skips)
     o_b, background = background_inpainting(net, i_s, channels, skips)
 
-    def with_fusion_of(styled, inputs: Sequence, name: str) -> keras.Model:
-        o_f, written = fusion(net, styled, o_b, background, colours, channels, skips)
-        return keras.Model(inputs, [o_sk, o_t, o_b, o_f, logits, *([painted, written] if skips else [])], name=name)
+    def with_fusion_of(styled, share, inputs: Sequence, name: str) -> keras.Model:
+        o_f = fusion(net, styled, share, o_b, background, colours, channels, skips)
+        return keras.Model(inputs, [o_sk, o_t, o_b, o_f, logits, *([painted] if skips else [])], name=name)
 
-    generator = with_fusion_of(o_t, [i_t, i_s], "generator")
-    return generator, with_fusion_of(t_t, [i_t, i_s, t_t], "forced_generator") if teacher_forcing else None
+    share = net.activation(painted, "o_t_share", "sigmoid") if skips else None
+    generator, forced = with_fusion_of(o_t, share, [i_t, i_s], "generator"), None
+    if teacher_forcing:
+        inputs = [i_t, i_s, t_t, *([mask_t] if skips else [])]
+        forced = with_fusion_of(t_t, mask_t, inputs, "forced_generator")
+    return generator, forced
 
 
 def build_discriminator(options: argparse.Namespace, size: Sequence[Optional[int]] = (None, None)) -> keras.Model:

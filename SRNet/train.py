@@ -74,7 +74,6 @@ def fast(steps: int) -> dict[str, Any]:
         "batch_size": 4,
         "lt_l1": 20.0,
         "lt_mask": 1.0,
-        "lf_mask": 5.0,
         "balanced_l1": True,
         "tight_text": True,
         "skips": True,
@@ -148,14 +147,13 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     add("lt_alpha", "of its skeleton's dice", weight)
     add("lt_l1", "of its masked L1", weight)
     add("lt_cross_entropy", "of its skeleton's cross-entropy", weight)
-    add("lt_mask", "of the mask of what is painted in o_t; needs --skips", weight)
+    add("lt_mask", "of the mask of what is painted in it; needs --skips", weight)
     add("lb", "of background inpainting", weight)
     add("lb_beta", "of its L1", weight)
     add("lf", "of fusion", weight)
     add("lf_theta_1", "of its L1", weight)
     add("lf_theta_2", "of its perceptual term", weight)
     add("lf_theta_3", "of its style term", weight)
-    add("lf_mask", "of the mask of what is written in o_f; needs --skips", weight)
     text = "the L1 of o_b and o_f as that of o_t: where a word is erased or written weighs as much as all the rest"
     cli.add_boolean(group, "--balanced_l1", False, text)
 
@@ -177,8 +175,8 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
             parser.error("--recipe goes by steps: give --train_steps, not --train_epochs")
         parser.set_defaults(**fast(args.train_steps))
         args = parser.parse_args(argv)
-    if (args.lt_mask or args.lf_mask) and not args.skips:
-        parser.error("--lt_mask and --lf_mask are of networks with --skips: give it too, or 0 for both")
+    if args.lt_mask and not args.skips:
+        parser.error("--lt_mask is of networks with --skips: give it too, or --lt_mask=0")
     if not os.path.isdir(args.data_path):
         parser.error(f"--data_path: there is no folder {args.data_path}; sample_data.py writes a small set")
     return args
@@ -248,9 +246,10 @@ def make_train_step(
         sample = scaled(stacked)
         generate, inputs = networks.generator, [sample["i_t"], sample["i_s"]]
         if forced:
-            generate, inputs = networks.forced_generator, [*inputs, sample["t_t"]]
+            generate, inputs = networks.forced_generator, [*inputs, *(sample[name] for name in ("t_t", "mask_t"))]
+            inputs = inputs[: len(generate.inputs)]  # the mask with --skips alone
         with tf.GradientTape() as g_tape:
-            o_sk, o_t, o_b, o_f, logits, *masks = generate(inputs, training=True)  # the only pass
+            o_sk, o_t, o_b, o_f, logits, *share = generate(inputs, training=True)  # the only pass
 
         # min_D  -E[log D(t_b, i_s) + log(1 - D(o_b, i_s))] - E[log D(t_f, i_t) + log(1 - D(o_f, i_t))]
         d_loss = tf.zeros([])
@@ -270,6 +269,8 @@ def make_train_step(
                 l_t += args.lt_l1 * 0.5 * losses.l1(sample["t_t"], o_t)
             else:
                 l_t += args.lt_l1 * losses.masked_l1(sample["t_t"], o_t, sample["mask_t"])
+            if share:
+                l_t += args.lt_mask * losses.mask(sample["mask_t"], share[0])
             if args.balanced_l1:  # erased and written pixels weigh as much as all the others
                 erased = losses.difference_mask(sample["i_s"], sample["t_b"])
                 written = tf.maximum(erased, losses.difference_mask(sample["t_f"], sample["t_b"]))
@@ -278,9 +279,6 @@ def make_train_step(
             else:
                 l_b = args.lb_beta * losses.l1(sample["t_b"], o_b)
                 l_f = args.lf_theta_1 * losses.l1(sample["t_f"], o_f)
-            if masks:  # where o_t is painted, and where o_f is written
-                l_t += args.lt_mask * losses.mask(sample["mask_t"], masks[0])
-                l_f += args.lf_mask * losses.mask(sample["mask_t"], masks[1])
             if adversarial:
                 (_, background), (_, fused) = discriminate(sample, o_b, o_f)
                 l_b += losses.adversarial(background)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import write_run
-from model import Blend, GroupNorm, Paint, Palette, build_discriminator, build_generators, load_generator
+from model import Blend, Composite, GroupNorm, Paint, Palette, build_discriminator, build_generators, load_generator
 
 from common import weights
 from common.cli import UserError
@@ -80,6 +80,9 @@ def test_colours_are_means_of_pixels_and_pixels_mixtures_of_colours():
     over, _ = Paint(dtype="float32")([tf.constant(shares), colours, tf.constant(image)])
     np.testing.assert_allclose(over[:, 2, 3] - painted[:, 2, 3], 0.5 * image[:, 2, 3], atol=1e-5)
     logits = tf.constant([-99.0, np.log(3), 99.0])[:, None, None, None]
+    word, share, ground = (tf.constant([[[value]]], tf.float32) for value in ([[0.5] * 3], [[0.25]], [[-1.0, 0, 1]]))
+    over = Composite(dtype="float32")([word, share, ground])
+    np.testing.assert_allclose(np.ravel(over), [0.5 - 0.75, 0.5, 0.5 + 0.75])
     blended = Blend(dtype="float32")([logits, tf.zeros([3, 1, 1, 3]), tf.ones([3, 1, 1, 3])])
     np.testing.assert_allclose(blended[:, 0, 0, 0], [0, 0.75, 1], atol=1e-6)
 
@@ -109,9 +112,9 @@ def test_teacher_forcing():
     """The fusion of t_t has the same weights as that of o_t, and sends no gradient into text conversion."""
     generator, forced = build_generators(options(skips=True), (16, 32), True)
     i_t, i_s = (noise(seed, 1, 16, 32) for seed in (1, 2))
-    _, o_t, _, o_f, *_ = generator([i_t, i_s], training=True)
+    _, o_t, _, o_f, _, share = generator([i_t, i_s], training=True)
     with tf.GradientTape() as tape:
-        same = forced([i_t, i_s, o_t], training=True)[3]
+        same = forced([i_t, i_s, o_t, tf.sigmoid(share)], training=True)[3]
     np.testing.assert_allclose(same, o_f, atol=1e-6)
     text, fused = (generator.get_layer(name).weights[0] for name in ("styled_1a", "fused_1a"))
     gradients = tape.gradient(same, [text, fused])
