@@ -4,6 +4,7 @@ An .h5 model holds a data set for each variable, and the options that built the 
 """
 
 import json
+import math
 import os
 from argparse import Namespace
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Optional, Union
 import h5py
 import numpy as np
 import tensorflow as tf
-from enlarger import Enlarger
+from enlarger import Enlarger, cut
 from model import BUILD, NETWORK, bytes_per_pixel, load_generator, receptive_field
 from tensorflow import keras
 
@@ -51,16 +52,22 @@ def load(path: Optional[str] = None, config: Optional[SessionConfig] = None) -> 
 def from_generator(generator: keras.Model, options: Namespace, path: Union[str, Path], device: str) -> Enlarger:
     """A Keras generator built of a training's options, on a session's device."""
     # One graph for images of all sizes; only the NPU, which compiles one for each shape, gets one for each.
-    signature = None if device == "npu" else [tf.TensorSpec([1, None, None, 3], tf.float32)]
+    signature = None if device == "npu" else [tf.TensorSpec([None, None, None, 3], tf.float32)]
     compiled = tf.function(lambda lr: generator(lr, training=False), input_signature=signature)
+    scale, field = options.scale, receptive_field(options)
 
     def run(x: np.ndarray) -> np.ndarray:
+        # On a CPU in two halves: oneDNN without AVX-512 may take 40 times as long for one image as for two.
+        height = x.shape[1]
+        halves = cut(height, math.ceil(height / 2) + field if device == "cpu" else height, field)
         try:
-            return compiled(tf.constant(x)).numpy()
+            y = compiled(tf.constant(np.concatenate([x[:, half.start : half.end] for half in halves]))).numpy()
         except tf.errors.ResourceExhaustedError:
             raise UserError(f"a tile of {x.shape[1]} x {x.shape[2]} does not fit into memory; lower --memory") from None
+        kept = [slice(scale * (half.first - half.start), scale * (half.last - half.start)) for half in halves]
+        return np.concatenate([sr[rows] for sr, rows in zip(y, kept)])[None]
 
-    return Enlarger(Path(path), run, options.scale, receptive_field(options), bytes_per_pixel(options), options=options)
+    return Enlarger(Path(path), run, scale, field, bytes_per_pixel(options), options=options)
 
 
 def save_h5(path: Path, network: keras.Model, options: Namespace) -> None:
