@@ -23,6 +23,7 @@ PATIENCE = 120  # seconds
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
     """Of the page, served by a process of its own."""
+    assert BROWSER, "chromium is not installed, and the page is tested in it: apt install chromium"
     log = tmp_path_factory.mktemp("demo") / "log"
     with open(log, "wb") as file:
         command = [sys.executable, str(REPOSITORY / "ci" / "demo.py")]
