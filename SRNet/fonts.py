@@ -95,16 +95,14 @@ def standard_font(text: str, font: Union[str, Path, None] = None, more: Sequence
     Raises:
         UserError: none has them, or `font` is none.
     """
-    if font is not None:
-        candidates, told = [Path(font).expanduser()], str(font)
-    else:
-        installed = font_files()
-        candidates = [next(path for path in installed if path.name == STANDARD), *more, *installed]
-        told = f"no font at hand will do: {STANDARD}"
+    installed = font_files()
+    usual = next(path for path in installed if path.name == STANDARD)
+    candidates = [usual, *more, *installed] if font is None else [Path(font).expanduser()]
     for path in candidates:
         if not lacking(path, text):
             return path
     sign = lacking(candidates[0], text)
+    told = f"no font at hand will do: {STANDARD}" if font is None else str(font)
     raise UserError(f"{told} has no {sign!r} (U+{ord(sign):04X}) of the text {text!r}; name another font (--font FILE)")
 
 
@@ -124,13 +122,11 @@ def standard_image(text: str, font: Union[str, Path], size: tuple[int, int]) -> 
     left, top, right, bottom = load(font, 100).getbbox(text)
     if right <= left or bottom <= top:
         raise UserError(f"{font}: draws nothing for the text {text!r}; name another font")
-    points = int(100 * min(room[0] / (right - left), room[1] / (bottom - top), LARGEST * height / 100))
-    points += 2  # hinting moves the box by a pixel or so
-    while True:
+    most = int(100 * min(room[0] / (right - left), room[1] / (bottom - top), LARGEST * height / 100))
+    for points in range(most + 2, 0, -1):  # hinting moves the box by a pixel or so
         left, top, right, bottom = load(font, points).getbbox(text)
-        if points == 1 or right - left <= room[0] and bottom - top <= room[1] and points <= LARGEST * height:
+        if right - left <= room[0] and bottom - top <= room[1] and points <= LARGEST * height:
             break
-        points -= 1
     image = Image.new("L", (width, height), GREY)
     corner = (round((width - (right - left)) / 2) - left, round((height - (bottom - top)) / 2) - top)
     ImageDraw.Draw(image).text(corner, text, 0, load(font, points))

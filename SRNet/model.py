@@ -86,55 +86,57 @@ class Network:
     """Names layers and keeps them, so that a part that is applied to other inputs again has the same weights.
 
     Args:
-        norm: "batch" or "group".
+        options: of a training: `cnum`, channels of the first layers (8 times as many in the deepest), and `norm` and
+            `skips`, which are "batch" and False where a run does not say.
     """
 
-    def __init__(self, norm: str) -> None:
-        self.norm, self._layers = norm, {}
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.channels, self._layers = options.cnum, {}
+        self.norm, self.skips = getattr(options, "norm", "batch"), getattr(options, "skips", False)
 
-    def layer(self, name: str, make: Callable[[], keras.layers.Layer]) -> keras.layers.Layer:
+    def layer(self, kind: Callable, name: str, *args: Any, **options: Any) -> keras.layers.Layer:
+        """The layer of a name, made where there is none yet."""
         if name not in self._layers:
-            self._layers[name] = make()
+            self._layers[name] = kind(*args, name=name, **options)
         return self._layers[name]
 
     def conv(self, x, channels: int, name: str, stride: int = 1, kernel: int = 3, kind=layers.Conv2D):
-        return self.layer(name, lambda: kind(channels, kernel, stride, padding="same", name=name))(x)
+        return self.layer(kind, name, channels, kernel, stride, padding="same")(x)
 
     def normalized(self, x, name: str):
         if self.norm == "group":
-            return self.layer(f"{name}_norm", lambda: GroupNorm(name=f"{name}_norm"))(x)
-        return self.layer(f"{name}_norm", lambda: BatchNorm(momentum=MOMENTUM, name=f"{name}_norm"))(x)
+            return self.layer(GroupNorm, f"{name}_norm")(x)
+        return self.layer(BatchNorm, f"{name}_norm", momentum=MOMENTUM)(x)
 
     def cbr(self, x, channels: int, name: str):
         """Convolution, normalisation, leaky ReLU."""
         return leaky(self.normalized(self.conv(x, channels, name), name))
 
-    def activation(self, x, name: str, kind: str = "tanh"):
-        return self.layer(name, lambda: layers.Activation(kind, dtype="float32", name=name))(x)
-
     def image(self, x, name: str):
-        return self.activation(self.conv(x, 3, f"{name}_last"), name)
+        return self.layer(layers.Activation, name, "tanh", dtype="float32")(self.conv(x, 3, f"{name}_last"))
+
+    def sigmoid(self, x, name: str):
+        return self.layer(layers.Activation, name, "sigmoid", dtype="float32")(x)
 
     def palette(self, image, features: Sequence, name: str):
         """Colours [batch, COLOURS, 3] of an image, found by features at a quarter, at a half and at all of its size."""
         where = [self.conv(x, COLOURS, f"{name}_{size}") for x, size in zip(features, ("quarter", "half", "full"))]
         where = [layers.UpSampling2D(factor)(x) for x, factor in zip(where[:2], (4, 2))] + where[2:]
-        name = f"{name}_colours"
-        return self.layer(name, lambda: Palette(dtype="float32", name=name))([layers.Add()(where), image])
+        return self.layer(Palette, f"{name}_colours", dtype="float32")([layers.Add()(where), image])
 
     def painted(self, x, colours, name: str, image: Sequence = ()):
         """What features make of colours, and of an image if there is one; and the logits of the colours' share."""
-        inputs = [self.conv(x, 1 + COLOURS, f"{name}_mixture"), colours, *image]
-        return self.layer(name, lambda: Paint(dtype="float32", name=name))(inputs)
+        mixture = self.conv(x, 1 + COLOURS, f"{name}_mixture")
+        return self.layer(Paint, name, dtype="float32")([mixture, colours, *image])
 
     def blended(self, before, x, colours, name: str):
         """An image, or what features make anew, of colours and freely: pixel by pixel one or the other."""
         made, _ = self.painted(x, colours, f"{name}_painted", [self.image(x, f"{name}_made")])
-        inputs = [self.conv(x, 1, f"{name}_mask"), before, made]
-        return self.layer(name, lambda: Blend(dtype="float32", name=name))(inputs)
+        return self.layer(Blend, name, dtype="float32")([self.conv(x, 1, f"{name}_mask"), before, made])
 
-    def encoder(self, x, channels: int, name: str):
+    def encoder(self, x, name: str):
         """Features at an eighth of the size, of 8 * channels, and those at a quarter, at a half and at all of it."""
+        channels = self.channels
         x = self.cbr(self.cbr(x, channels, f"{name}_1a"), channels, f"{name}_1b")
         features = [x]
         for level in (2, 3, 4):
@@ -154,7 +156,7 @@ class Network:
             x = leaky(self.normalized(layers.Add()([x, y]), block))
         return x
 
-    def decoder(self, x, channels: int, name: str, skips: Sequence = NO_SKIPS):
+    def decoder(self, x, name: str, skips: Sequence = NO_SKIPS):
         """Features at the full size, of `channels`, and those at an eighth, a quarter, a half and all of it.
 
         Args:
@@ -162,7 +164,7 @@ class Network:
         """
         features = []
         for level, skip in enumerate(skips, 1):
-            width = channels * 2 ** (4 - level)
+            width = self.channels * 2 ** (4 - level)
             if level > 1:
                 x = leaky(self.conv(x, width, f"{name}_{level}_up", stride=2, kind=layers.Conv2DTranspose))
             if skip is not None:
@@ -176,59 +178,61 @@ def leaky(x):
     return layers.LeakyReLU(0.2)(x)
 
 
-def text_conversion(net: Network, i_t, i_s, channels: int, skips: bool):
+def text_conversion(net: Network, i_t, i_s):
     """Section 3.1: the wanted word's skeleton, the word in the source's style on grey, the skeleton's logits, and with
     skips the colours that the word is made of and the logits of where it is painted, else None.
 
-    Args:
-        skips: U-Net's connections, which the paper has for the background alone: strokes from i_t at all sizes, and
-            colours from i_s at a quarter, then need not pass through the bottleneck. At larger sizes i_s's own letters
-            would, and o_t became a copy of them. And o_t's colours are means of i_s's pixels: batches of a few
-            images, normalised, tell little of a colour, of which L1 then makes grey.
+    Skips are U-Net's connections, which the paper has for the background alone: strokes from i_t at all sizes, and
+    colours from i_s at a quarter, then need not pass through the bottleneck. At larger sizes i_s's own letters would,
+    and o_t became a copy of them. And o_t's colours are means of i_s's pixels: batches of a few images, normalised,
+    tell little of a colour, of which L1 then makes grey.
     """
-    text, strokes = net.encoder(i_t, channels, "text")
-    style, colours = net.encoder(i_s, channels, "style")
+    text, strokes = net.encoder(i_t, "text")
+    style, colours = net.encoder(i_s, "style")
     both = layers.Concatenate()([net.residual_blocks(text, "text"), net.residual_blocks(style, "style")])
-    skeleton, _ = net.decoder(both, channels, "skeleton", (None, *strokes) if skips else NO_SKIPS)
+    skeleton, _ = net.decoder(both, "skeleton", (None, *strokes) if net.skips else NO_SKIPS)
     logits = net.conv(skeleton, 1, "o_sk_last")
-    styled_skips = (None, layers.Concatenate()([strokes[0], colours[0]]), *strokes[1:]) if skips else NO_SKIPS
-    styled, _ = net.decoder(both, channels, "styled", styled_skips)
-    x = net.cbr(layers.Concatenate()([styled, skeleton]), 2 * channels, "styled_joined")
-    palette = net.palette(i_s, colours, "o_t") if skips else None
-    o_t, painted = net.painted(x, palette, "o_t") if skips else (net.image(x, "o_t"), None)
-    return net.activation(logits, "o_sk", "sigmoid"), o_t, logits, palette, painted
+    styled_skips = (None, layers.Concatenate()([strokes[0], colours[0]]), *strokes[1:]) if net.skips else NO_SKIPS
+    styled, _ = net.decoder(both, "styled", styled_skips)
+    x = net.cbr(layers.Concatenate()([styled, skeleton]), 2 * net.channels, "styled_joined")
+    o_sk = net.sigmoid(logits, "o_sk")
+    if not net.skips:
+        return o_sk, net.image(x, "o_t"), logits, None, None
+    palette = net.palette(i_s, colours, "o_t")
+    o_t, painted = net.painted(x, palette, "o_t")
+    return o_sk, o_t, logits, palette, painted
 
 
-def background_inpainting(net: Network, i_s, channels: int, skips: bool):
+def background_inpainting(net: Network, i_s):
     """Section 3.2: the source without its word, and its decoder's features.
 
-    Args:
-        skips: at the full size too, and of i_s's pixels, since what is not erased stays as it is.
+    With skips at the full size too, and of i_s's pixels, since what is not erased stays as it is.
     """
-    x, (quarter, half, full) = net.encoder(i_s, channels, "background")
-    connections = (None, quarter, half, full if skips else None)
-    x, features = net.decoder(net.residual_blocks(x, "background"), channels, "filled", connections)
-    if not skips:
+    x, (quarter, half, full) = net.encoder(i_s, "background")
+    connections = (None, quarter, half, full if net.skips else None)
+    x, features = net.decoder(net.residual_blocks(x, "background"), "filled", connections)
+    if not net.skips:
         return net.image(x, "o_b"), features
     colours = net.palette(i_s, features[1:], "o_b")
     return net.blended(i_s, layers.Concatenate()([x, i_s]), colours, "o_b"), features
 
 
-def fusion(net: Network, o_t, share, o_b, background: Sequence, colours, channels: int, skips: bool):
+def fusion(net: Network, o_t, share, o_b, background: Sequence, colours):
     """Section 3.3: the styled word on the background.
+
+    Skips are from the word's encoder in place of the background's decoder, and of o_t's and o_b's pixels: what is made
+    anew stands beside o_t over o_b, as it is. What was there comes by o_b alone: that decoder knows the source's word,
+    and o_f would show it again.
 
     Args:
         share: with skips, o_t's share of each pixel, [batch, height, width, 1] in 0..1.
         background: features of its decoder, at an eighth, a quarter, a half and all of the size.
         colours: that o_t is made of, with skips.
-        skips: from the word's encoder in place of the background's decoder, and of o_t's and o_b's pixels: what is
-            made anew stands beside o_t over o_b, as it is. What was there comes by o_b alone: that decoder knows the
-            source's word, and o_f would show it again.
     """
-    x, word = net.encoder(o_t, channels, "fusion")
-    connections = (None, *word) if skips else (*background[:3], None)
-    x, _ = net.decoder(net.residual_blocks(x, "fusion"), channels, "fused", connections)
-    if not skips:
+    x, word = net.encoder(o_t, "fusion")
+    connections = (None, *word) if net.skips else (*background[:3], None)
+    x, _ = net.decoder(net.residual_blocks(x, "fusion"), "fused", connections)
+    if not net.skips:
         return net.image(x, "o_f")
     over = Composite(dtype="float32")([o_t, share, o_b])
     return net.blended(over, layers.Concatenate()([x, o_t, o_b]), colours, "o_f")
@@ -241,8 +245,7 @@ def build_generators(
     gradient of o_f reaches text conversion.
 
     Args:
-        options: of a training: `cnum`, channels of the first layers (8 times as many in the deepest), and `norm` and
-            `skips`, which are "batch" and False where a run does not say.
+        options: as `Network` has them.
         size: height and width, multiples of 8, or None: any.
     Returns:
         A model of [i_t, i_s], the wanted word in a standard font and the source, that gives
@@ -251,24 +254,22 @@ def build_generators(
         comes, with skips, the same of o_t's share of each pixel. And a model of [i_t, i_s, t_t], with skips also of
         that word's mask, that gives the same, or None.
     """
-    channels, skips = options.cnum, getattr(options, "skips", False)
-    net = Network(getattr(options, "norm", "batch"))
-    i_t, i_s, t_t = (layers.Input((*size, 3), name=name) for name in ("i_t", "i_s", "t_t"))
-    mask_t = layers.Input((*size, 1), name="mask_t")
-
-    o_sk, o_t, logits, colours, painted = text_conversion(net, i_t, i_s, channels, skips)
-    o_b, background = background_inpainting(net, i_s, channels, skips)
+    net = Network(options)
+    i_t, i_s = (layers.Input((*size, 3), name=name) for name in ("i_t", "i_s"))
+    o_sk, o_t, logits, colours, painted = text_conversion(net, i_t, i_s)
+    o_b, background = background_inpainting(net, i_s)
 
     def with_fusion_of(styled, share, inputs: Sequence, name: str) -> keras.Model:
-        o_f = fusion(net, styled, share, o_b, background, colours, channels, skips)
-        return keras.Model(inputs, [o_sk, o_t, o_b, o_f, logits, *([painted] if skips else [])], name=name)
+        o_f = fusion(net, styled, share, o_b, background, colours)
+        return keras.Model(inputs, [o_sk, o_t, o_b, o_f, logits, *([painted] if net.skips else [])], name=name)
 
-    share = net.activation(painted, "o_t_share", "sigmoid") if skips else None
-    generator, forced = with_fusion_of(o_t, share, [i_t, i_s], "generator"), None
-    if teacher_forcing:
-        inputs = [i_t, i_s, t_t, *([mask_t] if skips else [])]
-        forced = with_fusion_of(t_t, mask_t, inputs, "forced_generator")
-    return generator, forced
+    share = net.sigmoid(painted, "o_t_share") if net.skips else None
+    generator = with_fusion_of(o_t, share, [i_t, i_s], "generator")
+    if not teacher_forcing:
+        return generator, None
+    t_t, mask_t = (layers.Input((*size, channels), name=name) for name, channels in (("t_t", 3), ("mask_t", 1)))
+    inputs = [i_t, i_s, t_t, *([mask_t] if net.skips else [])]
+    return generator, with_fusion_of(t_t, mask_t, inputs, "forced_generator")
 
 
 def build_discriminator(options: argparse.Namespace, size: Sequence[Optional[int]] = (None, None)) -> keras.Model:
@@ -280,16 +281,16 @@ def build_discriminator(options: argparse.Namespace, size: Sequence[Optional[int
         A model of [background, i_s, fused, i_t] that gives float32 logits of patches
         [batch, height / 16, width / 16, 1], for the background and for the fused image.
     """
-    net = Network(options.norm)
+    net = Network(options)
     inputs = [layers.Input((*size, 3), name=name) for name in ("background", "i_s", "fused", "i_t")]
     logits = []
     for name, pair in (("background", inputs[:2]), ("fused", inputs[2:])):
         x = layers.Concatenate()(pair)
         for number, multiple in enumerate(DISCRIMINATOR, 1):
-            x = net.conv(x, multiple * options.cnum, f"{name}_d{number}", stride=2)
+            x = net.conv(x, multiple * net.channels, f"{name}_d{number}", stride=2)
             x = leaky(net.normalized(x, f"{name}_d{number}") if number > 1 else x)
         x = net.conv(x, 1, f"{name}_d5")
-        if options.norm == "batch":  # of one channel and one sample, a group's mean is all that the logits say
+        if net.norm == "batch":  # of one channel and one sample, a group's mean is all that the logits say
             x = net.normalized(x, f"{name}_d5")
         logits.append(layers.Activation("linear", dtype="float32", name=f"{name}_logits")(x))
     return keras.Model(inputs, logits, name="discriminator")

@@ -6,6 +6,7 @@ either.)
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import quads
@@ -39,36 +40,26 @@ class Reader:
         spec = importlib.util.find_spec(PACKAGE)
         if spec is None or importlib.util.find_spec("onnxruntime") is None:
             raise UserError(f"what finds and reads words is not installed: {HOW_TO_GET_IT}; pip install onnxruntime")
-        self._folder, self._sessions = Path(spec.origin).parent / "models", {}
-        characters = self._session("rec").get_modelmeta().custom_metadata_map["character"]
+        import onnxruntime
+
+        options, run_by = onnxruntime.SessionOptions(), ["CPUExecutionProvider"]
+        options.log_severity_level = 3
+        files = [Path(spec.origin).parent / "models" / f"ch_PP-OCRv4_{kind}_infer.onnx" for kind in ("det", "rec")]
+        self._finder, self._reader = (onnxruntime.InferenceSession(str(file), options, run_by) for file in files)
+        characters = self._reader.get_modelmeta().custom_metadata_map["character"]
         self._characters = ["", *characters.splitlines(), " "]  # the first one is the gap between two
 
-    def _session(self, kind: str):
-        if kind not in self._sessions:
-            import onnxruntime
-
-            options = onnxruntime.SessionOptions()
-            options.log_severity_level = 3
-            path = str(self._folder / f"ch_PP-OCRv4_{kind}_infer.onnx")
-            self._sessions[kind] = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        return self._sessions[kind]
-
-    def _run(self, kind: str, image: Image.Image, width: int = 0) -> np.ndarray:
+    def _run(self, session: Any, image: Image.Image, width: int = 0) -> np.ndarray:
         """A network's output for an image, which is padded on the right to a width."""
         x = np.asarray(image, np.float32)[..., ::-1].transpose(2, 0, 1) / 127.5 - 1
         x = np.pad(x, [(0, 0), (0, 0), (0, max(0, width - x.shape[2]))])
-        session = self._session(kind)
         return session.run(None, {session.get_inputs()[0].name: x[None]})[0][0]
 
     def read(self, image: np.ndarray) -> str:
-        """The text in a crop of one line, uint8 [h, w, 3]; "" where there is none.
-
-        Raises:
-            UserError: it cannot be used.
-        """
+        """The text in a crop of one line, uint8 [h, w, 3]; "" where there is none."""
         height, width = image.shape[:2]
         size = (max(8, min(16 * READ_WIDTH, round(READ_HEIGHT * width / height))), READ_HEIGHT)
-        places = self._run("rec", Image.fromarray(image).resize(size, Image.BICUBIC), READ_WIDTH).argmax(1)
+        places = self._run(self._reader, Image.fromarray(image).resize(size, Image.BICUBIC), READ_WIDTH).argmax(1)
         kept = [place for place, before in zip(places, [0, *places]) if place and place != before]
         return "".join(self._characters[place] for place in kept)
 
@@ -77,7 +68,7 @@ class Reader:
         photo, (least, most) = photo.convert("RGB"), FOUND_SIDE
         scale = min(max(1.0, least / min(photo.size)), most / max(photo.size))
         size = [max(32, round(side * scale / 32) * 32) for side in photo.size]
-        probability = self._run("det", photo.resize(size, Image.BICUBIC))[0]
+        probability = self._run(self._finder, photo.resize(size, Image.BICUBIC))[0]
         labels, _ = ndimage.label(ndimage.binary_dilation(probability > TEXT, np.ones((2, 2), bool)))
         words = []
         for number, (rows, columns) in enumerate(ndimage.find_objects(labels), 1):
@@ -96,31 +87,22 @@ class Reader:
 def rectangle(points: np.ndarray) -> np.ndarray:
     """The smallest rectangle round points [n, 2] in any direction, grown by `GROWN`: its corners [4, 2], clockwise from
     the top left of what reads from left to right."""
-    hull = points[ConvexHull(points).vertices].astype(float)
-    best = None
+    hull, boxes = points[ConvexHull(points).vertices].astype(float), []
     for x, y in np.roll(hull, -1, 0) - hull:
         angle = (np.arctan2(y, x) + np.pi / 4) % (np.pi / 2) - np.pi / 4  # the side that goes to the right
         axes = np.array([(np.cos(angle), np.sin(angle)), (-np.sin(angle), np.cos(angle))])
         along = hull @ axes.T
-        low, high = along.min(0), along.max(0) + 1
-        if best is None or np.prod(high - low) < np.prod(best[2] - best[1]):
-            best = axes, low, high
-    axes, low, high = best
+        boxes.append((axes, along.min(0), along.max(0) + 1))
+    axes, low, high = min(boxes, key=lambda box: np.prod(box[2] - box[1]))
     width, height = high - low
     grown = GROWN * width * height / (2 * (width + height))
-    (left, top), (right, bottom) = low - grown, high + grown
-    return np.array([(left, top), (right, top), (right, bottom), (left, bottom)]) @ axes
-
-
-def letters(text: str) -> str:
-    """What counts when words are compared: letters and digits, in no case."""
-    return "".join(filter(str.isalnum, text)).casefold()
+    return quads.of_box(*(low - grown), *(high + grown)) @ axes
 
 
 def agreement(read: str, wanted: str) -> dict[str, float]:
     """{"word_accuracy": 1 where the two are the same, else 0, "ned": 1 less their edit distance over the longer one's
     length}, of letters and digits in any case."""
-    a, b = letters(read), letters(wanted)
+    a, b = ("".join(filter(str.isalnum, text)).casefold() for text in (read, wanted))
     row = list(range(len(b) + 1))
     for i, sign in enumerate(a, 1):
         before, row[0] = row[0], i

@@ -29,7 +29,7 @@ def check(corners: np.ndarray, width: int, height: int, flag: str) -> None:
     following = np.roll(sides, -1, axis=0)
     turns = sides[:, 0] * following[:, 1] - sides[:, 1] * following[:, 0]  # twice the area of three corners
     if not (turns >= 1).all():
-        raise UserError(f"{flag}: give the corners of a convex quadrangle, clockwise from the text's top left")
+        raise UserError(f"{flag}: give left,top,right,bottom or a convex quadrangle, clockwise from its top left")
 
 
 def upright_size(corners: np.ndarray) -> tuple[int, int]:

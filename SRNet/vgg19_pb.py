@@ -23,17 +23,14 @@ def read_vgg19(path: str, layers: Sequence[str]) -> keras.Model:
     try:
         with open(path, "rb") as file:
             graph = tf.compat.v1.GraphDef.FromString(file.read())
-        constants = {node.name: node.attr["value"].tensor for node in graph.node if node.op == "Const"}
+        constants = {node.name: tf.make_ndarray(node.attr["value"].tensor) for node in graph.node if node.op == "Const"}
         for layer in model.layers:
             arrays = []
-            for kind, weight in zip(("kernel", "bias"), layer.weights):
-                name = f"{layer.name}/{kind}"  # which may stand within a longer name
-                found = next((tensor for other, tensor in constants.items() if name in other), None)
-                if found is None:
-                    raise ValueError(f"no constant {name}")
-                arrays.append(tf.make_ndarray(found).astype(np.float32))
-                if arrays[-1].shape != tuple(weight.shape) or not np.isfinite(arrays[-1]).all():
-                    raise ValueError(f"{name} is not of the shape {list(weight.shape)}, or not finite")
+            for kind in ("kernel", "bias")[: len(layer.weights)]:
+                named = [array for name, array in constants.items() if f"{layer.name}/{kind}" in name]
+                if not named or not np.isfinite(named[0]).all():
+                    raise ValueError(f"no finite constant {layer.name}/{kind}")
+                arrays.append(named[0])
             layer.set_weights(arrays)
     except Exception as error:  # protobuf and TensorFlow raise many kinds on a broken file
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]

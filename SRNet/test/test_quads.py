@@ -70,4 +70,4 @@ def test_what_cannot_be_cut_out():
         [(0, 0), (90, 0), (20, 20), (0, 60)],  # dented
         [(9, 9), (9, 9), (9, 9), (9, 9)],
     ):
-        refused("give the corners of a convex quadrangle", *corners)
+        refused("give left,top,right,bottom or a convex quadrangle", *corners)
