@@ -5,19 +5,17 @@ there are train/ and val/, each with the seven, they are the split; else the las
 """
 
 import argparse
+import math
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Optional
+from typing import Any, Optional
 
 import numpy as np
 from PIL import Image
 
 from common import images
 from common.cli import UserError
-
-if TYPE_CHECKING:
-    from common.session import Session
 
 FOLDERS = ("i_t", "i_s", "t_sk", "t_t", "t_b", "t_f", "mask_t")
 OUTPUTS = ("o_sk", "o_t", "o_b", "o_f")  # skeleton, styled word on grey, background, the edited crop
@@ -31,6 +29,12 @@ BORDERS = 0.08, 0.025  # above and below a word that fills i_t, in its height, a
 MEMORY = 2 * 2**30  # bytes of decoded samples that are kept; the rest is decoded when it is needed
 
 Sample = tuple[Path, str]  # the folder with the seven, the file's name in each
+
+
+def pair(text: str) -> tuple[int, int]:
+    """A flag's `type`: two whole numbers, "64x128" or "64,128"."""
+    first, second = (int(number) for number in text.replace("x", ",").split(","))
+    return first, second
 
 
 def root(data_path: str) -> Path:
@@ -59,8 +63,6 @@ def split(data_path: str) -> tuple[list[Sample], list[Sample]]:
     if (folder / "train").is_dir() and (folder / "val").is_dir():
         return tuple([(folder / part, name) for name in find_samples(folder / part)] for part in ("train", "val"))
     samples = [(folder, name) for name in find_samples(folder)]
-    if len(samples) < 2:
-        raise UserError(f"--data_path {folder}: one sample only; one more is needed to be held out")
     held_out = min(HELD_OUT, max(1, round(len(samples) * HELD_OUT_SHARE)))
     return samples[:-held_out], samples[-held_out:]
 
@@ -75,9 +77,9 @@ def read_sample(folder: Path, name: str, tight: bool = False) -> dict[str, np.nd
     sample = {}
     for kind in FOLDERS:
         path = folder / kind / name
-        grey = kind in GREY
-        sample[kind] = np.asarray(images.decode(path).convert("L"))[..., None] if grey else images.read_rgb(path)
-        (height, width), (high, wide) = sample[kind].shape[:2], sample["i_t"].shape[:2]
+        image = np.asarray(images.decode(path).convert("L"))[..., None] if kind in GREY else images.read_rgb(path)
+        sample[kind] = image
+        (height, width), (high, wide) = image.shape[:2], sample["i_t"].shape[:2]
         if (height, width) != (high, wide):
             told = f"is {width} x {height}, and its i_t is {wide} x {high}; the seven must be of one size"
             raise UserError(f"{path}: {told}")
@@ -109,93 +111,51 @@ def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return scaled.reshape(*size, image.shape[2])
 
 
-def nearest_width(size: tuple[int, int], height: int, widths: Sequence[int]) -> int:
-    """Of some widths the one at which an image of `size` (height, width) keeps its aspect best at a height."""
-    wanted = height * size[1] / size[0]
-    return min(widths, key=lambda width: max(width / wanted, wanted / width))
-
-
-class Samples:
-    """The samples to train on, each decoded once and kept as far as memory goes.
-
-    Args:
-        args: of train.py: all are scaled to the height of `data_shape`, and to its width or to that one of `widths`
-            that keeps a sample's aspect best; one of them that fewer samples than a batch's fit is left out.
-    Attributes:
-        widths: of the samples, int [count].
-        steps_per_epoch: batches, each of one width.
-    Raises:
-        UserError: a batch is larger than the data, or an image's size cannot be read.
-    """
-
-    def __init__(self, samples: Sequence[Sample], args: argparse.Namespace) -> None:
-        if args.batch_size > len(samples):
-            told = f"a batch of {args.batch_size} is larger than the data ({len(samples)} samples)"
-            raise UserError(f"--batch_size: {told}; give a smaller one")
-        self.samples, self.args, self.height, self._kept = samples, args, args.data_shape[0], {}
-        widths, sizes = sorted(args.widths or args.data_shape[1:]), [(1, 1)] * len(samples)
-        if len(widths) > 1:
-            sizes = [images.size(folder / "i_t" / name)[::-1] for folder, name in samples]
-        while True:
-            self.widths = np.array([nearest_width(size, self.height, widths) for size in sizes])
-            few = [width for width in widths if 0 < (self.widths == width).sum() < args.batch_size]
-            if not few or len(widths) == 1:
-                break
-            widths.remove(few[0])
-        self._most = MEMORY // (self.height * int(self.widths.mean()) * sum(CHANNELS))
-        self.steps_per_epoch = len(self.order(0))
-
-    def order(self, epoch: int) -> np.ndarray:
-        """The indices of an epoch's batches, int32 [steps_per_epoch, batch_size]."""
-        rng, batch_size = np.random.default_rng([zlib.crc32(b"order"), self.args.seed, epoch]), self.args.batch_size
-        batches = []
-        for width in np.unique(self.widths):
-            own = rng.permutation(np.flatnonzero(self.widths == width))
-            batches.append(own[: len(own) // batch_size * batch_size].reshape(-1, batch_size))
-        return rng.permutation(np.concatenate(batches)).astype(np.int32)
-
-    def read(self, index: int) -> np.ndarray:
-        """Sample `index`: its images in the order of `FOLDERS`, uint8 [height, its width, channels].
-
-        Raises:
-            UserError: it cannot be used.
-        """
-        if index in self._kept:
-            return self._kept[index]
-        sample = read_sample(*self.samples[index], self.args.tight_text)
-        size = (self.height, int(self.widths[index]))
-        stacked = np.concatenate([resized(sample[kind], size) for kind in FOLDERS], 2)
-        if len(self._kept) < self._most:
-            self._kept[index] = stacked
-        return stacked
-
-
 def wanted_word(folder: Path, name: str) -> Optional[str]:
     """What is written in a sample's i_t, where datagen.py noted it in the file; else None."""
     with images.opened(folder / "i_t" / name) as image:
         return image.info.get("word")
 
 
-def batches(samples: Samples, session: "Session", start_step: int = 0) -> Iterator[Any]:
-    """Endless shuffled batches, uint8 [batch, height, width, channels], a function of (seed, step) alone.
+def batches(samples: Sequence[Sample], args: argparse.Namespace, session: Any, start_step: int = 0) -> Iterator[Any]:
+    """Endless shuffled batches of samples at `args.data_shape`, uint8 [batch, height, width, channels], their images in
+    the order of `FOLDERS`; a function of (seed, step) alone. Each is decoded once and kept as far as memory goes.
 
     Raises:
-        UserError: a sample cannot be used.
+        UserError: a batch is larger than the data, or a sample cannot be used.
     """
     import tensorflow as tf
 
     from common.stream import sample_batches
 
-    widths, batch_size = np.unique(samples.widths), samples.args.batch_size
-    shape = (samples.height, int(widths[0]) if len(widths) == 1 else None, sum(CHANNELS))
+    batch_size = args.batch_size
+    if batch_size > len(samples):
+        told = f"a batch of {batch_size} is larger than the data ({len(samples)} samples)"
+        raise UserError(f"--batch_size: {told}; give a smaller one")
+    shape, steps = (*args.data_shape, sum(CHANNELS)), len(samples) // batch_size
+    most, kept = MEMORY // math.prod(shape), {}
+
+    def order(number):
+        rng = np.random.default_rng([zlib.crc32(b"order"), args.seed, int(number)])
+        own = rng.permutation(len(samples))[: steps * batch_size].reshape(steps, batch_size)
+        return rng.permutation(own).ravel().astype(np.int32)
+
+    def read(index):
+        if index in kept:
+            return kept[index]
+        sample = read_sample(*samples[index], args.tight_text)
+        stacked = np.concatenate([resized(sample[kind], args.data_shape) for kind in FOLDERS], 2)
+        if len(kept) < most:
+            kept[index] = stacked
+        return stacked
 
     def epoch(number):
-        order = tf.numpy_function(lambda n: samples.order(int(n)).ravel(), [number], tf.int32)
-        return tf.data.Dataset.from_tensor_slices(tf.ensure_shape(order, [samples.steps_per_epoch * batch_size]))
+        indices = tf.ensure_shape(tf.numpy_function(order, [number], tf.int32), [steps * batch_size])
+        return tf.data.Dataset.from_tensor_slices(indices)
 
     def sample(index, number):
-        return tf.ensure_shape(tf.numpy_function(lambda n: samples.read(int(n)), [index], tf.uint8), shape)
+        return tf.ensure_shape(tf.numpy_function(lambda n: read(int(n)), [index], tf.uint8), shape)
 
-    first, skipped = divmod(start_step, samples.steps_per_epoch)
-    order = tf.data.Dataset.range(first, 2**31).flat_map(epoch).skip(skipped * batch_size)
-    return sample_batches(sample, order, batch_size, start_step, session)
+    first, skipped = divmod(start_step, steps)
+    indices = tf.data.Dataset.range(first, 2**31).flat_map(epoch).skip(skipped * batch_size)
+    return sample_batches(sample, indices, batch_size, start_step, session)

@@ -6,11 +6,11 @@ every probability; the figures are those of SRNet-Datagen where it has them.
 
 import colorsys
 import io
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Callable, Optional
 
 import fonts
@@ -50,8 +50,7 @@ class Recipe:
     zoom: float = 0.1  # about 1, each axis
     shear: float = 2.0  # degrees, each axis
     perspective: float = 0.0005  # 1 / pixels, each axis
-    pad_rows: tuple[int, int] = (0, 10)  # pixels above, and below
-    pad_columns: tuple[int, int] = (0, 20)  # pixels on the left, and on the right
+    padding: tuple[int, int] = (10, 20)  # the most pixels above, and below; on the left, and on the right
     border: float = 0.02
     border_width: tuple[float, float] = (0.03, 0.06)  # in font sizes
     shadow: float = 0.02
@@ -87,7 +86,6 @@ class Sources:
     fonts: list[tuple[Path, frozenset]]  # with those characters of the words that each has
     words: list[str]
     backgrounds: list[Path]
-    standard: Optional[Path]  # font of i_t
     seed: int
     part: int = 0  # of the data set: 0, or 1 for the held-out one
     shape: Optional[tuple[int, int]] = None
@@ -107,20 +105,6 @@ def variants(word: str) -> list[str]:
 # A word's shape.
 
 
-@dataclass(frozen=True)
-class Style:
-    """What the two words of a sample have in common, but for their colours."""
-
-    font: Path
-    size: int
-    bold: bool
-    underline: bool
-    border: float  # font sizes; 0 for none
-    sag: float  # how far the middle hangs below the ends, in widths; 0 for straight
-    matrix: np.ndarray  # [3, 3] about the middle of the word
-    elastic: Optional[int]  # seed of its waves
-
-
 def chance(rng: np.random.Generator, probability: float) -> bool:
     return bool(rng.random() < probability)
 
@@ -130,26 +114,28 @@ def spread(rng: np.random.Generator, deviation: float) -> float:
     return float(np.clip(rng.normal(), -3, 3) * deviation)
 
 
-def draw_style(rng: np.random.Generator, font: Path, recipe: Recipe) -> Style:
+def draw_style(rng: np.random.Generator, font: Path, recipe: Recipe) -> SimpleNamespace:
+    """Draws what the two words of a sample have in common, but for their colours."""
     turn, lean_x, lean_y = (np.deg2rad(spread(rng, s)) for s in (recipe.rotation, recipe.shear, recipe.shear))
     zoom_x, zoom_y = (1 + spread(rng, recipe.zoom) for _ in range(2))
     tilt_x, tilt_y = (spread(rng, recipe.perspective) for _ in range(2))
     lean_x -= np.deg2rad(12) * chance(rng, recipe.oblique)  # y points down
     matrix = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [tilt_x, tilt_y, 1]])
     matrix = matrix @ [[1, np.tan(lean_x), 0], [np.tan(lean_y), 1, 0], [0, 0, 1]] @ np.diag([zoom_x, zoom_y, 1])
-    return Style(
+    return SimpleNamespace(
         font=font,
-        size=int(rng.integers(recipe.size[0], recipe.size[1] + 1)),
+        matrix=matrix,  # [3, 3] about the middle of the word
+        size=int(rng.integers(recipe.size[0], recipe.size[1] + 1)),  # pixels
         bold=chance(rng, recipe.bold),
         underline=chance(rng, recipe.underline),
-        border=rng.uniform(*recipe.border_width) if chance(rng, recipe.border) else 0.0,
+        border=rng.uniform(*recipe.border_width) if chance(rng, recipe.border) else 0.0,  # font sizes
+        # How far the middle hangs below the ends, in widths.
         sag=rng.uniform(*recipe.sag) * rng.choice([-1, 1]) if chance(rng, recipe.curved) else 0.0,
-        matrix=matrix,
-        elastic=int(rng.integers(2**31)) if chance(rng, recipe.elastic) else None,
+        elastic=int(rng.integers(2**31)) if chance(rng, recipe.elastic) else None,  # seed of its waves
     )
 
 
-def draw_word(text: str, style: Style) -> Optional[tuple[np.ndarray, np.ndarray]]:
+def draw_word(text: str, style: SimpleNamespace) -> Optional[tuple[np.ndarray, np.ndarray]]:
     """Draws a word and bends and turns it.
 
     Returns: what its letters cover, and what they cover with their border, uint8 [h, w] 0..255, cut to the latter; None
@@ -187,9 +173,8 @@ def draw_word(text: str, style: Style) -> Optional[tuple[np.ndarray, np.ndarray]
     if box is None:
         return None
     layers = [np.asarray(layer.crop(box).reduce(FINE)) for layer in layers]
-    if layers[0].max() <= GREY // 4 or layers[0].shape[1] > WIDEST:  # specks, or too wide
-        return None
-    return layers[0], layers[-1]
+    seen = layers[0].max() > GREY // 4 and layers[0].shape[1] <= WIDEST  # neither specks nor too wide
+    return (layers[0], layers[-1]) if seen else None
 
 
 def bend(layer: Image.Image, sag: float) -> Image.Image:
@@ -334,7 +319,7 @@ def degrade(rng: np.random.Generator, sample: dict[str, np.ndarray], size: int, 
 # A sample.
 
 
-def draw_paint(rng: np.random.Generator, background: np.ndarray, style: Style, recipe: Recipe) -> Callable:
+def draw_paint(rng: np.random.Generator, background: np.ndarray, style: SimpleNamespace, recipe: Recipe) -> Callable:
     """Draws a sample's colours, on a background of colours [n, 3], and its shadow. Returns a function that lays a word
     over a ground float32 [h, w, 3], given what its letters cover without and with their border, uint8 [h, w]."""
     letter_colour = draw_colour(rng, background, recipe)
@@ -357,19 +342,18 @@ def draw_paint(rng: np.random.Generator, background: np.ndarray, style: Style, r
     return over
 
 
-def draw_pair(rng: np.random.Generator, sources: Sources) -> Iterator[tuple]:
-    """Without end: the source word, the target word and a font that has both, as often as words and fonts are given."""
+def draw_pair(rng: np.random.Generator, sources: Sources) -> tuple[str, str, Path]:
+    """The source word, the target word and a font that has both, as often as words and fonts are given."""
     words, recipe = sources.words, sources.recipe
-    while True:
-        first = words[rng.integers(len(words))]
-        able = sources.having(first)
-        path, known = able[rng.integers(len(able))]
-        draws = (words[rng.integers(len(words))] for _ in range(TRIES))
-        able = (word for word in chain(draws, words) if word != first and known.issuperset(fonts.signs(word)))
-        second = next(able, first)
-        number = 1 if chance(rng, recipe.capitalised) else 2 if chance(rng, recipe.upper) else 0
-        cased = [variants(word)[number] for word in (first, second)]
-        yield (*(cased if known.issuperset(fonts.signs("".join(cased))) else (first, second)), path)
+    first = words[rng.integers(len(words))]
+    able = sources.having(first)
+    path, known = able[rng.integers(len(able))]
+    draws = (words[rng.integers(len(words))] for _ in range(TRIES))
+    able = (word for word in chain(draws, words) if word != first and known.issuperset(fonts.signs(word)))
+    second = next(able, first)
+    number = 1 if chance(rng, recipe.capitalised) else 2 if chance(rng, recipe.upper) else 0
+    cased = [variants(word)[number] for word in (first, second)]
+    return (*(cased if known.issuperset(fonts.signs("".join(cased))) else (first, second)), path)
 
 
 def centred(layer: np.ndarray, height: int, width: int, top: int, left: int, room: tuple[int, int]) -> np.ndarray:
@@ -406,7 +390,8 @@ def draw_sample(sources: Sources, index: int) -> tuple[dict[str, np.ndarray], di
     """
     recipe = sources.recipe
     rng = np.random.default_rng([sources.seed, sources.part, index])
-    for (first, second, font), _ in zip(draw_pair(rng, sources), range(TRIES)):
+    for _ in range(TRIES):
+        first, second, font = draw_pair(rng, sources)
         style = draw_style(rng, font, recipe)
         drawn = [draw_word(word, style) for word in (first, second)]
         if None in drawn:
@@ -421,8 +406,7 @@ def draw_sample(sources: Sources, index: int) -> tuple[dict[str, np.ndarray], di
     else:
         raise UserError(f"none of {TRIES} words could be drawn, the last {first!r} with {font}; name other fonts")
     room = tuple(max(pair[1].shape[axis] for pair in drawn) for axis in (0, 1))
-    above, below = rng.integers(recipe.pad_rows[0], recipe.pad_rows[1] + 1, 2)
-    before, after = rng.integers(recipe.pad_columns[0], recipe.pad_columns[1] + 1, 2)
+    (above, below), (before, after) = (rng.integers(0, most + 1, 2) for most in recipe.padding)
     height, width = int(max(16, room[0] + above + below)), int(max(16, room[1] + before + after))
     # The canvas is larger by a margin, and by a little more where that makes its sines fast to compute.
     canvas = [next_fast_len(side + 2 * MARGIN - 1) + 1 for side in (height, width)]
@@ -440,7 +424,7 @@ def draw_sample(sources: Sources, index: int) -> tuple[dict[str, np.ndarray], di
 
     source, target = layers
     grey = np.full((*canvas, 3), GREY, np.float32)
-    standard = fonts.standard_font(second, sources.standard, [path for path, _ in sources.having(second)[:1]])
+    standard = fonts.standard_font(second, more=[path for path, _ in sources.having(second)[:1]])
     sample = {
         "i_t": fonts.standard_image(second, standard, (height, width)),
         "i_s": laid(source)[inside],

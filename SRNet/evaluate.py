@@ -2,12 +2,13 @@
 dice of its skeletons, and with --ocr whether the words can be read.
 
 python SRNet/evaluate.py --ckpt_path=SRNet/test/output/0
-python SRNet/evaluate.py --data_path=other_words --max_samples=1000 --ocr
+python SRNet/evaluate.py --data_path=other_words --ocr
 python SRNet/evaluate.py --data_path=other_words --model=exported/final.onnx
 
 o_f is compared with t_f, o_b with t_b, o_t with t_t and o_sk with t_sk, at the size of the training (64 x 128), as
-papers do, and o_f at the sample's own size too; metrics.py tells the conventions and the baselines. Samples that cannot
-be used are left out, with a notice.
+papers do. Beside "ours": the source crop unchanged, the true background (erased), inpainted where the word was, plain
+grey, the standard image i_t, the mean skeleton, and the target itself for --ocr. metrics.py tells the conventions.
+Samples that cannot be used are left out, with a notice.
 
 A new folder, `evaluation` or `evaluation-2`, ..., takes the four images of each sample, evaluation.json and
 gallery.html, which shows them and the seven of the data for some samples.
@@ -26,7 +27,7 @@ import numpy as np
 import ocr
 import predict
 from data import resized
-from metrics import WINDOW, baselines, compare, psnr, ssim
+from metrics import baselines, compare, psnr
 from PIL import Image
 from tqdm import tqdm
 
@@ -35,21 +36,10 @@ from common.cli import UserError, notice
 from common.images import write_page
 
 TARGETS = {"o_f": "t_f", "o_b": "t_b", "o_t": "t_t", "o_sk": "t_sk"}
-METHODS = {  # the network's and those of metrics.py, in words
-    "ours": "ours",
-    "source": "source crop unchanged",
-    "erased": "true background, no word",
-    "inpainted": "inpainted, told where",
-    "grey": "plain grey",
-    "standard": "standard image (i_t)",
-    "mean": "mean skeleton",
-    "target": "t_f itself (the ceiling)",
-}
 SHOWN = 60  # samples in the gallery, evenly from all
 
 Images = dict[str, np.ndarray]
-Row = dict[str, Any]  # of a sample: by output, by method, by metric
-Means = dict[str, dict[str, dict[str, float]]]
+Scores = dict[str, float]  # {"o_f/ours/psnr": 16.6, ...}: the output, the method, the metric
 
 
 def evaluate_run(
@@ -67,14 +57,14 @@ def evaluate_run(
     """
     result = measure(editor, samples, folder)
     ours, trivial = {"samples": result["samples"]}, {}
-    for output, method, row in flat(result["metrics"]):
-        for name, value in row.items():
-            if method == "ours":
-                ours[f"{output}_{name}"] = value
-            else:
-                trivial[f"{method}_{output}_{name}"] = value
-                best = trivial.get(f"{output}_{name}", value)
-                trivial[f"{output}_{name}"] = min(best, value) if name == "mse" else max(best, value)
+    for key, value in result["metrics"].items():
+        output, method, name = key.split("/")
+        if method == "ours":
+            ours[f"{output}_{name}"] = value
+        else:
+            trivial[f"{method}_{output}_{name}"] = value
+            best = trivial.get(f"{output}_{name}", value)
+            trivial[f"{output}_{name}"] = min(best, value) if name == "mse" else max(best, value)
     return ours, trivial
 
 
@@ -102,39 +92,32 @@ def measure(
             where it is there already.
         reader: reads the words.
     Returns:
-        What evaluation.json holds: "metrics" has the means by output, by method and by metric: {"o_f": {"ours":
-        {"mse", "psnr", "ssim"}, "source": ...}, "o_b": ..., "o_t": ..., "o_sk": ..., "own_size": {"ours": {"psnr",
-        "ssim"}, ...}, "ocr": {"ours": {"word_accuracy", "ned"}, ...}}; "per_sample" the same of each sample.
+        What evaluation.json holds: "metrics" has the means: {"o_f/ours/psnr", ..., "o_sk/mean/dice",
+        "ocr/target/word_accuracy", ...}; "per_sample" the same of each sample.
     """
     size, tight = tuple(editor.options.data_shape), getattr(editor.options, "tight_text", False)
     samples, mean_skeleton = usable(samples, size)
     folder = cli.new_folder(folder)
     chosen = {number * len(samples) // SHOWN for number in range(SHOWN)}
-    rows, shown = [], []
+    rows, shown = {}, []
     for number, (path, name) in enumerate(tqdm(samples, "measuring", unit="", disable=None)):
         sample = data.read_sample(path, name, tight)
         own = sample["i_s"].shape[:2]
         ours = editor.generate(*(resized(sample[kind], editor.size_of(*own)) for kind in ("i_t", "i_s")))
         at_size, images = ({kind: resized(x, size) for kind, x in group.items()} for group in (sample, ours))
         others = baselines(at_size, mean_skeleton)
-        row: Row = {"file": str(path / "i_s" / name), "outputs": {}}
-        for output, target in TARGETS.items():
+        for output in TARGETS:
             file = cli.new_file(folder / "images" / output / f"{Path(name).stem}.png")
             Image.fromarray(ours[output].squeeze()).save(file)
-            row["outputs"][output] = f"{output}/{file.name}"
-            row[output] = {
-                method: compare(image, at_size[target], output == "o_sk")
-                for method, image in {"ours": images[output], **others[output]}.items()
-            }
-        whole = {"ours": resized(ours["o_f"], own), "source": sample["i_s"], "erased": sample["t_b"]}
-        if min(own) >= WINDOW:
-            row["own_size"] = {
-                method: {"psnr": psnr(image, sample["t_f"]), "ssim": ssim(image, sample["t_f"])}
-                for method, image in whole.items()
-            }
+        row = {
+            f"{output}/{method}/{metric}": value
+            for output, target in TARGETS.items()
+            for method, image in {"ours": images[output], **others[output]}.items()
+            for metric, value in compare(image, at_size[target], output == "o_sk").items()
+        }
         if reader:
-            row["ocr"] = read_words(reader, data.wanted_word(path, name), whole["ours"], sample)
-        rows.append(row)
+            row.update(read_words(reader, data.wanted_word(path, name), resized(ours["o_f"], own), sample))
+        rows[str(path / "i_s" / name)] = row
         if number in chosen:
             shown.append({**at_size, **images, "inpainted": others["o_b"]["inpainted"], "name": name})
     result = {
@@ -144,39 +127,24 @@ def measure(
         "size": list(size),
         "conventions": "of 8-bit images, means over them; mse: white is 1; psnr: peak 255; ssim: Gaussian 11 x 11, "
         "range 255; dice: 1 where skeletons agree; ned: 1 less edit distance over length, of letters and digits",
-        "metrics": means(rows),
+        "metrics": {key: float(np.mean([row[key] for row in rows.values()])) for key in row},
         "per_sample": rows,
     }
+    title = f"{len(rows)} samples of {result['data']}, {size[0]} x {size[1]}"
     (folder / "evaluation.json").write_text(json.dumps(result, indent=2) + "\n")
-    table = {f"{output}: {METHODS[method]}": row for output, method, row in flat(result["metrics"])}
-    write_page(folder / "gallery.html", f"SRNet: {headline(result)}", table, gallery_rows(shown))
-    notice(f"wrote {folder}: images/, evaluation.json, gallery.html with {len(shown)} of {len(rows)} samples")
+    write_page(folder / "gallery.html", f"SRNet: {title}", table(result["metrics"]), gallery_rows(shown))
+    notice(f"{title}: wrote images/, evaluation.json and gallery.html in {folder}")
     return result
 
 
-def headline(result: dict[str, Any]) -> str:
-    height, width = result["size"]
-    return f"{result['samples']} samples of {result['data']}, {height} x {width}"
-
-
-def read_words(reader: ocr.Reader, word: Optional[str], o_f: np.ndarray, sample: Images) -> dict[str, dict[str, float]]:
+def read_words(reader: ocr.Reader, word: Optional[str], o_f: np.ndarray, sample: Images) -> Scores:
     """How far what is read agrees with the wanted word, or where that was not noted with what is read in i_t."""
     wanted = word or reader.read(sample["i_t"])
-    images = {"ours": o_f, "target": sample["t_f"], "source": sample["i_s"]}
-    return {method: ocr.agreement(reader.read(image), wanted) for method, image in images.items()}
-
-
-def means(rows: Sequence[Row]) -> Means:
-    """The mean of each metric: {"o_f": {"ours": {"mse", "psnr", "ssim"}, "source": ...}, ...}."""
-    values: Means = {}
-    for output in (*TARGETS, "own_size", "ocr"):
-        having = [row[output] for row in rows if row.get(output)]
-        if having:
-            values[output] = {
-                method: {name: float(np.mean([row[method][name] for row in having])) for name in metrics}
-                for method, metrics in having[0].items()
-            }
-    return values
+    return {
+        f"ocr/{method}/{metric}": value
+        for method, image in (("ours", o_f), ("target", sample["t_f"]), ("source", sample["i_s"]))
+        for metric, value in ocr.agreement(reader.read(image), wanted).items()
+    }
 
 
 def gallery_rows(shown: Sequence[Images]) -> Iterator[tuple]:
@@ -191,19 +159,13 @@ def gallery_rows(shown: Sequence[Images]) -> Iterator[tuple]:
         yield images["name"], columns, values
 
 
-def flat(values: Means) -> Iterator[tuple[str, str, dict[str, float]]]:
-    for output, methods in values.items():
-        for method, row in methods.items():
-            yield output, method, row
-
-
-def table_lines(values: Means) -> Iterator[str]:
-    """The means as a table for the terminal, each part under the names of its own metrics."""
-    for output, methods in values.items():
-        yield f"{output:34}" + "".join(f"{name:>{max(8, len(name) + 2)}}" for name in methods["ours"])
-        for method, row in methods.items():
-            cells = (f"{v:{max(8, len(name) + 2)}.{2 if name == 'psnr' else 4}f}" for name, v in row.items())
-            yield f"    {METHODS[method]:30}{''.join(cells)}"
+def table(scores: Scores) -> dict[str, Scores]:
+    """{"o_f/ours": {"psnr": 16.6, ...}, ...}."""
+    lines: dict[str, Scores] = {}
+    for key, value in scores.items():
+        method, metric = key.rsplit("/", 1)
+        lines.setdefault(method, {})[metric] = value
+    return lines
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -211,7 +173,6 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     predict.add_editor_flags(parser)
     what = "samples, of which val/ is measured (without: the held-out ones of the run's own)"
     parser.add_argument("--data_path", metavar="DIR", help=what)
-    parser.add_argument("--max_samples", type=cli.in_range(int, 1), metavar="N", help="the first N of them")
     cli.add_boolean(parser, "--ocr", False, "read the words: accuracy and edit distance (rapidocr-onnxruntime)")
     what = "a new folder for the results (without: evaluation in the run's folder, or here)"
     parser.add_argument("--output_path", metavar="DIR", help=what)
@@ -242,9 +203,10 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     editor = predict.open_editor(args)
     run = weights.run_folder(editor.path)
     here = "evaluation" if args.model or run == predict.HERE / "pretrained" else run / "evaluation"
-    samples = held_out(args.data_path, editor.options)[: args.max_samples]
+    samples = held_out(args.data_path, editor.options)
     result = measure(editor, samples, args.output_path or here, reader)
-    print(headline(result), *table_lines(result["metrics"]), sep="\n")
+    for method, row in table(result["metrics"]).items():
+        print(f"{method:20}", *(f" {metric} {value:.4f}" for metric, value in row.items()))
     return result
 
 

@@ -5,12 +5,8 @@ python SRNet/predict.py sign.jpg --text=HELLO                        finds the w
 python SRNet/predict.py --i_s=crop.png --i_t=word.png --save_mode=1
 python SRNet/predict.py --checkpoint=RUN --save_dir=edited --input_dir=labels
 
-Of a photograph, each --box (left,top,right,bottom) or --quad (four corners, clockwise from the text's top left) is cut
-out upright with the word in it, edited, and pasted back with a soft edge; leave a little room round the word. Nothing
-outside of them changes. --box or --quad, and --text, may be repeated; the first text goes into the first place.
-
-Of crops, --i_t is the wanted word in a standard font, black on grey; --input_dir has pairs NAME_i_s.png, NAME_i_t.png.
-
+Of a photograph, each --box or --quad is cut out upright with the word in it, edited, and pasted back with a soft edge.
+Nothing outside of them changes. --box or --quad, and --text, may be repeated; the first text goes into the first place.
 What comes out is new: PHOTO_edited.png, NAME_o_f.png or result.png, with -2, -3, ... where that is there already.
 """
 
@@ -28,7 +24,7 @@ import fonts
 import numpy as np
 import ocr
 import quads
-from data import MULTIPLE, OUTPUTS, RANGE, nearest_width, resized, tightened
+from data import MULTIPLE, OUTPUTS, RANGE, resized, tightened
 from PIL import Image
 from tqdm import tqdm
 
@@ -51,9 +47,9 @@ class Editor:
     """A trained generator."""
 
     run: Callable  # from i_t and i_s, float32 [1, h, w, 3] in -1..1, to the four outputs
-    options: argparse.Namespace  # of its training: `data_shape`, and `widths` and `tight_text` where it had them
+    options: argparse.Namespace  # of its training: `data_shape` and `tight_text`
     path: str  # its file, for messages
-    sizes: Sequence[tuple[int, int]] = ()  # the only heights and widths that `run` takes; none: it takes any
+    size: Optional[tuple[int, int]] = None  # the only height and width that `run` takes; None: it takes any
 
     def size_of(self, height: int, width: int) -> tuple[int, int]:
         """The height and width at which the network sees a crop of some size: as in training, or wider where letters
@@ -63,17 +59,10 @@ class Editor:
             UserError: the crop is too long.
         """
         if width > LONGEST * height:
-            raise UserError(
-                f"a crop of {width} x {height} is more than {LONGEST} times as wide as high; edit it word by word"
-            )
+            told = f"a crop of {width} x {height} is more than {LONGEST} times as wide as high"
+            raise UserError(f"{told}; edit it word by word")
         high, wide = self.options.data_shape
-        widths = getattr(self.options, "widths", None)
-        own = MULTIPLE * round(high * width / ((1 if widths else SQUEEZED) * height * MULTIPLE))
-        buckets = widths and own <= max(widths)
-        wide = nearest_width((height, width), high, widths) if buckets else max(own, wide)
-        if self.sizes and (high, wide) not in self.sizes:
-            return min(self.sizes, key=lambda size: abs(math.log(size[1] / size[0] * high / wide)))
-        return high, wide
+        return self.size or (high, max(wide, MULTIPLE * round(high * width / (SQUEEZED * height * MULTIPLE))))
 
     def generate(self, i_t: np.ndarray, i_s: np.ndarray) -> dict[str, np.ndarray]:
         """The four images, uint8 [h, w, 3] (o_sk [h, w, 1]), for i_t and i_s, uint8 [h, w, 3], of a size that `size_of`
@@ -113,9 +102,11 @@ def trained_editor(generator: Any, options: argparse.Namespace, path: str, devic
     import tensorflow as tf
 
     spec = None if device == "npu" else [tf.TensorSpec([None, None, None, 3], tf.float32)] * 2
-    generate = tf.function(
-        lambda i_t, i_s: generator([i_t, i_s], training=False)[: len(OUTPUTS)], input_signature=spec, autograph=False
-    )
+
+    @tf.function(input_signature=spec, autograph=False)
+    def generate(i_t, i_s):
+        return generator([i_t, i_s], training=False)[: len(OUTPUTS)]
+
     return Editor(lambda i_t, i_s: [x.numpy() for x in generate(tf.constant(i_t), tf.constant(i_s))], options, path)
 
 
@@ -129,37 +120,31 @@ def load_editor(ckpt_path: Optional[str] = None, device: str = "auto") -> Editor
     return trained_editor(load_generator(loaded), loaded.options, loaded.path, device)
 
 
-def exported_editor(paths: Sequence[str]) -> Editor:
-    """Exports of one generator (.onnx, .pb, SavedModel, .om), each of one size or of any; the fitting one is taken."""
+def exported_editor(path: str) -> Editor:
+    """An export of a generator: .onnx, .pb, a SavedModel or .om."""
     from common.export import Exported
 
-    models, options = {}, {}
-    for path in paths:
-        model = Exported(path)
-        if set(model.inputs) != {"i_t", "i_s"} or not set(OUTPUTS) <= set(model.outputs):
-            raise UserError(f"--model {path}: not SRNet's: its inputs are {', '.join(model.inputs)}")
-        models[tuple(model.inputs["i_s"][1:3])] = model
-        beside = Path(path).with_suffix(".json")  # freeze.py's
-        if beside.is_file():
-            options = json.loads(beside.read_text())
+    model = Exported(path)
+    sides = {name: len(shape) for name, shape in model.inputs.items()}
+    if sides != {"i_t": 4, "i_s": 4} or not set(OUTPUTS) <= set(model.outputs):
+        raise UserError(f"--model {path}: not SRNet's: its inputs are {', '.join(model.inputs)}")
+    beside = Path(path).with_name("final.json")  # freeze.py's
+    options = json.loads(beside.read_text()) if beside.is_file() else {}
+    batch, height, width, _ = model.inputs["i_s"]
+    size = (height, width) if height and width else None
 
     def run(i_t: np.ndarray, i_s: np.ndarray) -> list[np.ndarray]:
-        model = models.get(i_s.shape[1:3]) or models[None, None]
-        batch = model.inputs["i_s"][0] or 1
-        outputs = model.run({"i_t": np.repeat(i_t, batch, 0), "i_s": np.repeat(i_s, batch, 0)})
+        outputs = model.run({"i_t": np.repeat(i_t, batch or 1, 0), "i_s": np.repeat(i_s, batch or 1, 0)})
         return [outputs[name][:1] for name in OUTPUTS]
 
-    fixed = [size for size in models if None not in size]
-    options = {"data_shape": min(fixed, default=(64, 128)), **options}
-    return Editor(run, argparse.Namespace(**options), ", ".join(paths), fixed if len(fixed) == len(models) else ())
+    return Editor(run, argparse.Namespace(**{"data_shape": size or (64, 128), **options}), path, size)
 
 
 def add_editor_flags(parser: argparse.ArgumentParser) -> None:
     """Adds what `open_editor` reads."""
     what = "a run's folder, or a file of weights (without: pretrained/)"
     parser.add_argument("--ckpt_path", "--checkpoint", metavar="PATH", help=what)
-    what = "an export that runs instead: .onnx, .pb, a SavedModel or .om; several of several widths may be named"
-    parser.add_argument("--model", action="append", default=[], metavar="FILE", help=what)
+    parser.add_argument("--model", metavar="FILE", help="an export that runs instead: .onnx, .pb, a SavedModel or .om")
     add_device_flags(parser)
 
 
@@ -192,8 +177,6 @@ def place(text: str) -> Place:
         raise argparse.ArgumentTypeError(f"{text!r} is not 4 or 8 numbers with commas between them")
     if len(values) == 8:
         return Place(f"--quad={text}", np.reshape(values, (4, 2)))
-    if values[0] >= values[2] or values[1] >= values[3]:
-        raise argparse.ArgumentTypeError(f"{text} is empty: give left,top,right,bottom")
     return Place(f"--box={text}", quads.of_box(*values))
 
 
@@ -207,7 +190,11 @@ def read_photo(path: str) -> Image.Image:
 
 
 def find_places(photo: Image.Image) -> list[tuple[Place, str]]:
-    """The words that are found in a photograph, each with the flag that names its place."""
+    """The words that are found in a photograph, each with the flag that names its place.
+
+    Raises:
+        UserError: what finds them is not installed.
+    """
     if not ocr.installed():
         raise UserError(f"say where the word is: --box=left,top,right,bottom; or to find it: {ocr.HOW_TO_GET_IT}")
     found = []
@@ -217,6 +204,17 @@ def find_places(photo: Image.Image) -> list[tuple[Place, str]]:
         upright = np.abs(corners - quads.of_box(*ends)).max() <= 2
         found.append((place(",".join(map(str, ends if upright else corners.ravel()))), text))
     return found
+
+
+def choose_place(photo: Image.Image, texts: Sequence[str]) -> list[Place]:
+    """The one word that is found; without a text, or where there are several, they are listed and it is an error."""
+    found = find_places(photo)
+    if len(found) == 1 and texts:
+        notice(f"found {found[0][1]!r} at {found[0][0].flag}")
+        return [found[0][0]]
+    for place, text in found:
+        print(f"{place.flag}  {text}")
+    raise UserError(f"{len(found)} words found: give one of these flags, or --box, and --text=WORD for the new word")
 
 
 def find_edits(photo: Image.Image, places: Sequence[Place], texts: Sequence[str], font: Any = None) -> list[tuple]:
@@ -251,29 +249,13 @@ def edit_photo(editor: Editor, photo: Image.Image, edits: Sequence[tuple]) -> tu
     return result, edited
 
 
-def choose_place(args: argparse.Namespace, photo: Image.Image) -> list[Place]:
-    """The one word that is found; without a --text, or where there are several, they are listed and it is an error."""
-    found = find_places(photo)
-    if not found:
-        raise UserError(f"{args.image}: no word found; say where it is: --box=left,top,right,bottom")
-    if len(found) == 1 and args.text:
-        notice(f"found {found[0][1]!r} at {found[0][0].flag}")
-        return [found[0][0]]
-    for place, text in found:
-        print(f"{place.flag}  {text}")
-    raise UserError(f"{len(found)} words found: give one of these flags, and --text=WORD for what to write there")
-
-
 def predict_photo(args: argparse.Namespace) -> None:
     photo = read_photo(args.image)
-    edits = find_edits(photo, args.places or choose_place(args, photo), args.text, args.font)
+    edits = find_edits(photo, args.places or choose_place(photo, args.text), args.text, args.font)
     editor = open_editor(args)
     result, edited = edit_photo(editor, photo, edits)
     stem = Path(args.image).stem
-    for number, ((place, *_), images) in enumerate(zip(edits, edited), 1):
-        height, high = len(images["o_f"]), editor.options.data_shape[0]
-        if height > 2 * high:
-            notice(f"{place.flag}: the network's images are {high} pixels high, so at {height} the word is soft")
+    for number, images in enumerate(edited, 1):
         for kind in OUTPUTS if args.save_mode == 1 else ():
             save(images[kind], args, f"{stem}_{number}_{kind}", args.image)
     save(result, args, f"{stem}_edited", args.image)
@@ -284,15 +266,17 @@ def predict_photo(args: argparse.Namespace) -> None:
 
 
 def find_pairs(folder: str) -> list[tuple[str, Path, Path]]:
-    """(name, crop, wanted word) of all pairs in a folder, sorted; a UserError where one of a pair is missing."""
+    """(name, crop, wanted word) of all pairs in a folder, sorted.
+
+    Raises:
+        UserError: there is none, or one of a pair is missing.
+    """
     files = {path.stem: path for path in find_images(Path(folder))}
     names = sorted({stem[:-4] for stem in files if stem.endswith(("_i_s", "_i_t"))})
-    if not names:
-        raise UserError(f"--input_dir {folder}: there are no pairs NAME_i_s.png and NAME_i_t.png")
-    try:
-        return [(name, files[f"{name}_i_s"], files[f"{name}_i_t"]) for name in names]
-    except KeyError as error:
-        raise UserError(f"--input_dir {folder}: there is no {error.args[0]}.png beside the other one") from None
+    missing = [stem for name in names or ["NAME"] for stem in (f"{name}_i_s", f"{name}_i_t") if stem not in files]
+    if missing:
+        raise UserError(f"--input_dir {folder}: there is no {missing[0]}.png; give pairs NAME_i_s.png, NAME_i_t.png")
+    return [(name, files[f"{name}_i_s"], files[f"{name}_i_t"]) for name in names]
 
 
 def predict_crops(args: argparse.Namespace) -> None:
@@ -330,14 +314,13 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     group.add_argument("image", nargs="?", default=argparse.SUPPRESS, metavar="photo", help="the photograph")
     group.add_argument("--image", metavar="FILE", help="likewise")
     places = {"dest": "places", "action": "append", "default": []}
-    group.add_argument("--box", type=place, metavar="X0,Y0,X1,Y1", help="where a word is", **places)
-    group.add_argument("--quad", type=place, metavar="X0,Y0,...,Y3", help="likewise, seen at an angle", **places)
+    group.add_argument("--box", type=place, metavar="L,T,R,B", help="left,top,right,bottom of a word", **places)
+    group.add_argument("--quad", type=place, metavar="X,Y,...", help="its corners, clockwise from top left", **places)
     group.add_argument("--text", action="append", default=[], help="what to write there")
-    what = "the standard font's file (without: one at hand that has the characters)"
-    group.add_argument("--font", metavar="FILE", help=what)
+    group.add_argument("--font", metavar="FILE", help="the standard font (without: one that has the characters)")
     group = parser.add_argument_group("crops")
     group.add_argument("--i_s", metavar="FILE", help="the crop")
-    group.add_argument("--i_t", metavar="FILE", help="the wanted word in a standard font")
+    group.add_argument("--i_t", metavar="FILE", help="the wanted word in a standard font, black on grey")
     group.add_argument("--input_dir", metavar="DIR", help="pairs NAME_i_s.png and NAME_i_t.png")
     args = parser.parse_args(argv)
     if [bool(args.image), bool(args.i_s or args.i_t), bool(args.input_dir)].count(True) != 1:

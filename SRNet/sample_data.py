@@ -16,7 +16,7 @@ from common import cli
 
 
 def main(argv: Optional[list[str]] = None) -> int:
-    args = datagen.parse_args(argv, __doc__, number=400, val=60, shape="64x128", padding="3,6", fit=True)
+    args = datagen.parse_args(argv, __doc__, number=400, val=60, shape=(64, 128), padding=(3, 6), fit=True)
     return cli.run_main(datagen.write, args)
 
 

@@ -12,19 +12,17 @@ import argparse
 import os
 from collections.abc import Sequence
 from itertools import accumulate
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Callable, Optional
 
 import _path  # noqa: F401  (finds ../common)
 import cfg
 import evaluate
-import freeze
 import losses
 import numpy as np
 import predict
 import tensorflow as tf
-from data import CHANNELS, FOLDERS, GREY, MULTIPLE, Samples, batches, read_sample, resized, root, split
+from data import CHANNELS, FOLDERS, GREY, MULTIPLE, batches, pair, read_sample, resized, root, split
 from model import build_discriminator, build_generators
 from PIL import Image
 from vgg19_pb import read_vgg19
@@ -44,27 +42,8 @@ EXAMPLES = 6  # held-out samples on a sheet
 LOSS_SCALE = {"init_scale": 2.0**16, "incr_every_n_steps": 1000, "decr_every_n_nan_or_inf": 2, "decr_ratio": 0.5}
 HERE = os.path.dirname(os.path.abspath(__file__))
 # What may differ when a run goes on, beside what common.run names: the rates, the order of the phases.
-MAY_CHANGE = (
-    *("decay_rate", "decay_steps", "staircase", "schedule", "warmup_steps", "teacher_forcing_steps"),
-    *("plain_l1_from", "adversarial_from", "perceptual_from", "recipe", "train_name"),
-)
-
-
-def size(text: str) -> tuple[int, int]:
-    """Height and width as "64,128" or "64x128"; of images under 16 SSIM's window makes nothing.
-
-    Raises:
-        ArgumentTypeError: they are no multiples of 8, or under 16, of which SSIM's window makes nothing.
-    """
-    height, width = (int(side) for side in text.replace("x", ",").split(","))
-    if min(height, width) < 2 * MULTIPLE or height % MULTIPLE or width % MULTIPLE:
-        raise argparse.ArgumentTypeError(f"{text}: give height,width, both multiples of {MULTIPLE}, 16 or more")
-    return height, width
-
-
-def widths(text: str) -> list[int]:
-    """Widths as "64,96,128": each as `size` wants it."""
-    return sorted({size(f"{width},{width}")[1] for width in text.split(",")})
+MAY_CHANGE = ["decay_rate", "decay_steps", "staircase", "schedule", "warmup_steps", "teacher_forcing_steps",
+              "plain_l1_from", "adversarial_from", "perceptual_from", "recipe", "train_name"]  # fmt: skip
 
 
 def fast(steps: int) -> dict[str, Any]:
@@ -77,7 +56,6 @@ def fast(steps: int) -> dict[str, Any]:
         "balanced_l1": True,
         "tight_text": True,
         "skips": True,
-        "norm": "batch",
         "precision_mode": "allow_mix_precision",
         "learning_rate": 1e-3,
         "schedule": "cosine",
@@ -101,19 +79,14 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
         group.add_argument(f"--{name}", type=kind, default=getattr(cfg, name, default), help=text)
 
     group = parser.add_argument_group("data")
-    group.add_argument(
-        "--data_path", "--data_dir", required=True, metavar="DIR", help="the seven folders, or v1/ of them"
-    )
-    add("data_shape", "height,width that samples are scaled to", size)
-    text = "scale samples to that height and to the one of these widths that keeps their aspect: 64,96,128,192,256"
-    group.add_argument("--widths", type=widths, metavar="W,W", help=text)
-    text = "cut i_t to its word, so that its letters stand about where those of the result will"
-    cli.add_boolean(group, "--tight_text", False, text)
+    text = "the seven folders, or v1/ of them"
+    group.add_argument("--data_path", "--data_dir", required=True, metavar="DIR", help=text)
+    add("data_shape", "height,width that samples are scaled to", pair)
+    cli.add_boolean(group, "--tight_text", False, "cut i_t to its word: its letters are where those of o_f will be")
 
     group = parser.add_argument_group("model")
     add("cnum", "channels of the networks' first layers")
-    text = "normalisation by the batch, or of each sample by groups of channels"
-    group.add_argument("--norm", choices=("batch", "group"), default="batch", help=text)
+    group.add_argument("--norm", choices=("batch", "group"), default="batch", help="normalisation")
     text = "skip connections of features and pixels in all parts: i_t to o_sk and o_t, i_s to o_t and o_b, these to o_f"
     cli.add_boolean(group, "--skips", False, text)
     add_vgg19_flag(group, "of the perceptual and the style term")
@@ -124,7 +97,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     group.add_argument("--train_steps", "--max_iter", type=count, default=cfg.max_iter, help="iterations")
     add("batch_size", "samples a step")
     add("learning_rate", "of all networks at the start", weight)
-    text = "of the learning rate: by --decay_rate and --decay_steps, or along a cosine to 0 at the last step"
+    text = "by --decay_rate and --decay_steps, or along a cosine to 0 at the last step"
     group.add_argument("--schedule", choices=("exponential", "cosine"), default="exponential", help=text)
     add("warmup_steps", "the learning rate grows from 0 over so many steps", step, 0)
     add("decay_rate", "the learning rate is multiplied by this ...", weight)
@@ -133,12 +106,8 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     add("beta1", "Adam's", decay)
     add("beta2", "Adam's", decay)
     add("ema", "decay of an average of the generator, which is then what is measured and exported; 0: none", decay, 0.0)
-    text = "until this step the fusion gets t_t in place of o_t, and trains text conversion no more"
-    add("teacher_forcing_steps", text, step, 0)
-    text = (
-        "from this step the L1 of o_t weighs all pixels alike: with a mask no letter is left out, but all are too bold"
-    )
-    add("plain_l1_from", text, step)
+    add("teacher_forcing_steps", "until this step the fusion gets t_t in place of o_t", step, 0)
+    add("plain_l1_from", "from this step the L1 of o_t weighs all pixels alike, those of the word and the rest", step)
     add("adversarial_from", "step at which the discriminators begin", step, 0)
     add("perceptual_from", "step at which VGG19's terms begin", step, 0)
 
@@ -154,14 +123,12 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     add("lf_theta_1", "of its L1", weight)
     add("lf_theta_2", "of its perceptual term", weight)
     add("lf_theta_3", "of its style term", weight)
-    text = "the L1 of o_b and o_f as that of o_t: where a word is erased or written weighs as much as all the rest"
-    cli.add_boolean(group, "--balanced_l1", False, text)
+    cli.add_boolean(group, "--balanced_l1", False, "also in o_b and o_f a word weighs as much as all the rest")
 
     group = add_run_flags(parser, os.path.join(HERE, "train_dir"))
     group.add_argument("--output_dir", dest="output_path", default=argparse.SUPPRESS, help="the original's name of it")
-    group.add_argument(
-        "--pretrained_ckpt_path", dest="ckpt_path", default=argparse.SUPPRESS, help="the original's name of --ckpt_path"
-    )
+    text = "the original's name of --ckpt_path"
+    group.add_argument("--pretrained_ckpt_path", dest="ckpt_path", default=argparse.SUPPRESS, help=text)
     add("train_name", "a folder of its own for the sheets of examples, in examples/", str)
     add("show_loss_interval", "steps: a line")
     add("write_log_interval", "steps: TensorBoard")
@@ -175,6 +142,8 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
             parser.error("--recipe goes by steps: give --train_steps, not --train_epochs")
         parser.set_defaults(**fast(args.train_steps))
         args = parser.parse_args(argv)
+    if any(side % MULTIPLE or side < 2 * MULTIPLE for side in args.data_shape):  # SSIM's window is of 11 pixels
+        parser.error(f"--data_shape: give height,width, both multiples of {MULTIPLE}, 16 or more")
     if args.lt_mask and not args.skips:
         parser.error("--lt_mask is of networks with --skips: give it too, or --lt_mask=0")
     if not os.path.isdir(args.data_path):
@@ -220,19 +189,15 @@ def scaled(stacked: tf.Tensor) -> dict[str, tf.Tensor]:
     return sample
 
 
-def make_train_step(
-    args, networks, features, forced: bool, plain: bool, adversarial: bool, perceptual: bool
-) -> Callable:
+def make_train_step(args, networks, features, forced: bool, plain: bool, adversarial: bool) -> Callable:
     """One update of all networks, in one phase of training. Takes stacked samples and returns named scalars.
 
     Args:
-        features: of `perceptual_features`.
+        features: of `perceptual_features`; None: without VGG19's terms.
         forced: the fusion gets the true styled word.
         plain: the L1 of o_t has no mask.
         adversarial: with the discriminators; else they are not updated.
-        perceptual: with VGG19's terms, where there are features.
     """
-    features = features if perceptual else None
 
     def discriminate(sample, o_b, o_f):
         """Logits of (background, fused), real and fake in one batch, as their batch normalisation needs it."""
@@ -291,7 +256,7 @@ def make_train_step(
             g_loss = args.lt * l_t + args.lb * l_b + args.lf * l_f
         networks.g_optimizer.minimize(g_loss, g_tape)
         if args.ema:
-            update_average(networks.ema, networks.generator, args.ema)
+            update_average(networks.ema_generator, networks.generator, args.ema)
         terms = {"l_t": l_t, "l_b": l_b, "l_f": l_f, "perceptual": perceptual_loss, "style": style_loss}
         return {"d_loss": d_loss, "g_loss": g_loss, **terms, "dice": 1.0 - dice}
 
@@ -304,10 +269,10 @@ def make_update(args: argparse.Namespace, session: Session, networks: SimpleName
 
     def update(batch, step: int):
         plain = args.plain_l1_from is not None and step >= args.plain_l1_from
-        begun = (step >= args.adversarial_from, step >= args.perceptual_from)
-        phase = (step < args.teacher_forcing_steps, plain, *begun)
+        terms = features if step >= args.perceptual_from else None
+        phase = (terms, step < args.teacher_forcing_steps, plain, step >= args.adversarial_from)
         if phase not in compiled:  # a graph of its own
-            compiled[phase] = session.compile(make_train_step(args, networks, features, *phase))
+            compiled[phase] = session.compile(make_train_step(args, networks, *phase))
         return compiled[phase](batch)
 
     return update
@@ -315,32 +280,24 @@ def make_update(args: argparse.Namespace, session: Session, networks: SimpleName
 
 def build(args: argparse.Namespace, session: Session, total_steps: int) -> SimpleNamespace:
     """The networks with their optimizers; `.state` is what a checkpoint holds, `.trained` what is measured."""
-    size = (args.data_shape[0], None if args.widths else args.data_shape[1])
-    generator, forced_generator = build_generators(args, size, args.teacher_forcing_steps > 0)
-    discriminator = build_discriminator(args, size)
+    generator, forced_generator = build_generators(args, args.data_shape, args.teacher_forcing_steps > 0)
+    discriminator = build_discriminator(args, args.data_shape)
     adam = {"beta_1": args.beta1, "beta_2": args.beta2, "loss_scale": LOSS_SCALE}  # scaled in float16 alone
     d_rate = learning_rate(args, total_steps, args.adversarial_from)
     d_optimizer = session.optimizer(discriminator, d_rate, **adam)
     g_optimizer = session.optimizer(generator, learning_rate(args, total_steps), **adam)
-    state = {
-        "generator": named_variables(generator),
-        "discriminator": named_variables(discriminator),
-        "d_optimizer": d_optimizer.state,
-        "g_optimizer": g_optimizer.state,
-    }
-    ema = None
+    built = {"generator": generator, "discriminator": discriminator}
     if args.ema:
-        ema, _ = build_generators(args, size)
-        state["ema_generator"] = named_variables(ema)
-        session.average(moving_statistics(ema))
+        built["ema_generator"], _ = build_generators(args, args.data_shape)
+        session.average(moving_statistics(built["ema_generator"]))
+    state = {name: named_variables(network) for name, network in built.items()}
+    state.update(d_optimizer=d_optimizer.state, g_optimizer=g_optimizer.state)
     return SimpleNamespace(
-        generator=generator,
+        **built,
         forced_generator=forced_generator,
-        discriminator=discriminator,
         d_optimizer=d_optimizer,
         g_optimizer=g_optimizer,
-        ema=ema,
-        trained=ema or generator,
+        trained=built.get("ema_generator", generator),
         state=state,
     )
 
@@ -367,9 +324,9 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
     session = open_session(session_config(args))
     set_seed(args.seed)
     train_samples, held_out = split(args.data_path)
-    samples = Samples(train_samples, args)
     notice(f"{args.data_path}: {len(train_samples)} samples to train on, {len(held_out)} held out")
-    total_steps = args.train_epochs * samples.steps_per_epoch if args.train_epochs else args.train_steps
+    steps_per_epoch = len(train_samples) // args.batch_size
+    total_steps = args.train_epochs * steps_per_epoch if args.train_epochs else args.train_steps
     features = perceptual_features(args)
     networks = build(args, session, total_steps)
     update = make_update(args, session, networks, features)
@@ -377,11 +334,11 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
     sheet = [read_sample(*sample, args.tight_text) for sample in held_out[:EXAMPLES]]
     files = [folder / kind / name for folder, name in train_samples for kind in FOLDERS]
 
+    examples = None
     with Run(claimed, session, total_steps, networks.state, about={"network": NETWORK}, data=files) as run:
-        examples = max(map(str, Path(run.path("examples", args.train_name or "")).glob("*.png")), default=None)
-        stream = batches(samples, session, run.step)
-        if networks.ema and run.step == 0:
-            update_average(networks.ema, networks.generator, 0.0)
+        stream = batches(train_samples, args, session, run.step)
+        if args.ema and run.step == 0:
+            update_average(networks.ema_generator, networks.generator, 0.0)
         for step in run.steps():
             metrics = update(next(stream), step)
             run.end_step(metrics)
@@ -389,10 +346,8 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
             show, write = run.due(args.show_loss_interval), run.due(args.write_log_interval)
             values = run.fetch(metrics) if show or write else {}
             if show:
-                run.log(
-                    f"step: {run.step:6d}   d_loss: {values['d_loss']:.5f}   g_loss: {values['g_loss']:.5f}   "
-                    f"time: {run.step_seconds():.4f}"
-                )
+                told = f"d_loss: {values['d_loss']:.5f}   g_loss: {values['g_loss']:.5f}"
+                run.log(f"step: {run.step:6d}   {told}   time: {run.step_seconds():.4f}")
             if write:
                 run.scalars("train", values)
             if run.due(args.gen_example_interval):
@@ -406,8 +361,6 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
         if args.evaluate and run.chief:
             metrics, baseline = evaluate.evaluate_run(editor, held_out, run.path("evaluation"))
             run.log(f"[Info] on {len(held_out)} held-out samples: {metrics}; trivial baselines: {baseline}")
-        if run.chief:
-            freeze.write_final(networks.trained, args, run.path("final.pb"))
         name = f"SSIM of o_f on {len(held_out)} held-out samples"
         return run.finish(["train/d_loss", "train/g_loss"], metrics, baseline, metrics.get("o_f_ssim"), name, examples)
 

@@ -35,7 +35,7 @@ def write_run(folder: Path, **options) -> SimpleNamespace:
     from common import weights
     from common.layers import named_variables
 
-    options = {"cnum": 2, "norm": "batch", "data_shape": [64, 128], "widths": None, **options}
+    options = {"cnum": 2, "norm": "batch", "data_shape": [64, 128], **options}
     options = {"data_path": "nowhere", "seed": 0, **options}
     tf.random.set_seed(1)
     variables = named_variables(build_generators(Namespace(**options))[0])

@@ -40,8 +40,6 @@ def test_folders_that_do_not_match(tmp_path, folder):
         data.find_samples(folder)
     with pytest.raises(UserError, match="no images in i_t"):
         data.find_samples(write_samples(tmp_path / "empty", 0))
-    with pytest.raises(UserError, match="one sample only"):
-        data.split(str(write_samples(tmp_path / "one", 1)))
 
 
 def test_read_sample(folder):
@@ -67,20 +65,15 @@ def test_a_standard_image_cut_to_its_word(folder):
     assert data.tightened(blank).shape == blank.shape
     blank[:, 4:8] = 0
     Image.fromarray(blank).save(folder / "i_t" / "00.png")
-    stacked = samples_of(data.split(str(folder))[0], tight_text=True).read(0)
-    whole = data.read_sample(folder, "00.png")
-    assert (stacked[..., :3] < 20).all()
-    np.testing.assert_array_equal(stacked[..., 3:], np.concatenate(list(whole.values())[1:], 2))
+    whole, tight = (data.read_sample(folder, "00.png", tight) for tight in (False, True))
+    assert (tight["i_t"] < 20).all()
+    for kind in data.FOLDERS[1:]:
+        np.testing.assert_array_equal(tight[kind], whole[kind])
 
 
-def samples_of(samples, batch_size=1, widths=None, tight_text=False, seed=3):
-    options = {"batch_size": batch_size, "widths": widths, "tight_text": tight_text, "seed": seed}
-    return data.Samples(samples, Namespace(data_shape=(16, 32), **options))
-
-
-def batches(folder, count, start=0, **options):
-    session = Session(SessionConfig(), "cpu", "float32")
-    stream = data.batches(samples_of(data.split(str(folder))[0], **options), session, start)
+def batches(folder, count, start=0, batch_size=1, seed=3):
+    args = Namespace(data_shape=(16, 32), batch_size=batch_size, tight_text=False, seed=seed)
+    stream = data.batches(data.split(str(folder))[0], args, Session(SessionConfig(), "cpu", "float32"), start)
     return [batch.numpy() for batch in islice(stream, count)]
 
 
@@ -92,26 +85,6 @@ def test_batches(folder):
     for batch, again in zip(whole[2:], batches(folder, 4, start=2)):
         np.testing.assert_array_equal(batch, again)
     assert any((a != b).any() for seed in range(4, 8) for a, b in zip(batches(folder, 6, seed=seed), whole))
-
-
-def test_batches_of_several_widths(tmp_path):
-    """Each sample at the width that is nearest to its aspect, each batch of one width, none lost that fills a batch."""
-    sets = (("w", 5, 60), ("n", 3, 33), ("o", 1, 100))
-    wide, narrow, odd = (write_samples(tmp_path / name, count, 16, width) for name, count, width in sets)
-    for kind in data.FOLDERS:
-        for other in (narrow, odd):
-            for path in sorted((other / kind).iterdir()):
-                path.rename(wide / kind / f"{other.name}{path.name}")
-    listed = [(wide, name) for name in data.find_samples(wide)]
-    samples = samples_of(listed, 2, [32, 64, 96])
-    assert samples.widths.tolist() == [64] * 5 + [32] * 3 + [64]  # 96 is of one sample only
-    order = samples.order(0)
-    assert samples.steps_per_epoch == len(order) == 4 and len(set(order.ravel().tolist())) == 8
-    assert all(len(set(samples.widths[batch])) == 1 for batch in order)
-    found = batches(wide, 6, batch_size=2, widths=[32, 64])
-    assert {batch.shape[2] for batch in found} == {32, 64}
-    for batch, again in zip(found[3:], batches(wide, 3, start=3, batch_size=2, widths=[32, 64])):
-        np.testing.assert_array_equal(batch, again)
 
 
 def test_a_batch_that_is_too_large(folder):
