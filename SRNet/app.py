@@ -1,4 +1,4 @@
-"""SRNet in the browser: a photograph, a word in it that is clicked, and another word in its place.
+"""SRNet in the browser: a photograph, a word in it that is clicked or found, and another word in its place.
 
 python SRNet/app.py                              with the weights in SRNet/pretrained/
 python SRNet/app.py --ckpt_path=RUN --port=7861
@@ -7,6 +7,7 @@ Needs gradio (current stack only). The page is served to this machine alone and 
 """
 
 import argparse
+import functools
 import tempfile
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, Callable, Optional
 
 import _path  # noqa: F401  (finds ../common)
 import fonts
+import ocr
 import predict
 import skimage.data
 from PIL import Image, ImageDraw
@@ -97,29 +99,44 @@ def build(ckpt: Optional[str] = None) -> None:
         gr.Markdown(f"SRNet cannot be shown: {error}", elem_classes="message")
         return
 
-    def told(function: Callable, *given: Any) -> Any:
-        """What the function gives; a user's mistake is a message on the page."""
-        try:
-            return function(*given)
-        except UserError as error:
-            raise gr.Error(str(error), print_exception=False) from None
+    def told(function: Callable) -> Callable:
+        """The function, whose mistakes of the user's become a message."""
 
+        @functools.wraps(function)  # Gradio looks at its parameters
+        def call(*args: Any) -> Any:
+            try:
+                return function(*args)
+            except UserError as error:
+                raise gr.Error(str(error), print_exception=False) from None
+
+        return call
+
+    @told
     def opened(path: Optional[str]) -> tuple:
-        return told(preview, path) if path else None, "", None
+        found = predict.find_places(read(path)) if path and ocr.installed() else []
+        choices = [(text, place.flag.split("=")[1]) for place, text in found]
+        start = choices[0][1] if len(choices) == 1 else ""
+        return preview(path, start) if path else None, gr.update(choices=choices, value=start or None), start, None
 
+    @told
     def clicked(path: str, corner: Optional[list], event: gr.SelectData) -> tuple:
         if corner is None:
             return gr.skip(), gr.skip(), event.index
         (left, right), (top, bottom) = (sorted(int(side) for side in pair) for pair in zip(corner, event.index))
         place = f"{left},{top},{right},{bottom}"
-        return told(preview, path, place), place, None
+        return preview(path, place), place, None
 
-    gr.Markdown("Another word in a photograph, in the style of the old one. Trained on synthetic pairs of words.")
+    gr.Markdown(
+        "Another word in a photograph, in the style of the one that is there. Trained on synthetic pairs of words."
+    )
     with gr.Row():
         with gr.Column():
             file = gr.File(value=example, label="Photograph", type="filepath", elem_classes="input")
-            label = "Click two opposite corners of the word"
-            shown = gr.Image(preview(example, place), label=label, type="pil", interactive=False, buttons=[])
+            shown = gr.Image(
+                preview(example, place), label="Click two opposite corners of the word", type="pil",
+                interactive=False, buttons=[],
+            )  # fmt: skip
+            words = gr.Dropdown([], label="Or a word that was found", visible=ocr.installed())
             where = gr.Textbox(place, label="Its place: left,top,right,bottom in pixels")
             word = gr.Textbox(EXAMPLE[2], label="New word", max_length=40, elem_classes="input")
             button = gr.Button("Replace the word", variant="primary", elem_classes="run")
@@ -129,11 +146,13 @@ def build(ckpt: Optional[str] = None) -> None:
             download = gr.DownloadButton("Download the result", value=first[1])
     corner = gr.State(None)
     for event in (file.upload, file.clear):
-        event(opened, file, [shown, where, corner])
+        event(opened, file, [shown, words, where, corner])
     shown.select(clicked, [file, corner], [shown, where, corner])
-    where.submit(lambda path, box: told(preview, path, box), [file, where], shown)
+    words.input(told(lambda path, box: (preview(path, box), box)), [file, words], [shown, where])
+    where.submit(told(preview), [file, where], shown)
     for event in (button.click, word.submit):
-        event(lambda *given: told(edit, editor, folder, *given), [file, where, word], [result, download, seconds])
+        replace = told(lambda path, place, word: edit(editor, folder, path, place, word))
+        event(replace, [file, where, word], [result, download, seconds])
 
 
 if __name__ == "__main__":

@@ -6,9 +6,9 @@ python SRNet/evaluate.py --data_path=other_words --ocr
 python SRNet/evaluate.py --data_path=other_words --model=exported/final.onnx
 
 o_f is compared with t_f, o_b with t_b, o_t with t_t and o_sk with t_sk, at the size of the training (64 x 128), as
-papers do. Beside "ours": the source crop unchanged, the true background (erased), inpainted where the word was, plain
-grey, the standard image i_t, the mean skeleton, and the target itself for --ocr. metrics.py tells the conventions.
-Samples that cannot be used are left out, with a notice.
+papers do, and o_f at the sample's own size too. Beside "ours": the source crop unchanged, the true background (erased),
+inpainted where the word was, plain grey, the standard image i_t, the mean skeleton, and the target itself for --ocr.
+metrics.py tells the conventions. Samples that cannot be used are left out, with a notice.
 
 A new folder, `evaluation` or `evaluation-2`, ..., takes the four images of each sample, evaluation.json and
 gallery.html, which shows them and the seven of the data for some samples.
@@ -17,7 +17,7 @@ gallery.html, which shows them and the seven of the data for some samples.
 import argparse
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
@@ -27,7 +27,7 @@ import numpy as np
 import ocr
 import predict
 from data import resized
-from metrics import baselines, compare, psnr
+from metrics import WINDOW, baselines, compare, psnr
 from PIL import Image
 from tqdm import tqdm
 
@@ -115,8 +115,13 @@ def measure(
             for method, image in {"ours": images[output], **others[output]}.items()
             for metric, value in compare(image, at_size[target], output == "o_sk").items()
         }
+        whole = {"ours": resized(ours["o_f"], own), "source": sample["i_s"], "erased": sample["t_b"]}
+        if min(own) >= WINDOW:
+            for method, image in whole.items():
+                values = compare(image, sample["t_f"])
+                row.update({f"own_size/{method}/{metric}": value for metric, value in values.items()})
         if reader:
-            row.update(read_words(reader, data.wanted_word(path, name), resized(ours["o_f"], own), sample))
+            row.update(read_words(reader, data.wanted_word(path, name), whole["ours"], sample))
         rows[str(path / "i_s" / name)] = row
         if number in chosen:
             shown.append({**at_size, **images, "inpainted": others["o_b"]["inpainted"], "name": name})
@@ -127,7 +132,7 @@ def measure(
         "size": list(size),
         "conventions": "of 8-bit images, means over them; mse: white is 1; psnr: peak 255; ssim: Gaussian 11 x 11, "
         "range 255; dice: 1 where skeletons agree; ned: 1 less edit distance over length, of letters and digits",
-        "metrics": {key: float(np.mean([row[key] for row in rows.values()])) for key in row},
+        "metrics": means(rows.values()),
         "per_sample": rows,
     }
     title = f"{len(rows)} samples of {result['data']}, {size[0]} x {size[1]}"
@@ -135,6 +140,12 @@ def measure(
     write_page(folder / "gallery.html", f"SRNet: {title}", table(result["metrics"]), gallery_rows(shown))
     notice(f"{title}: wrote images/, evaluation.json and gallery.html in {folder}")
     return result
+
+
+def means(rows: Collection[Scores]) -> Scores:
+    """The mean of each metric over the samples that have it."""
+    keys = dict.fromkeys(key for row in rows for key in row)
+    return {key: float(np.mean([row[key] for row in rows if key in row])) for key in keys}
 
 
 def read_words(reader: ocr.Reader, word: Optional[str], o_f: np.ndarray, sample: Images) -> Scores:

@@ -64,6 +64,7 @@ def test_a_generator_that_copies_and_targets_that_are_copies(tmp_path, words):
     dices = [2 * 0.2 * t_sk.sum() / (0.2 * t_sk.size + t_sk.sum()) for t_sk in t_sks]
     assert found["o_sk_dice"] == pytest.approx(np.mean(dices), rel=1e-3)
     assert trivial["o_f_psnr"] == trivial["source_o_b_psnr"] == trivial["standard_o_t_psnr"] == 100
+    assert found["own_size_psnr"] < 100  # of 24 x 56 pixels 16 x 32 were left
 
 
 def test_the_trivial_baselines(tmp_path, words):
