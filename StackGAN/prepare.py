@@ -114,9 +114,7 @@ def prepare(args: argparse.Namespace) -> None:
     """
     found = data.find_images(args.images)
     if len(found) < 2:
-        raise UserError(
-            f"--images {args.images}: {len(found)} images in the folder and its sub-folders; a set takes two"
-        )
+        raise UserError(f"--images {args.images}: {len(found)} images in the folder and below it; a set takes two")
     held = held_out(list(found), args.split, args.test, args.seed)
     with cli.new_set(args.output_path) as work:
         for part, names in (("train", [name for name in found if name not in held]), ("test", sorted(held))):

@@ -43,14 +43,8 @@ class _Array:
         self.array = np.frombuffer(content, kind.dtype).reshape(shape, order="F" if fortran else "C")
 
 
-class _Bytes:
-    """Stands for _codecs.encode, by which Python 3 writes bytes for Python 2."""
-
-    def __new__(cls, text: str, encoding: str) -> bytes:
-        return text.encode("latin-1")
-
-
-ALLOWED = {("numpy", "ndarray"): _Array, ("numpy", "dtype"): _Type, ("_codecs", "encode"): _Bytes}
+ALLOWED = {("numpy", "ndarray"): _Array, ("numpy", "dtype"): _Type}
+ALLOWED["_codecs", "encode"] = lambda text, _: text.encode("latin-1")  # by which Python 3 writes bytes for Python 2
 ALLOWED.update({(f"numpy.{core}.multiarray", "_reconstruct"): _Array for core in ("core", "_core")})
 
 

@@ -8,7 +8,7 @@ import data
 import numpy as np
 import pytest
 from conftest import MODEL, call_main
-from misc import preprocess_birds, preprocess_flowers
+from misc import preprocess
 from PIL import Image, ImageDraw
 
 NAMES = [f"00{n // 2 + 1}.{('Auk', 'Ani', 'Jay', 'Tit')[n // 2]}/Bird_{n}" for n in range(8)]
@@ -31,6 +31,10 @@ def birds(tmp_path):
     return root
 
 
+def run(capsys, name, *flags):
+    return call_main(capsys, lambda argv: preprocess.main(name, "", argv), *flags)
+
+
 def page_split(root, **parts):
     """The split and embeddings of the archive, in an order of its own."""
     for part, names in parts.items():
@@ -42,8 +46,8 @@ def page_split(root, **parts):
 
 def test_the_crop():
     """Half-size 0.75 x 20 = 15 around (50, 35); at the rim what there is."""
-    assert preprocess_birds.square((40, 30, 20, 10), 100, 80) == (35, 20, 65, 50)
-    assert preprocess_birds.square((0, 0, 40, 20), 100, 80) == (0, 0, 50, 40)
+    assert preprocess.square((40, 30, 20, 10), 100, 80) == (35, 20, 65, 50)
+    assert preprocess.square((0, 0, 40, 20), 100, 80) == (0, 0, 50, 40)
 
 
 def test_the_pages_command(birds):
@@ -67,7 +71,7 @@ def test_the_pages_command(birds):
 
 def test_without_a_split_classes_are_held_out(capsys, birds, tmp_path):
     out = tmp_path / "out"
-    status, said, _ = call_main(capsys, preprocess_birds.main, "--data_path", birds, "--output_path", out)
+    status, said, _ = run(capsys, "birds", "--data_path", birds, "--output_path", out)
     assert status == 0 and "6 images in train/, 2 images in test/" in said and "train_text_encoder.py" in said
     kinds = [{name.split("/")[0] for name in data.Split(out / part, False).filenames} for part in ("train", "test")]
     assert not kinds[0] & kinds[1] and len(kinds[1]) == 1 and not (birds / "train").exists()
@@ -82,11 +86,11 @@ def test_flowers(capsys, tmp_path):
             path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (60, 40), (50 * number, 9, 9)).save(root / "jpg" / f"image_0000{number}.jpg")
         text.write_text("a flower\n")
-    assert call_main(capsys, preprocess_flowers.main, "--data_path", root, "--output_path", tmp_path / "a")[0] == 0
+    assert run(capsys, "flowers", "--data_path", root, "--output_path", tmp_path / "a")[0] == 0
     split = data.Split(tmp_path / "a" / "train", False)
     assert len({name.split("/")[0] for name in split.filenames}) == 1 and split.images(76).shape == (2, 76, 76, 3)
     page_split(root, train=["jpg/image_00002", "jpg/image_00003"], test=["jpg/image_00001"])
-    assert call_main(capsys, preprocess_flowers.main, "--data_path", root)[0] == 0
+    assert run(capsys, "flowers", "--data_path", root)[0] == 0
     split = data.Split(root / "train")
     assert split.filenames == ["class_00000/image_00002", "class_00001/image_00003"]
     assert split.classes.tolist() == [0, 1] and split.captions == [["a flower"]] * 2
@@ -114,7 +118,7 @@ def test_broken_downloads(capsys, birds, file, content, words):
         path.unlink()
     else:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    status, _, error = call_main(capsys, preprocess_birds.main, "--data_path", birds)
+    status, _, error = run(capsys, "birds", "--data_path", birds)
     assert status == 2 and words in error and not list(birds.glob("t*/images"))
 
 
@@ -122,12 +126,12 @@ def test_broken_downloads(capsys, birds, file, content, words):
 def test_embeddings_of_no_use(capsys, birds, content):
     page_split(birds, train=NAMES[2:], test=NAMES[:2])
     (birds / "train" / "char-CNN-RNN-embeddings.pickle").write_bytes(pickle.dumps(content, 2))
-    status, _, error = call_main(capsys, preprocess_birds.main, "--data_path", birds)
+    status, _, error = run(capsys, "birds", "--data_path", birds)
     assert status == 2 and "embeddings" in error and error.count("\n") == 1
 
 
 def test_nothing_there(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for module, told in ((preprocess_birds, "images.txt: there is no such file"), (preprocess_flowers, "unpack")):
-        status, _, error = call_main(capsys, module.main)
+    for name, told in (("birds", "images.txt: there is no such file"), ("flowers", "unpack")):
+        status, _, error = run(capsys, name)
         assert status == 2 and "Data/" in error and told in error
