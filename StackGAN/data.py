@@ -75,14 +75,31 @@ class Split:
         return [read_captions(folder, name) for name in self.filenames] if folder.is_dir() else None
 
     def images(self, size: int) -> np.ndarray:
-        """All images at 76 or 304 pixels, uint8 [n, size, size, 3], mapped into memory.
+        """All images at 76 or 304 pixels, uint8 [n, size, size, 3], out of <size>images.npy, mapped into memory; it is
+        made first where it is missing or of other files.
 
         Raises:
             UserError: one does not decode.
         """
-        if size not in self._images:
-            self._images[size] = _prepared_images(self.folder, self.files, size)
-        return self._images[size]
+        if size in self._images:
+            return self._images[size]
+        path, shape = self.folder / f"{size}images.npy", (len(self), size, size, 3)
+        stats = [(file.name, file.stat()) for file in self.files]
+        made_of = _digest([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])
+        if not (path.is_file() and prepared(self.folder).get(path.name) == made_of):
+            images = in_threads(lambda file: resized(square(file), size), self.files, f"images, {size} x {size}")
+            if not os.access(self.folder, os.W_OK):
+                notice(f"{self.folder} cannot be written to: {path.name} goes to a temporary file for this run")
+                file = tempfile.TemporaryFile()  # noqa: SIM115  (it is gone with the array)
+                file.writelines(image.data for image in images)
+                return self._images.setdefault(size, np.memmap(file, np.uint8, "r", shape=shape))
+            with _writing(path, made_of) as file:
+                np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+                file.writelines(image.data for image in images)
+        found = read_npy(path)
+        if found.dtype != np.uint8 or found.shape != shape:
+            raise UserError(f"{path}: is not what was made of {self.folder / 'images'}; remove it and repeat")
+        return self._images.setdefault(size, found)
 
     def crops(self, size: int, indices: Optional[Sequence[int]] = None) -> np.ndarray:
         """The middles of the images, or of some, as a network sees them: uint8 [n, size, size, 3], size 64 or 256."""
@@ -116,11 +133,10 @@ def read_lines(path: Path) -> list[str]:
     if not path.is_file():  # a pipe would never end
         raise UserError(f"{path}: there is no such file")
     try:
-        with open(path, "rb") as file:
-            raw = file.read(MAX_TEXT + 1)
+        raw = path.read_bytes() if path.stat().st_size <= MAX_TEXT else b"\0"
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    if len(raw) > MAX_TEXT or b"\0" in raw:
+    if b"\0" in raw:
         raise UserError(f"{path}: is no text file of captions or names")
     try:
         text = raw.decode("utf-8-sig")
@@ -135,44 +151,55 @@ def read_captions(folder: Path, name: str) -> list[str]:
     Raises:
         UserError: the file is missing or holds no caption.
     """
-    path = folder / f"{name}.txt"
-    lines = read_lines(path)
+    lines = read_lines(folder / f"{name}.txt")
     if not lines:
-        raise UserError(f"{path}: holds no caption; write at least one, one a line")
+        raise UserError(f"{folder / name}.txt: holds no caption; write at least one, one a line")
     return lines
 
 
-# What the .npy files were made of.
+# The .npy files, and what they were made of.
+
+
+def prepared(folder: Path) -> dict[str, Any]:
+    """What `prepared.json` says, by the files' names; empty where there is none.
+
+    Raises:
+        UserError: it is not what is written here.
+    """
+    path = folder / PREPARED
+    try:
+        found = json.loads(path.read_text()) if path.is_file() else {}
+        if isinstance(found.get(EMBEDDINGS, {}), dict):
+            return found
+    except (OSError, ValueError, RecursionError, AttributeError):
+        pass
+    raise UserError(f"{path}: is not what was written with the .npy files beside it; remove it and repeat")
+
+
+def embeddings_made_by(folder: Any) -> Optional[str]:
+    """What made a split's embeddings: "attributes" (sample_data.py), BY_ENCODER, or None where unknown."""
+    return prepared(Path(folder)).get(EMBEDDINGS, {}).get("made_by")
 
 
 def _digest(values: Any) -> str:
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
 
 
-def prepared(folder: Path) -> dict[str, Any]:
-    """What `prepared.json` says, by the files' names; empty where there is none that can be read."""
-    try:
-        found = json.loads((folder / PREPARED).read_text())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _note(folder: Path, name: str, made_of: Any) -> None:
-    with _replacing(folder / PREPARED) as file:
-        file.write(json.dumps({**prepared(folder), name: made_of}, indent=2).encode())
-
-
 @contextmanager
-def _replacing(path: Path) -> Iterator[Any]:
-    """A file to write that is there only when it is whole."""
+def _writing(path: Path, made_of: Any) -> Iterator[Any]:
+    """An .npy to write, which is there only when it is whole, and then is noted in `prepared.json`."""
     with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=path.parent) as work:
         with open(Path(work, path.name), "wb") as file:
             yield file
+        Path(work, PREPARED).write_text(json.dumps({**prepared(path.parent), path.name: made_of}, indent=2))
         os.replace(file.name, path)
+        os.replace(Path(work, PREPARED), path.parent / PREPARED)
 
 
-# Embeddings.
+def save_embeddings(folder: Path, names: Sequence[str], embeddings: np.ndarray, made_by: str) -> None:
+    """Writes a split's embeddings, float32 [images, captions an image, size] in the order of `names`."""
+    with _writing(folder / EMBEDDINGS, {"made_by": made_by, "names": _digest(list(names))}) as file:
+        np.save(file, np.asarray(embeddings, np.float32))
 
 
 def read_embeddings(folder: Path, names: Sequence[str]) -> np.ndarray:
@@ -205,18 +232,6 @@ def check_embeddings(path: Any, found: Any) -> np.ndarray:
     return found
 
 
-def save_embeddings(folder: Path, names: Sequence[str], embeddings: np.ndarray, made_by: str) -> None:
-    """Writes a split's embeddings, float32 [images, captions an image, size] in the order of `names`."""
-    with _replacing(folder / EMBEDDINGS) as file:
-        np.save(file, np.asarray(embeddings, np.float32))
-    _note(folder, EMBEDDINGS, {"made_by": made_by, "names": _digest(list(names))})
-
-
-def embeddings_made_by(folder: Any) -> Optional[str]:
-    """What made a split's embeddings: "attributes" (sample_data.py), BY_ENCODER, or None where unknown."""
-    return prepared(Path(folder)).get(EMBEDDINGS, {}).get("made_by")
-
-
 def read_npy(path: Path) -> np.ndarray:
     """An .npy mapped into memory, never with pickles in it."""
     try:
@@ -239,28 +254,6 @@ def square(path: Path) -> np.ndarray:
 def resized(image: np.ndarray, size: int, how: int = Image.BICUBIC) -> np.ndarray:
     """A uint8 image [h, w, 3] at [size, size, 3], antialiased."""
     return image if image.shape[:2] == (size, size) else np.asarray(Image.fromarray(image).resize((size, size), how))
-
-
-def _prepared_images(folder: Path, files: Sequence[Path], size: int) -> np.ndarray:
-    """The images of a split, out of <size>images.npy, which is made first where it is missing or of other files."""
-    path, shape = folder / f"{size}images.npy", (len(files), size, size, 3)
-    stats = [(file.name, file.stat()) for file in files]
-    made_of = _digest([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])
-    if not (path.is_file() and prepared(folder).get(path.name) == made_of):
-        images = in_threads(lambda file: resized(square(file), size), files, f"images, {size} x {size}")
-        if not os.access(folder, os.W_OK):
-            notice(f"{folder} cannot be written to: {path.name} goes to a temporary file for this run")
-            file = tempfile.TemporaryFile()  # noqa: SIM115  (it is gone with the array)
-            file.writelines(image.data for image in images)
-            return np.memmap(file, np.uint8, "r", shape=shape)
-        with _replacing(path) as file:
-            np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-            file.writelines(image.data for image in images)
-        _note(folder, path.name, made_of)
-    found = read_npy(path)
-    if found.dtype != np.uint8 or found.shape != shape:
-        raise UserError(f"{path}: is not what was made of {folder / 'images'}; remove it and repeat")
-    return found
 
 
 def in_threads(function: Callable, items: Sequence[Any], title: str) -> Iterator[Any]:

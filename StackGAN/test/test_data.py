@@ -98,6 +98,13 @@ def test_embeddings_of_no_use(own, content, words):
         data.Split(own)
 
 
+@pytest.mark.parametrize("content", ['{"embeddings.npy": [1]}', "[]", "{", "[" * 10**5])
+def test_a_record_that_is_none(own, content):
+    (own / "prepared.json").write_text(content)
+    with pytest.raises(UserError, match="prepared.json: is not what was written .*; remove it and repeat"):
+        data.Split(own)
+
+
 def test_more_refusals(own, tmp_path):
     with pytest.raises(UserError, match="no images in nowhere/images; misc/preprocess_birds.py, prepare.py"):
         data.Split(tmp_path / "nowhere")
