@@ -3,16 +3,8 @@
 python StackGAN/evaluate.py --ckpt_path=StackGAN/test/output/0/stageI
 python StackGAN/evaluate.py --ckpt_path=RUN --data_path=birds --number=3000 --vgg19_weights=FILE --weights=FILE
 
-What is measured depends on what is there; metrics.py tells how:
-
-    colour_share      where the data has attributes.json, the sample set's: images whose body has the caption's colour
-    colour_auc        where there are captions of photographs: whether images have the colours that their captions
-                      name, by a probe that training images and captions have taught
-    r_precision       where a text encoder is there, beside the weights or the data (one that was trained against VGG19
-                      needs --vgg19_weights)
-    frechet_colours   of two images or more: a distance from the test images by the mean colours of 4 x 4 cells
-    frechet_vgg19     with --vgg19_weights: by the means of VGG19's block5_conv4
-    inception, frechet_inception     with --weights, Keras' InceptionV3 (whose weights are not those of FID)
+What is measured depends on what is there: NOTES.md has a table of the metrics, and metrics.py tells how each is made.
+R-precision takes a text encoder beside the weights or the data; one that was trained against VGG19 --vgg19_weights too.
 
 A new folder, `evaluation` or `evaluation-2`, ..., takes the images of each stage, evaluation.json and index.html.
 """
@@ -39,7 +31,7 @@ from tqdm import tqdm
 
 from common import cli
 from common.cli import UserError, notice
-from common.config import SessionConfig, add_device_flags, device_config
+from common.config import add_device_flags, device_config
 from common.images import write_page
 from common.session import open_session
 from common.vgg19 import add_vgg19_flag
@@ -99,48 +91,41 @@ def encoders(places: Sequence[Any], vgg19: Optional[Callable] = None) -> tuple:
     return (text_encoder.load(path), image_encoder) if image_encoder else (None, None)
 
 
-class Ruler:
-    """Measures sets of images that were generated for the same captions.
+def make_ruler(
+    chosen: Chosen, known: data.Split, real: np.ndarray, encoder=None, image_encoder=None, features=None
+) -> Callable[[np.ndarray], dict[str, float]]:
+    """What measures a set of images that were generated for the same captions: uint8 [n, s, s, 3] -> all metrics.
 
     Args:
-        size: of the real images that sets are compared with.
-        known: the training split.
+        known: the training split; real: the captions' own images, uint8, with which sets are compared.
         encoder: of sentences, and `image_encoder` of uint8 images; None: there are none.
         features: networks by the metric's name: of the Frechet distance of their features.
     """
+    features = {"frechet_colours": lambda images: (metrics.pooled_colours(images), None), **(features or {})}
+    real_features = {name: network(real)[0] for name, network in features.items()}
+    wanted, captions = sample_data.wanted_colours(chosen.split), chosen.captions
+    probe = metrics.colour_probe(known) if wanted is None and captions and known.captions else None
+    texts = encoder.encode(captions) if encoder and captions else None
 
-    def __init__(
-        self, chosen: Chosen, known: data.Split, size: int, encoder=None, image_encoder=None, features=None
-    ) -> None:
-        self.chosen, self.image_encoder, self.features = chosen, image_encoder, features or {}
-        self.wanted = sample_data.wanted_colours(chosen.split)
-        photographs = self.wanted is None and chosen.captions and known.captions
-        self.probe = metrics.colour_probe(known) if photographs else None
-        self.texts = encoder.encode(chosen.captions) if encoder and chosen.captions else None
-        self.real = chosen.real(size)
-        self.real_features = {name: network(self.real)[0] for name, network in self.features.items()}
-
-    def measure(self, images: np.ndarray) -> dict[str, float]:
-        """All metrics of a set of images, uint8 [n, s, s, 3]."""
-        values, indices = {}, self.chosen.indices
-        if self.wanted is not None:
-            values["colour_share"] = float((metrics.body_colours(images) == self.wanted[indices]).mean())
-        if self.probe:
-            value = metrics.colour_auc(self.probe(images), metrics.named_colours(self.chosen.captions))
+    def measure(images: np.ndarray) -> dict[str, float]:
+        values = {}
+        if wanted is not None:
+            values["colour_share"] = float((metrics.body_colours(images) == wanted[chosen.indices]).mean())
+        if probe:
+            value = metrics.colour_auc(probe(images), metrics.named_colours(captions))
             values.update({} if value is None else {"colour_auc": value})
-        if self.texts is not None:
-            classes = self.chosen.split.classes[indices]
-            values["r_precision"] = metrics.r_precision(self.image_encoder(images), self.texts, classes)
-        if len(images) > 1:
-            colours = [metrics.pooled_colours(x) for x in (images, self.real)]
-            values["frechet_colours"] = metrics.frechet_distance(*colours)
-        for name, network in self.features.items():
-            features, probabilities = network(images)
+        if texts is not None:
+            classes = chosen.split.classes[chosen.indices]
+            values["r_precision"] = metrics.r_precision(image_encoder(images), texts, classes)
+        for name, network in features.items():
+            found, probabilities = network(images)
             if len(images) > 1:
-                values[name] = metrics.frechet_distance(features, self.real_features[name])
+                values[name] = metrics.frechet_distance(found, real_features[name])
             if probabilities is not None:
                 values["inception"], values["inception_std"] = metrics.inception_score(probabilities)
         return values
+
+    return measure
 
 
 def measure(
@@ -150,27 +135,28 @@ def measure(
 
     Args:
         data_path: of the training images; about: what evaluation.json says besides.
-        networks: `Ruler`'s.
+        networks: `make_ruler`'s.
     Returns: {"stageI": {metric: number}, "stageII": ..., "real": ..., "shuffled": ..., "mean": ...}.
     """
-    folder, n, parts = cli.new_folder(folder), len(chosen.indices), []
+    n, parts = len(chosen.indices), []
     for start in tqdm(range(0, n, BATCH), "generating", unit="batch", disable=None):
         parts.append(generate(chosen.embeddings[start : start + BATCH], seed=seed + start))  # other noise for each
+    folder = cli.new_folder(folder)
     made = {STAGES[stage[0].shape[1]]: np.concatenate(stage) for stage in zip(*parts)}
     size = max(images.shape[1] for images in made.values())
-    known = data.Split(Path(data_path, "train"), embeddings=False)
-    ruler = Ruler(chosen, known, size, *networks)
-    means = {stage: ruler.measure(images) for stage, images in made.items()}
-    means["real"] = {k: v for k, v in ruler.measure(ruler.real).items() if not k.startswith("frechet")}  # 0 from itself
-    means["shuffled"] = ruler.measure(metrics.shuffled(known, n, size, seed))
-    means["mean"] = ruler.measure(np.repeat(metrics.mean_image(known, size)[None], n, 0))
+    known, real = data.Split(Path(data_path, "train"), embeddings=False), chosen.real(size)
+    ruler = make_ruler(chosen, known, real, *networks)
+    means = {stage: ruler(images) for stage, images in made.items()}
+    means["real"] = {k: v for k, v in ruler(real).items() if not k.startswith("frechet")}  # 0 from itself
+    means["shuffled"] = ruler(metrics.shuffled(known, n, size, seed))
+    means["mean"] = ruler(np.repeat(metrics.mean_image(known, size)[None], n, 0))
 
     for stage, images in made.items():
         (folder / stage).mkdir()
         for number, (image, index) in enumerate(zip(images, chosen.indices)):
             name = Path(chosen.split.filenames[index]).name
             Image.fromarray(image).save(folder / stage / f"{number:04}_{name}.png")
-    shown, texts = {**made, "real": ruler.real}, chosen.texts
+    shown, texts = {**made, "real": real}, chosen.texts
     samples = (
         (texts[i], [(METHODS[name], data.resized(images[i], 256)) for name, images in shown.items()], {})
         for i in data.spread(SHOWN, n)
@@ -204,13 +190,11 @@ def evaluate_run(
     """The metrics of a trained network that need no file of weights, and the trivial baselines.
 
     Args:
-        args: of train.py.
-        split: the test images and captions.
+        args: of train.py; split: the test images and captions.
         folder: takes the results; <folder>-2, ... where it is there already.
     Returns:
-        {"colour_share" or "colour_auc", "r_precision", ..., "images"} of the last stage, and {"stageI_colour_share",
-        ...} of stage I where there are two; {"colour_share", ...} of training images whatever the caption says, and
-        {"real_colour_share", "mean_colour_share", ...}.
+        {"colour_share", ..., "images"} of the last stage, and {"stageI_colour_share", ...} where there are two;
+        {"colour_share", ...} of training images whatever the caption says, and {"real_...", "mean_..."}.
     """
     chosen, networks = choose(split, min(NUMBER, len(split))), encoders([args.output_path, args.data_path])
     means = measure(folder, chosen, generate, args.data_path, args.seed, {}, *networks)
@@ -222,8 +206,8 @@ def evaluate_run(
     return {**scores, "images": len(chosen.indices)}, {**means["shuffled"], **named("mean"), **named("real")}
 
 
-def test_set(args: argparse.Namespace) -> Path:
-    """Generates an image of every test image's first caption with trained weights; returns the new folder.
+def test_set(args: argparse.Namespace) -> None:
+    """Generates an image of every test image's first caption with trained weights, in a new folder:
 
     <weights' folder>-1real-4samples/test/<class>/<name>_sentence0.jpg   a sheet: the image and NUM_COPY generated ones
     <weights' folder>-1real-4samples/samples/                            the generated ones, for inception_score.py
@@ -233,7 +217,7 @@ def test_set(args: argparse.Namespace) -> Path:
     """
     if not args.pretrained_model:
         raise UserError("--flag=False takes trained weights: name them by --ckpt_path, or PRETRAINED_MODEL in --cfg")
-    open_session(SessionConfig(device=args.device, precision_mode=args.precision_mode))
+    open_session(device_config(args))
     generator = predict.open_generator(args.pretrained_model)
     split = data.Split(Path(args.data_path, "test"))
     folder = cli.new_folder(f"{generator.folder}-1real-{args.num_copy}samples")
@@ -247,10 +231,6 @@ def test_set(args: argparse.Namespace) -> Path:
             path = cli.new_file(folder / "samples" / f"{name.replace('/', '-')}_{number}.png")
             Image.fromarray(stages[-1][0]).save(path)
     notice(f"{len(split)} sheets are in {folder / 'test'}, and each generated image in {folder / 'samples'}")
-    return folder
-
-
-# The command.
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -269,7 +249,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def evaluate(args: argparse.Namespace) -> Means:
+def evaluate(args: argparse.Namespace) -> None:
     """Evaluates weights or an export, prints the metrics and writes the results to a new folder.
 
     Raises:
@@ -281,11 +261,6 @@ def evaluate(args: argparse.Namespace) -> Means:
     if not data_path:
         raise UserError("--data_path: name the data, a folder with train/ and test/")
     split = data.Split(Path(data_path, "test"))
-    if split.embeddings.shape[2] != generator.sizes[0]:
-        raise UserError(
-            f"--data_path {data_path}: its embeddings are of size {split.embeddings.shape[2]}, and {generator.path} "
-            f"takes {generator.sizes[0]}; give the data that it was trained on, or data of the same encoder"
-        )
     vgg19, features = vgg19_halves(args.vgg19_weights, data_path), {}
     if vgg19:
         features["frechet_vgg19"] = lambda images: (vgg19(images).mean(1)[:, -VGG19_LAST:], None)
@@ -293,14 +268,13 @@ def evaluate(args: argparse.Namespace) -> Means:
         features["frechet_inception"] = load_inception(args.weights)
     networks = *encoders([generator.folder, data_path, model.HERE / "pretrained"], vgg19), features
     folder, about = args.output_path or generator.folder / "evaluation", {"weights": os.path.abspath(generator.path)}
-    chosen = choose(split, args.number)
-    means = measure(folder, chosen, partial(predict.generate, generator), data_path, args.seed, about, *networks)
+    generate = partial(predict.generate, generator)
+    means = measure(folder, choose(split, args.number), generate, data_path, args.seed, about, *networks)
     print(f"{args.number} captions of {os.path.abspath(data_path)}")
     print(" " * 18 + "".join(f"{method:>15}" for method in means))
     for name in dict.fromkeys(name for values in means.values() for name in values):
         cells = (f"{values[name]:15.4g}" if name in values else " " * 15 for values in means.values())
         print(f"{name:18}{''.join(cells)}".rstrip())
-    return means
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

@@ -80,11 +80,11 @@ def test_one_that_understands_and_one_that_does_not(birds, tmp_path):
 def test_colours_of_photographs(sample_set):
     """Where no attributes are known: captions name the colours, and five of each are enough."""
     train, test = (data.Split(sample_set / part) for part in ("train", "test"))
-    ruler = evaluate.Ruler(evaluate.choose(test, 18), train, 64)
-    values = [ruler.measure(images).get("colour_auc", 0) for images in (ruler.real, np.roll(ruler.real, 1, 0))]
+    many, few = (evaluate.choose(test, number) for number in (18, 12))
+    ruler = evaluate.make_ruler(many, train, many.real(64))
+    values = [ruler(images).get("colour_auc", 0) for images in (many.real(64), np.roll(many.real(64), 1, 0))]
     assert values[0] > 0.95 and values[1] < 0.6
-    few = evaluate.Ruler(evaluate.choose(test, 12), train, 64)
-    assert "colour_auc" not in few.measure(few.real)
+    assert "colour_auc" not in evaluate.make_ruler(few, train, few.real(64))(few.real(64))
 
 
 def test_features_and_r_precision(birds):
@@ -99,11 +99,12 @@ def test_features_and_r_precision(birds):
 
     chosen = evaluate.choose(data.Split(birds / "test"), 12)
     networks = {"frechet_x": lambda x: (x.mean((1, 2)), sees(x)), "frechet_y": lambda x: (x[:, 0, 0], None)}
-    ruler = evaluate.Ruler(chosen, data.Split(birds / "train"), 64, Hears(), sees, networks)
-    values = ruler.measure(ruler.real)
+    real = chosen.real(64)
+    ruler = evaluate.make_ruler(chosen, data.Split(birds / "train"), real, Hears(), sees, networks)
+    values = ruler(real)
     assert values["r_precision"] == 1 and values["inception"] == pytest.approx(1, abs=0.5)
     assert values["frechet_x"] == pytest.approx(0, abs=1e-6) == values["frechet_y"]
-    worse = ruler.measure(np.roll(ruler.real, 1, 3))
+    worse = ruler(np.roll(real, 1, 3))
     assert worse["r_precision"] < 1 and worse["frechet_x"] >= 0
 
 
