@@ -6,7 +6,6 @@ python StackGAN/app.py --ckpt_path=RUN --port=7861
 Needs gradio (current stack only). The page is served to this machine alone and takes nothing from any other.
 """
 
-import os
 import tempfile
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ import _path  # noqa: F401  (finds ../common)
 import data
 import predict
 import text_encoder
+from text_encoder import TextEncoder
 
 from common import cli, page
 from common.cli import UserError
@@ -27,19 +27,19 @@ MOST_LETTERS = 1000
 METHODS = {64: "stage I, 64 x 64", 256: "stage II, 256 x 256"}
 
 
-def load(ckpt: Optional[str]) -> tuple[predict.Generators, text_encoder.TextEncoder, str]:
+def load(ckpt: Optional[str]) -> tuple[predict.Generators, TextEncoder, str]:
     """The generators, the text encoder, and one line on what they were trained on."""
     open_session(SessionConfig())
     generator = predict.open_generator(ckpt)
-    encoder = predict.find_encoder(generator)
-    o = generator.options  # what ships says nothing of folders
-    path = os.path.basename(os.path.normpath(getattr(o, "data_path", None) or getattr(o, "dataset_name", "?")))
+    encoder = text_encoder.load(generator.folder / text_encoder.FILE)
+    o = vars(generator.options)  # what ships says nothing of folders
+    path = Path(o.get("data_path") or o.get("dataset_name", "?")).name
     stages = "both stages" if len(generator.image_sizes) > 1 else "stage I"
     return generator, encoder, f"Trained on the images and captions of {path}, {stages}."
 
 
 def generate(
-    generator: predict.Generators, encoder: text_encoder.TextEncoder, sentence: Any, seed: Any, folder: str
+    generator: predict.Generators, encoder: TextEncoder, sentence: Optional[str], seed: Optional[float], folder: str
 ) -> tuple[list, str, str]:
     """Images of a sentence, for the page.
 
@@ -47,9 +47,9 @@ def generate(
     Raises:
         UserError: the sentence or the seed cannot be used.
     """
-    if not isinstance(sentence, str) or not sentence.strip() or len(sentence) > MOST_LETTERS:
+    if not sentence or len(sentence) > MOST_LETTERS:
         raise UserError(f"write a sentence of at most {MOST_LETTERS} letters first")
-    if not isinstance(seed, (int, float)) or seed != seed or not 0 <= seed <= 10**8:
+    if seed is None or not 0 <= seed <= 10**8:
         raise UserError("the seed is a whole number from 0 to 100000000")
     started = time.perf_counter()
     stages, told = predict.sentence_images(generator, encoder, sentence, NUM, int(seed))
@@ -61,11 +61,7 @@ def generate(
 
 
 def build(ckpt: Optional[str] = None) -> None:
-    """Adds this model's components to the `gr.Blocks` or `gr.Tab` that is open; `ckpt` None: pretrained/'s weights.
-
-    Raises:
-        UserError: from `start`: there is no trained stage I, or one of other widths.
-    """
+    """Adds this model's components to the `gr.Blocks` or `gr.Tab` that is open; `ckpt` None: pretrained/'s weights."""
     import gradio as gr
 
     folder = tempfile.mkdtemp(prefix="stackgan-")
@@ -91,14 +87,8 @@ def build(ckpt: Optional[str] = None) -> None:
             button = gr.Button("Generate", variant="primary", elem_classes="run")
             download = gr.DownloadButton("Download the images", value=first[1])
             told = gr.Markdown(first[2])
-        gallery = gr.Gallery(
-            first[0],
-            label="Four images, a row a stage",
-            columns=NUM,
-            format="png",
-            interactive=False,
-            elem_classes="result",
-        )
+        looks = {"columns": NUM, "format": "png", "interactive": False, "elem_classes": "result"}
+        gallery = gr.Gallery(first[0], label="Four images, a row a stage", **looks)
     for event in (button.click, sentence.submit):
         event(show, [sentence, seed], [gallery, download, told])
 

@@ -4,11 +4,24 @@ is changed at random, so that it cannot learn a few images by heart; the generat
 Of the paper's three changes translation and cutout: the third, of colours, would hide what the sentences tell.
 """
 
+import argparse
+
 import tensorflow as tf
+
+from common.session import Session
+from common.stream import key
 
 SHIFT = 0.125  # of the size, at most, either way
 HOLE = 0.375  # of the size
 DRAWS = 4  # numbers that one image's changes need
+
+
+def seen(args: argparse.Namespace, session: Session, images: tf.Tensor, purpose: str, step: tf.Tensor) -> tf.Tensor:
+    """Images as the discriminator is to see them in training, [local batch, size, size, 3]."""
+    if not args.diffaugment:
+        return images
+    random = key(f"augment_{purpose}", args.seed, step)
+    return augment(images, session.shard(tf.random.stateless_uniform([args.batch_size, DRAWS], random)))
 
 
 def augment(images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:

@@ -5,6 +5,7 @@ Weights start as N(0, 0.02), the scales of batch normalisation as N(1, 0.02). As
 bias: almost all have a normalisation behind them.
 """
 
+import argparse
 from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
@@ -94,7 +95,12 @@ def condition(embedding, eps, condition_dim: int, augment: bool):
     return Augment(augment, name="augment")([both, eps])
 
 
-def everywhere(x, size: int):
+def up(x, channels: int, name: str):
+    """Twice the size, with batch normalisation."""
+    return norm(UpConv(channels, name=name)(x), name)
+
+
+def tile(x, size: int):
     """Features [batch, n] at every place of an image: [batch, size, size, n]."""
     return layers.Reshape((size, size, x.shape[-1]))(layers.RepeatVector(size * size)(x))
 
@@ -120,16 +126,16 @@ class Discriminator:
         alone: features -> float32 logits [batch, 1] of the image without a text; None: it has none.
     """
 
-    def __init__(self, image: keras.Model, embedding_dim: int, condition_dim: int, unconditional: bool) -> None:
+    def __init__(self, image: keras.Model, embedding_size: int, o: argparse.Namespace) -> None:
         channels = image.output.shape[-1]
         features = layers.Input((START, START, channels), name="features", dtype=image.output.dtype)
-        embedding = layers.Input((embedding_dim,), name="embedding")
-        text = everywhere(leaky(dense(embedding, condition_dim, "text")), START)
+        embedding = layers.Input((embedding_size,), name="embedding")
+        text = tile(leaky(dense(embedding, o.embedding_dim, "text")), START)
         x = leaky(conv_norm(layers.Concatenate()([features, text]), channels, "joined", kernel=1))
         self.image = image
         self.text = keras.Model([features, embedding], logits(x, "logit"), name="discriminator_text")
         self.alone = None
-        if unconditional:
+        if o.unconditional:
             self.alone = keras.Model(features, logits(features, "alone"), name="discriminator_alone")
         # With training=False it normalises as it did for the newest batch with training=True.
         for layer in [layer for network in self for layer in network.layers if isinstance(layer, BatchNorm)]:

@@ -36,8 +36,7 @@ BATCH = 64  # the ModelZoo README's
 # hardly been trained enlarges them a hundredfold: up to 1e-3 was seen after two steps.
 TOLERANCE = 5e-3
 DESCRIPTION = {
-    "Placeholder": "embeddings of sentences",
-    "embedding": "embeddings of sentences",
+    **dict.fromkeys(predict.EMBEDDINGS, "embeddings of sentences"),
     "eps": "noise of stage I's condition, truncated normal",
     "z": "noise, normal",
     "eps_2": "noise of stage II's condition, truncated normal",
@@ -75,9 +74,9 @@ def example(generator: models.Generator, n: int, embedding: str) -> dict[str, np
 
 def save_weights(found: weights.Weights, folder: Path) -> None:
     """Writes the generators' weights alone, a file a stage."""
-    both = found.about["stage"] == 2
-    for stage, part in ((1, "stage1_generator"), (2, "generator")) if both else ((1, "generator"),):
-        if both and stage == 1 and not any(name.startswith(f"{part}/") for name in found.tensors):
+    parts = {1: "stage1_generator", 2: "generator"} if found.about["stage"] == 2 else {1: "generator"}
+    for stage, part in parts.items():
+        if not any(name.startswith(f"{part}/") for name in found.tensors):
             continue  # it has a file of its own already
         tensors = {f"generator/{name}": array for name, array in found.part(part).items()}
         about, path = {**found.about, "stage": stage}, folder / f"stage{stage}{weights.ENDING}"

@@ -78,9 +78,7 @@ def load_inception(path: str) -> Features:
             raise ValueError("numbers that are not finite")
     except Exception as error:  # Keras and h5py raise nearly every kind on a broken file, and on one of another layout
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        raise UserError(
-            f"--weights {path}: not InceptionV3's weights ({reason}); give Keras' {INCEPTION_FILE}"
-        ) from None
+        raise UserError(f"--weights {path}: not Keras' {INCEPTION_FILE} ({reason})") from None
     both = keras.Model(network.input, [network.layers[-1].input, network.output])
 
     @tf.function(input_signature=[tf.TensorSpec([None, INCEPTION_SIZE, INCEPTION_SIZE, 3], tf.uint8)])
@@ -110,12 +108,9 @@ def load_image_encoder(
         return None
     inputs, size = found.tensors["image/embedding.0"].shape
     if found.about.get("vgg19"):
-        network = found.restore(build_feature_encoder(inputs, size), "image")
-        return lambda images: in_chunks(network, vgg19(images).reshape(len(images), -1))
+        network = in_chunks(found.restore(build_feature_encoder(inputs, size), "image"))
+        return lambda images: network(vgg19(images).reshape(len(images), -1))
     kernels = sorted(name for name in found.tensors if name.startswith("image/conv"))
-    network = found.restore(build_image_encoder([found.tensors[name].shape[-1] for name in kernels], size), "image")
-
-    def encode(images: np.ndarray) -> np.ndarray:
-        return in_chunks(network, to_float(np.stack([data.resized(image, 64) for image in images]), (-1.0, 1.0)))
-
-    return encode
+    widths = [found.tensors[name].shape[-1] for name in kernels]
+    network = in_chunks(found.restore(build_image_encoder(widths, size), "image"))
+    return lambda images: network(to_float(np.stack([data.resized(image, 64) for image in images]), (-1.0, 1.0)))

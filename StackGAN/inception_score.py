@@ -8,10 +8,9 @@ only scores by the same one may be compared, and the paper's is one that was fin
 """
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
 import _path  # noqa: F401  (finds ../common)
 import metrics
@@ -41,8 +40,8 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     return args
 
 
-def score(args: argparse.Namespace) -> dict[str, Any]:
-    """Prints the inception score of a folder's images, and returns {"mean", "std", "images"}.
+def score(args: argparse.Namespace) -> None:
+    """Prints the inception score of a folder's images.
 
     Raises:
         UserError: too few images, one that does not decode, or a file of weights that cannot be used.
@@ -52,17 +51,12 @@ def score(args: argparse.Namespace) -> dict[str, Any]:
         raise UserError(f"--image_folder: there is no folder {folder}")
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if len(files) < args.splits:
-        raise UserError(
-            f"--image_folder {folder}: {len(files)} images cannot be cut into {args.splits} splits; "
-            "give more images, or a smaller --splits"
-        )
+        raise UserError(f"--image_folder {folder}: {len(files)} images are fewer than --splits {args.splits}")
     open_session(device_config(args))
     _, probabilities = load_inception(args.weights)(map(read_rgb, files))
     mean, std = metrics.inception_score(probabilities, args.splits, args.seed)
-    network = os.path.basename(args.weights)
-    print(f"{len(files)} images of {folder}, {args.splits} splits, InceptionV3 by {network}")
+    print(f"{len(files)} images of {folder}, {args.splits} splits, InceptionV3 by {Path(args.weights).name}")
     print(f"mean: {mean:.2f} std: {std:.2f}")
-    return {"mean": mean, "std": std, "images": len(files)}
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

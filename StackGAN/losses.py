@@ -1,8 +1,14 @@
 """The objective of StackGAN (Zhang et al., 2017, section 3), each term a scalar; logits [batch, 1] in, float32."""
 
+import argparse
 from typing import Optional
 
 import tensorflow as tf
+from blocks import Discriminator
+
+from common.stream import key
+
+Terms = dict[str, tf.Tensor]
 
 
 def cross_entropy(logits: tf.Tensor, label: float) -> tf.Tensor:
@@ -12,11 +18,8 @@ def cross_entropy(logits: tf.Tensor, label: float) -> tf.Tensor:
 
 
 def discriminator(
-    real_logits: tf.Tensor,
-    wrong_logits: Optional[tf.Tensor],
-    fake_logits: tf.Tensor,
-    wrong: Optional[tf.Tensor] = None,
-) -> dict[str, tf.Tensor]:
+    real_logits: tf.Tensor, wrong_logits: Optional[tf.Tensor], fake_logits: tf.Tensor, wrong: Optional[tf.Tensor] = None
+) -> Terms:
     """-E[log D(I, t)] - E[log(1 - D(G(z, c), t))], equations 3 and 5.
 
     2 log 2 = 1.386 where D tells nothing; 0.955 (`d_real` 0.405, `d_wrong` 1.099, `d_fake` 0) where it knows all fakes
@@ -39,11 +42,6 @@ def discriminator(
     return {"d_loss": terms["d_real"] + refused, **terms}
 
 
-def unconditional(real_logits: tf.Tensor, fake_logits: tf.Tensor) -> tf.Tensor:
-    """-E[log D(I)] - E[log(1 - D(G(z, c)))] of images without a text (StackGAN-v2, Zhang et al., 2018, section 4.2)."""
-    return tf.reduce_mean(cross_entropy(real_logits, 1.0)) + tf.reduce_mean(cross_entropy(fake_logits, 0.0))
-
-
 def adversarial(fake_logits: tf.Tensor) -> tf.Tensor:
     """-E[log D(G(z, c), t)], which the generator minimises in place of log(1 - D) of equations 4 and 6."""
     return tf.reduce_mean(cross_entropy(fake_logits, 1.0))
@@ -61,6 +59,54 @@ def shrunk(images: tf.Tensor, size: int) -> tf.Tensor:
     return tf.nn.avg_pool2d(images, times, times, "VALID")
 
 
-def absolute(images: tf.Tensor, others: tf.Tensor) -> tf.Tensor:
-    """The mean absolute difference, L1."""
-    return tf.reduce_mean(tf.abs(images - others))
+# The same of networks and images, as the options weigh them.
+
+
+def wrong_rows(classes: tf.Tensor, random: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """For each image's text a row of the batch with an image of another class, int [n], and whether there is one."""
+    different = classes[:, None] != classes[None]
+    scores = tf.where(different, tf.random.stateless_uniform(different.shape, random), -1.0)
+    return tf.argmax(scores, 1), tf.reduce_any(different, 1)
+
+
+def discriminator_loss(
+    args: argparse.Namespace, d: Discriminator, real, fake, embedding, classes, step, training: bool = True
+) -> Terms:
+    """Equations 3 and 5, negated; `fake` is taken as it is.
+
+    All images are in one batch: normalised by themselves, fakes could be of any brightness and contrast. The wrong
+    image of a text is another one of the batch, whose features are there already.
+    """
+    features = d.image(tf.concat([real, tf.stop_gradient(fake)], 0), training=training)
+    real_features, fake_features = tf.split(features, 2)
+    shown, wrong = [real_features, fake_features], None
+    if args.b_wrong:
+        rows, wrong = wrong_rows(classes, key("wrong", args.seed, step))
+        shown.append(tf.gather(real_features, rows))
+    texts = tf.concat([embedding] * len(shown), 0)
+    logits = tf.split(d.text([tf.concat(shown, 0), texts], training=training), len(shown))
+    terms = discriminator(logits[0], logits[2] if args.b_wrong else None, logits[1], wrong)
+    if args.unconditional:  # -E[log D(I)] - E[log(1 - D(G(z, c)))], without a text (StackGAN-v2, 2018, section 4.2)
+        real_logits, fake_logits = tf.split(d.alone(features, training=training), 2)
+        terms["d_alone"] = discriminator(real_logits, None, fake_logits)["d_loss"]
+        terms["d_loss"] += args.unconditional * terms["d_alone"]
+    return terms
+
+
+def generator_loss(args: argparse.Namespace, d: Discriminator, fake, embedding, mean, log_sigma) -> Terms:
+    """Equations 4 and 6: `g_loss`, and of it the KL divergence's part, `kl`.
+
+    The discriminator normalises as it did in `discriminator_loss`: fakes are judged as among real images, though no
+    others have to pass it here.
+    """
+    features = d.image(fake, training=False)
+    total = adversarial(d.text([features, embedding], training=False))
+    if args.unconditional:
+        total += args.unconditional * adversarial(d.alone(features, training=False))
+    kl = weighted_kl(args, mean, log_sigma)
+    return {"g_loss": total + kl, "kl": kl}
+
+
+def weighted_kl(args: argparse.Namespace, mean: tf.Tensor, log_sigma: tf.Tensor) -> tf.Tensor:
+    """The condition's KL divergence by its weight; 0 where nothing is sampled."""
+    return args.coeff_kl * kl_divergence(mean, log_sigma) if args.cond_augmentation else tf.zeros([])

@@ -173,9 +173,6 @@ def _lab(colours: np.ndarray) -> np.ndarray:
     return rgb2lab(np.asarray(colours, np.float64) / 255) * [LIGHTNESS, 1, 1]
 
 
-# The trivial baselines.
-
-
 def shuffled(split: Split, number: int, size: int, seed: int = 0) -> np.ndarray:
     """A real training image for each caption, whichever it says: no image looks more real, and none is less true.
 

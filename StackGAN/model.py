@@ -6,11 +6,12 @@ The networks of the two stages are built in stageI/model.py and stageII/model.py
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Callable, Optional, Union
 
 import numpy as np
 import tensorflow as tf
 import text_encoder
+from misc import config
 from stageI import model as stage1
 from stageI.model import build_discriminator, build_generator  # noqa: F401  (stage I's)
 from stageII import model as stage2
@@ -24,7 +25,6 @@ from common.weights import Weights
 HERE = Path(__file__).resolve().parent
 NETWORK = "StackGAN"
 FIRST_LAST = ("stageII", "stage2", "stageI", "stage1")  # the further stage, if there are both
-SIZES = ("embedding_dim", "z_dim", "gf_dim")
 CHUNK = {1: 64, 2: 8}  # images at a time, by stage
 
 
@@ -60,7 +60,7 @@ class Generator:
     """
 
     def __init__(
-        self, stage1: keras.Model, stage2: Optional[keras.Model], options: argparse.Namespace, path: str = ""
+        self, options: argparse.Namespace, stage1: keras.Model, stage2: Optional[keras.Model] = None, path: str = ""
     ) -> None:
         self.stage1, self.stage2, self.options, self.path = stage1, stage2, options, path
         self.folder = weights.run_folder(path) if path else Path(".")
@@ -81,30 +81,28 @@ class Generator:
         return [images.numpy() for images in self._compiled(*map(tf.constant, inputs))]
 
 
-def load_generator(found: Weights) -> Generator:
-    """The generators of a file of weights. One of stage II without stage I's has stage1.safetensors beside it.
+def load_generator(found: Weights, last: Optional[int] = None) -> Generator:
+    """The generators of a file of weights, up to stage `last`. One of stage II alone has stage1.safetensors beside it.
 
     Raises:
         UserError: its options are not those of a StackGAN, or do not fit its weights.
     """
-    o, stage, embedding = found.options, found.about.get("stage"), found.about.get("embedding_size")
+    o = argparse.Namespace(**{**config.defaults(), **vars(found.options)})
+    stage, embedding = found.about.get("stage"), found.about.get("embedding_size")
     first, name = found, "stage1_generator" if stage == 2 else "generator"
     if stage == 2 and not any(key.startswith("stage1_generator/") for key in found.tensors):
         first, name = weights.load(Path(found.path).with_name(f"stage1{weights.ENDING}"), NETWORK, HERE), "generator"
-    c, z, gf = sizes = [getattr(o, size, None) for size in SIZES]
+    c, z, gf = sizes = o.embedding_dim, o.z_dim, o.gf_dim
     shapes = {key: value.shape for key, value in first.part(name).items()}
     # Before networks of a stranger's sizes are built: the file has to hold as much.
     if not all(type(size) is int and size > 0 for size in [embedding, *sizes]) or (
         shapes.get("condition.0") != (embedding, 2 * c) or shapes.get("start.0") != (c + z, 128 * gf)
     ):
         raise UserError(f"{first.path}: its weights are not those that its options tell of")
-    augmentation = bool(getattr(o, "cond_augmentation", True))
-    small = build_generator(embedding, c, z, gf, getattr(o, "network_type", "default"), augmentation)
-    first.restore(small, name)
-    large = None
-    if stage == 2:
-        large = found.restore(stage2.build_generator(embedding, c, gf, augmentation), "generator")
-    return Generator(small, large, o, found.path)
+    generators = [first.restore(build_generator(embedding, o), name)]
+    if stage == 2 and last != 1:
+        generators.append(found.restore(stage2.build_generator(embedding, o), "generator"))
+    return Generator(found.options, *generators, path=found.path)
 
 
 # The text encoder's networks, for train_text_encoder.py; they compute in float32.
@@ -148,7 +146,15 @@ def build_feature_encoder(features: int, embedding: int = text_encoder.EMBEDDING
         return keras.Model(inputs, keras.layers.Dense(embedding, name="embedding")(x), name="feature_encoder")
 
 
-def in_chunks(network: Any, rows: np.ndarray, size: int = 256) -> np.ndarray:
-    """What a network makes of rows float32 [n, ...], some at a time."""
-    run = tf.function(lambda x: network(x, training=False))
-    return np.concatenate([run(tf.constant(rows[start : start + size])).numpy() for start in range(0, len(rows), size)])
+def in_chunks(network: keras.Model, size: int = 256) -> Callable[[np.ndarray], np.ndarray]:
+    """A network as a function of any number of rows float32 [n, ...], which it takes some at a time."""
+
+    @tf.function(input_signature=[tf.TensorSpec(network.inputs[0].shape, tf.float32)])
+    def run(x):
+        return network(x, training=False)
+
+    def call(rows: np.ndarray) -> np.ndarray:
+        chunks = [rows[start : start + size] for start in range(0, len(rows), size)]
+        return np.concatenate([run(tf.constant(chunk)).numpy() for chunk in chunks])
+
+    return call

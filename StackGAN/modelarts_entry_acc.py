@@ -6,10 +6,5 @@ import _path  # noqa: F401  (finds ../common)
 
 from common import cli, modelarts
 
-
-def main(argv=None) -> int:
-    return modelarts.main(Path(__file__).resolve().parent / "test" / "train_full_1p.sh", argv)
-
-
 if __name__ == "__main__":
-    cli.leave(main())
+    cli.leave(modelarts.main(Path(__file__).resolve().parent / "test" / "train_full_1p.sh"))

@@ -79,20 +79,14 @@ def open_generator(
     """
     if model:
         generator = ExportedGenerator(model)
+        generator.image_sizes = generator.image_sizes[:stage]
     else:
         from model import find_weights, load_generator
 
-        generator = load_generator(find_weights(ckpt_path))
+        generator = load_generator(find_weights(ckpt_path), stage)
     if stage == 2 and len(generator.image_sizes) == 1:
         raise UserError(f"--stage 2: {generator.path} is of stage I; give weights of stage II")
-    if stage == 1:
-        generator.image_sizes = generator.image_sizes[:1]
-        if not model:
-            generator.stage2, generator.batch = None, 64
     return generator
-
-
-# Noise and images.
 
 
 def latents(n: int, seed: int, sizes: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -123,10 +117,8 @@ def generate(generator: Generators, embeddings: np.ndarray, seed: int = 0) -> li
         UserError: embeddings of another size, or weights of no use.
     """
     if embeddings.ndim != 2 or embeddings.shape[1] != generator.sizes[0]:
-        raise UserError(
-            f"embeddings {list(embeddings.shape)}: {generator.path or 'the model'} takes [n, {generator.sizes[0]}]; "
-            "use the text encoder that it was trained with"
-        )
+        wanted = f"{generator.path} takes [n, {generator.sizes[0]}], of the encoder that it was trained with"
+        raise UserError(f"embeddings {list(embeddings.shape)}: {wanted}")
     n, parts = len(embeddings), []
     eps, z = latents(n, seed, generator.sizes)
     size = generator.fixed or min(generator.batch, n)
@@ -138,15 +130,6 @@ def generate(generator: Generators, embeddings: np.ndarray, seed: int = 0) -> li
             raise UserError("the images are not finite numbers: the run diverged; use earlier weights")
         parts.append([to_uint8(images, RANGE) for images in made])
     return [np.concatenate(images) for images in zip(*parts)]
-
-
-def find_encoder(generator: Generators) -> text_encoder.TextEncoder:
-    """The text encoder beside a generator's weights, whose embeddings it was trained on.
-
-    Raises:
-        UserError: there is none.
-    """
-    return text_encoder.load(generator.folder / text_encoder.FILE)
 
 
 def sentence_images(
@@ -187,9 +170,6 @@ def sheet(text: str, stages: Sequence[np.ndarray], real: Optional[np.ndarray] = 
     return page
 
 
-# The command.
-
-
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags that demo/demo.py has too."""
     parser.add_argument("--caption_path", metavar="FILE", help="sentences, one a line")
@@ -208,10 +188,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser = cli.ArgumentParser(description=__doc__)
     parser.add_argument("sentences", nargs="*", metavar="SENTENCE", help="what to show")
     add_flags(parser)
-    args = parser.parse_args(argv)
-    if not (args.sentences or args.caption_path or args.embeddings):
-        parser.error('nothing to show: give a sentence, such as "a small red bird with a red breast and black wings"')
-    return args
+    return parser.parse_args(argv)
 
 
 def slug(text: str) -> str:
@@ -219,40 +196,36 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")[:60].rstrip("_") or "image"
 
 
-def predict(args: argparse.Namespace) -> list[Path]:
-    """Writes the images of the sentences that the flags name and prints where they are; returns the sheets.
+def predict(args: argparse.Namespace) -> None:
+    """Writes the images of the sentences that the flags name and prints where they are.
 
     Raises:
         UserError: no such weights, encoder or file, or one of no use; an empty sentence; a folder that cannot be
             written.
     """
-    if not args.model or not str(args.model).endswith((".onnx", ".om")):
+    sentences = [*args.sentences, *(data.read_lines(Path(args.caption_path)) if args.caption_path else ())]
+    if not sentences and not args.embeddings:
+        raise UserError('nothing to show: give a sentence, such as "a red bird", or --caption_path')
+    if not str(args.model).endswith((".onnx", ".om")):  # which need no TensorFlow
         from common.session import open_session
 
         open_session(device_config(args))
-    sentences = list(args.sentences)
-    if args.caption_path:
-        sentences += data.read_lines(Path(args.caption_path))
-        if not sentences:
-            raise UserError(f"--caption_path {args.caption_path}: holds no sentence; write at least one, one a line")
     generator = open_generator(args.ckpt_path, args.model, args.stage)
-    encoder = find_encoder(generator) if sentences else None
-    sheets = []
+    encoder = text_encoder.load(generator.folder / text_encoder.FILE) if sentences else None
     for sentence in sentences:
         stages, told = sentence_images(generator, encoder, sentence, args.num, args.seed)
         for line in told:
             notice(f"{sentence[:60]!r}: {line}")
-        sheets.append(write(args, sentence, stages))
+        write(args, sentence, stages)
     if args.embeddings:
         rows = data.check_embeddings(args.embeddings, data.read_npy(Path(args.embeddings)))
         for number, row in enumerate(rows.reshape(-1, rows.shape[2]), 1):
             stages = generate(generator, row[None].repeat(args.num, 0), args.seed)
-            sheets.append(write(args, f"{Path(args.embeddings).stem} {number}", stages))
-    return sheets
+            write(args, f"{Path(args.embeddings).stem} {number}", stages)
 
 
-def write(args: argparse.Namespace, text: str, stages: Sequence[np.ndarray]) -> Path:
-    """Writes a sentence's sheet and, with --separate, its images; prints and returns the sheet's path."""
+def write(args: argparse.Namespace, text: str, stages: Sequence[np.ndarray]) -> None:
+    """Writes a sentence's sheet and, with --separate, its images; prints the sheet's path."""
     path = cli.new_file(args.output_path / f"{slug(text)}.png")
     sheet(text, stages).save(path)
     for images in stages if args.separate else ():
@@ -260,7 +233,6 @@ def write(args: argparse.Namespace, text: str, stages: Sequence[np.ndarray]) -> 
             name = f"{slug(text)}_{image.shape[0]}_{number:02d}.png"
             Image.fromarray(image).save(cli.new_file(args.output_path / name))
     print(f"{path}  {text}", flush=True)
-    return path
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

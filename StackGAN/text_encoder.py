@@ -7,7 +7,7 @@ network for train_text_encoder.py, which writes the file that is loaded here.
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Callable, Optional, Union
+from typing import Callable, Optional, Union
 
 import numpy as np
 
@@ -84,8 +84,7 @@ class TextEncoder:
 
     def encode_numbers(self, numbers: np.ndarray) -> np.ndarray:
         """The embeddings of character numbers [n, 201], float32 [n, size]."""
-        chunks = [self._forward(numbers[start : start + CHUNK]) for start in range(0, len(numbers), CHUNK)]
-        return np.concatenate(chunks)
+        return np.concatenate([self._forward(numbers[i : i + CHUNK]) for i in range(0, len(numbers), CHUNK)])
 
     def _forward(self, numbers: np.ndarray) -> np.ndarray:
         arrays, steps = self.arrays, LENGTH - KERNEL + 1
@@ -124,10 +123,8 @@ def load(path: Union[str, Path]) -> TextEncoder:
         UserError: there is none, it is damaged or of something else.
     """
     if not Path(path).is_file():
-        raise UserError(
-            f"there is no {path}: train_text_encoder.py makes it, before a model is trained on its embeddings.\n"
-            "Copy it there, or give --embeddings that something else made"
-        )
+        how = "train_text_encoder.py makes it; or give --embeddings that something else made"
+        raise UserError(f"there is no {path}: {how}")
     found = weights.load(path, NETWORK, "")
     arrays = found.part("text")
     try:
@@ -138,7 +135,6 @@ def load(path: Union[str, Path]) -> TextEncoder:
     return encoder
 
 
-def find(*places: Any) -> Optional[Path]:
+def find(*places: Union[str, Path]) -> Optional[Path]:
     """The first text encoder in these folders, or None."""
-    files = (Path(place) / FILE for place in places if place)
-    return next((file for file in files if file.is_file()), None)
+    return next((file for file in (Path(place, FILE) for place in places) if file.is_file()), None)

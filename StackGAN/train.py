@@ -26,21 +26,22 @@ import text_encoder
 from misc import config
 from model import NETWORK, Generator
 from stageI import trainer as stage1
-from stageI.trainer import first_epoch
+from stageI.trainer import Parts, first_epoch
 from stageII import trainer as stage2
+from tensorflow import keras
 
 from common import cli
 from common.cli import UserError, notice
 from common.config import add_session_flags, session_config
+from common.layers import moving_statistics, named_variables, update_average
 from common.run import Run, add_run_flags, claim
 from common.run_folder import to_json, write_whole
 from common.session import Session, open_session, set_seed
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TRAIN_DIR = os.path.join(HERE, "train_dir")
-STAGES = {"1": "stageI", "2": "stageII"}
+STAGES = {"1": "stageI", "2": "stageII"}  # their folders
 TABLES = {"": "data", "TRAIN": "optimisation", "TRAIN.COEFF": "optimisation", "GAN": "model"}  # TEST is the demo's
-LOSSES = ("g_loss", "d_loss")
 SHEET = 8  # captions on a sheet of examples
 # Options that do not define a run, beside those that no run is defined by.
 MAY_CHANGE = ("cfg", "config_name", "dataset_name", "embedding_type", "flag", "gpu_id", "num_copy", "pretrained_model")
@@ -92,8 +93,6 @@ def parse_args(argv: Optional[Sequence[str]] = None, root: str = TRAIN_DIR) -> a
         parser.error(f"--data_path: there is no folder {args.data_path}; sample_data.py draws a small set")
     if args.max_epoch <= first_epoch(args):
         parser.error(f"--max_epoch {args.max_epoch} is not after --pretrained_epoch {args.pretrained_epoch}")
-    if args.ema >= 1:
-        parser.error(f"--ema {args.ema} is not under 1")
     if args.enlarge_steps and args.finetune_lr:
         parser.error("--enlarge_steps leaves stage I as it is: give --finetune_lr to a further run")
     return args
@@ -106,46 +105,56 @@ def read_data(args: argparse.Namespace) -> dict[str, data.Split]:
         UserError: one is missing or broken, or they do not fit together, or are smaller than a batch.
     """
     splits = {part: data.Split(os.path.join(args.data_path, part)) for part in ("train", "test")}
-    sizes = [split.embeddings.shape[2] for split in splits.values()]
     notice(f"{args.data_path}: {len(splits['train'])} images to train on, {len(splits['test'])} held out")
-    if sizes[0] != sizes[1]:
-        raise UserError(
-            f"--data_path {args.data_path}: embeddings of size {sizes[0]} in train/, {sizes[1]} in test/; "
-            "make both with the same encoder"
-        )
+    one, other = (split.embeddings.shape[2] for split in splits.values())
+    if one != other:
+        raise UserError(f"--data_path {args.data_path}: embeddings of sizes {one} and {other}; make both anew")
     return splits
 
 
-def build(args: argparse.Namespace, session: Session, split: data.Split) -> stage1.Trainer:
-    """The networks, their optimizers and one update of them.
+def ema_decay(ema: float, step: tf.Tensor) -> tf.Tensor:
+    """`--ema`, less at first: an average of few updates is not to remember the initial weights."""
+    step = tf.cast(step, tf.float32)
+    return tf.minimum(ema, (1.0 + step) / (10.0 + step))
 
-    Returns: stage I's or II's, with `update(*batch, step) -> named scalars`, `enlarge(*batch, step)` in its place for
-        stage II's first steps, `epoch_sums` of the losses, and `total_steps`.
-    Raises:
-        UserError: from `start`: there is no trained stage I, or one of other widths.
+
+def build(args: argparse.Namespace, session: Session, split: data.Split) -> tuple[Parts, list[keras.Model]]:
+    """A stage's networks and updates, the latter compiled; with `--ema` an average of the generator that follows them.
+
+    Returns: the parts, and the generators of one stage or both that are evaluated. `epoch_sums` in the state are the
+        losses of an epoch so far.
     """
     per_epoch = len(split) // args.batch_size
-    epochs = args.train_epochs or (None if args.train_steps else args.max_epoch - first_epoch(args))
     stage = stage2 if args.stage == "2" else stage1
-    parts = stage.Trainer(args, session, split.embeddings.shape[2], per_epoch)
-    sums = {name: tf.Variable(0.0, trainable=False) for name in LOSSES}  # of the epoch so far, for its line
+    size = split.embeddings.shape[2]
+    parts = stage.build(args, session, size, per_epoch)
+    state, ema = dict(parts.state), stage.build_generator(size, args) if args.ema else None
+    if ema is not None:
+        state["ema_generator"] = named_variables(ema)
+        session.average(moving_statistics(ema))
+    sums = state["epoch_sums"] = {name: tf.Variable(0.0, trainable=False) for name in ("g_loss", "d_loss")}
     session.average(sums.values())
 
-    def counted(update):
+    def compiled(update):
         def train_step(images, embedding, classes, step):
             metrics = update(images, embedding, classes, step)
+            if ema is not None:
+                update_average(ema, parts.generator, ema_decay(args.ema, step))
             for name, total in sums.items():
                 before = tf.where(step % per_epoch == 0, 0.0, total)
                 total.assign(before + tf.where(tf.math.is_finite(metrics[name]), metrics[name], 0.0))
             return metrics
 
-        return session.compile(train_step)
+        return session.compile(train_step) if update else None
 
-    parts.state["epoch_sums"] = parts.epoch_sums = sums
-    parts.update = counted(parts.train_step)
-    parts.enlarge = counted(parts.enlarge_step) if parts.enlarge_step else None
-    parts.total_steps = epochs * per_epoch if epochs else args.train_steps
-    return parts
+    def start() -> None:
+        parts.start()
+        if ema is not None:
+            tf.function(lambda: update_average(ema, parts.generator, 0.0))()
+
+    steps = {"train_step": compiled(parts.train_step), "enlarge_step": compiled(parts.enlarge_step)}
+    generators = [parts.stage1_generator] * (args.stage == "2") + [ema or parts.generator]
+    return parts._replace(state=state, start=start, **steps), generators
 
 
 def save_examples(args: argparse.Namespace, run: Run, generate: Callable, chosen: dict[str, evaluate.Chosen]) -> str:
@@ -173,21 +182,24 @@ def train(args: argparse.Namespace, session: Optional[Session] = None) -> dict:
     session = session or open_on(args)
     set_seed(args.seed)
     splits = read_data(args)
-    parts = build(args, session, splits["train"])
-    per_epoch = parts.steps_per_epoch
-    generate = partial(predict.generate, Generator(*parts.generators, args))
+    parts, generators = build(args, session, splits["train"])
+    per_epoch = len(splits["train"]) // args.batch_size
+    epochs = args.train_epochs or (None if args.train_steps else args.max_epoch - first_epoch(args))
+    total_steps = epochs * per_epoch if epochs else args.train_steps
+    generate = partial(predict.generate, Generator(args, *generators))
     shown = {part: evaluate.choose(split, min(SHEET, len(split))) for part, split in splits.items()}
     held_out, held_out_terms = data.held_out_batch(args, splits["test"], parts.size), tf.function(parts.held_out_terms)
     files = [*splits["train"].files, splits["train"].folder / data.EMBEDDINGS]
-    about = {"stage": int(args.stage), "embedding_size": parts.embedding_size}
+    about = {"stage": int(args.stage), "embedding_size": splits["train"].embeddings.shape[2]}
 
-    with Run(mine, session, parts.total_steps, parts.state, about=about, data=files, start=parts.start) as run:
+    with Run(mine, session, total_steps, parts.state, about=about, data=files, start=parts.start) as run:
         copy_encoder(args, run)
         examples = max(map(str, Path(run.path("examples")).glob("test_*")), default=None)  # an earlier part's
         stream = data.training_batches(args, splits["train"], parts.size, run.step, session)
         for step in run.steps():
-            enlarging = parts.enlarge and step < args.enlarge_steps
-            metrics = (parts.enlarge if enlarging else parts.update)(*next(stream), tf.constant(step))
+            enlarging = parts.enlarge_step and step < args.enlarge_steps
+            update = parts.enlarge_step if enlarging else parts.train_step
+            metrics = update(*next(stream), tf.constant(step))
             run.end_step(metrics)
 
             if run.due(args.log_interval):
@@ -199,7 +211,9 @@ def train(args: argparse.Namespace, session: Optional[Session] = None) -> dict:
                 run.scalars("held_out", {name: float(value) for name, value in terms.items()})
             if run.due(per_epoch):
                 epoch = first_epoch(args) + step // per_epoch + 1
-                means = {name: float(total) / (step % per_epoch + 1) for name, total in parts.epoch_sums.items()}
+                means = {
+                    name: float(total) / (step % per_epoch + 1) for name, total in parts.state["epoch_sums"].items()
+                }
                 run.log(f"Epoch {epoch} | " + "; ".join(f"{name}: {mean:.6f}" for name, mean in means.items()))
                 run.scalars("epoch", means)
             if run.due(args.example_interval):
@@ -247,18 +261,17 @@ def train_both(args: argparse.Namespace, argv: Sequence[str]) -> dict:
         return mine.finished
     session = open_on(args)
     folder, results = Path(mine.folder), {}
-    for stage, name in STAGES.items():
-        flags = [f"--stage={stage}", f"--output_path={folder / name}"]
-        if stage == "1" and args.pretrained_model:
-            continue
-        if stage == "2" and not args.pretrained_model:
-            flags.append(f"--ckpt_path={folder / STAGES['1']}")
-        session.optimizers.clear()  # of the stage before, whose skipped updates are not this one's
-        results[name] = train(parse_args([*argv, *flags]), session)
-    result = {**results[STAGES["2"]], "stages": results}
+    if not args.pretrained_model:
+        flags = ["--stage=1", f"--output_path={folder / 'stageI'}"]
+        results["stageI"] = train(parse_args([*argv, *flags]), session)
+        session.optimizers.clear()  # whose skipped updates are not stage II's
+    first = args.pretrained_model or folder / "stageI"
+    flags = ["--stage=2", f"--output_path={folder / 'stageII'}", f"--ckpt_path={first}"]
+    results["stageII"] = train(parse_args([*argv, *flags]), session)
+    result = {**results["stageII"], "stages": results}
     if session.chief:
         result["e2e_sec"] = sum(stage["e2e_sec"] for stage in results.values())
-        for path in (folder / STAGES["2"]).glob(f"{NETWORK}_*"):
+        for path in (folder / "stageII").glob(f"{NETWORK}_*"):
             shutil.copy(path, folder)
         logs = sorted(folder.glob("stage*/train_*.log"))
         for name in {path.name for path in logs}:

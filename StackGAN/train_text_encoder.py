@@ -174,8 +174,8 @@ def write_embeddings(part: Part, encoder: TextEncoder) -> None:
     data.save_embeddings(part.split.folder, part.split.filenames, embeddings, data.BY_ENCODER)
 
 
-def train(args: argparse.Namespace) -> dict[str, float]:
-    """Trains, writes the files, and tells and returns the retrieval on held-out captions.
+def train(args: argparse.Namespace) -> None:
+    """Trains, writes the files, and tells the retrieval on held-out captions.
 
     Raises:
         UserError: the data cannot be used, or a file is there already or cannot be written.
@@ -183,8 +183,9 @@ def train(args: argparse.Namespace) -> dict[str, float]:
     folder = Path(args.data_path).expanduser()
     if (folder / FILE).exists():
         raise UserError(f"{folder / FILE} is there already; move it away")
-    if folder.is_dir() and not os.access(folder, os.W_OK):
-        raise UserError(f"{folder} cannot be written to; copy it to where you may write")
+    for place in (folder, folder / "train", folder / "test"):
+        if place.is_dir() and not os.access(place, os.W_OK):
+            raise UserError(f"{place} cannot be written to; copy it to where you may write")
     vgg19 = vgg19_halves(args.vgg19_weights, folder)
     parts = known, held_out = [Part(folder / part, vgg19) for part in ("train", "test")]
     paths = (part.split.folder / data.EMBEDDINGS for part in parts)
@@ -196,20 +197,15 @@ def train(args: argparse.Namespace) -> dict[str, float]:
     if seen is None:
         seen = to_float(held_out.split.crops(SIZE), (-1.0, 1.0))
     captions = encoder.encode_numbers(held_out.numbers)
-    accuracy, chance = retrieval(captions, held_out.owner, in_chunks(images, seen))
+    accuracy, chance = retrieval(captions, held_out.owner, in_chunks(images)(seen))
     notice(f"a held-out caption's own image comes first of {round(1 / chance)}: {accuracy:.1%} (chance {chance:.1%})")
     tensors = {f"text/{name}": array for name, array in arrays.items()}
     tensors.update({f"image/{name}": variable.numpy() for name, variable in named_variables(images).items()})
     about = {"words": known.words[:MAX_WORDS], "vgg19": bool(vgg19), "accuracy": accuracy, "chance": chance}
-    try:
-        print(weights.save(folder / FILE, text_encoder.NETWORK, tensors, vars(args), about, args.steps))
-        if not others:
-            for part in parts:
-                write_embeddings(part, encoder)
-                print(part.split.folder / data.EMBEDDINGS)
-    except OSError as error:
-        raise UserError(f"{error.filename or folder} cannot be written ({error.strerror or error})") from None
-    return {"accuracy": accuracy, "chance": chance}
+    print(weights.save(folder / FILE, text_encoder.NETWORK, tensors, vars(args), about, args.steps))
+    for part in parts if not others else ():
+        write_embeddings(part, encoder)
+        print(part.split.folder / data.EMBEDDINGS)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

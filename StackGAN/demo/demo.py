@@ -37,18 +37,10 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument("--gpu", type=cli.in_range(int, 0), metavar="N", help="which GPU or NPU (GPU_ID)")
     predict.add_flags(parser)
     settings = {**config.defaults(), **config.load(parser.parse_known_args(argv)[0].cfg)}
-    parser.set_defaults(
-        gpu=settings["gpu_id"],
-        num=settings["test_num_copy"],
-        ckpt_path=find(settings["test_pretrained_model"]),
-        caption_path=find(settings["test_caption_path"]),
-        output_path=Path("generated"),
-        separate=True,
-    )
-    args = parser.parse_args(argv)
-    if not (args.sentences or args.caption_path or args.embeddings):
-        parser.error('nothing to show: give --caption="a red bird" or --caption_path FILE')
-    return args
+    model, captions = (find(settings[f"test_{name}"]) for name in ("pretrained_model", "caption_path"))
+    parser.set_defaults(gpu=settings["gpu_id"], num=settings["test_num_copy"], ckpt_path=model, caption_path=captions)
+    parser.set_defaults(output_path=Path("generated"), separate=True)
+    return parser.parse_args(argv)
 
 
 def find(path: str) -> Optional[str]:

@@ -19,12 +19,7 @@ Value = Union[str, int, float, bool]
 
 
 class Key(NamedTuple):
-    """A key of a settings' file.
-
-    Attributes:
-        option: what it is called among train.py's flags.
-        kind: from a text to the value, as a flag's `type`.
-    """
+    """A key: what it is called among train.py's flags; `kind`, from a text to the value, as a flag's `type`."""
 
     option: str
     default: Value
@@ -32,20 +27,19 @@ class Key(NamedTuple):
     kind: Callable[[str], Value] = str
 
 
-def one_of(*choices: Value) -> Callable[[str], Value]:
-    """A flag's `type`: one of some values."""
+def one_of(*choices: str) -> Callable[[str], str]:
+    """A flag's `type`: one of some texts."""
 
-    def parse(text: str) -> Value:
-        for choice in choices:
-            if text == str(choice):
-                return choice
-        raise argparse.ArgumentTypeError(f"{text!r} is not {' or '.join(map(str, choices))}")
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {' or '.join(choices)}")
+        return text
 
     return parse
 
 
 COUNT, STEPS = cli.in_range(int, 1, 10**9), cli.in_range(int, 0, 10**9)
-NUMBER, TRUTH = cli.in_range(float, 0, 10**9), cli.boolean
+NUMBER, DECAY, TRUTH = cli.in_range(float, 0, 10**9), cli.in_range(float, 0, 0.999999), cli.boolean
 
 KEYS = {
     "CONFIG_NAME": Key("config_name", "", "of the run"),
@@ -68,7 +62,7 @@ KEYS = {
     "TRAIN.B_WRONG": Key("b_wrong", True, "the discriminator also refuses real images with other captions", TRUTH),
     "TRAIN.DIFFAUGMENT": Key("diffaugment", False, "change what the discriminator sees (augment.py)", TRUTH),
     "TRAIN.UNCONDITIONAL": Key("unconditional", 0.0, "weight of the discriminator's logit without the text", NUMBER),
-    "TRAIN.EMA": Key("ema", 0.0, "decay of an exponential average of the generator, then used; 0: none", NUMBER),
+    "TRAIN.EMA": Key("ema", 0.0, "decay of an exponential average of the generator, then used; 0: none", DECAY),
     "TRAIN.COEFF.KL": Key("coeff_kl", 2.0, "weight of the condition's KL divergence", NUMBER),
     "TRAIN.COEFF.SMALL": Key("coeff_small", 0.0, "stage II: weight of its image, shrunk, being stage I's", NUMBER),
     "TRAIN.ENLARGE_STEPS": Key("enlarge_steps", 0, "stage II: first steps, of enlarging real images", STEPS),
@@ -78,8 +72,8 @@ KEYS = {
     "GAN.DF_DIM": Key("df_dim", 64, "channels of the discriminator's first layer", COUNT),
     "GAN.GF_DIM": Key("gf_dim", 128, "channels of the generator's last wide layer, stage I", cli.in_range(int, 4)),
     "GAN.NETWORK_TYPE": Key("network_type", "default", "of stage I: default or simple", one_of("default", "simple")),
-    "TEST.LR_IMSIZE": Key("test_lr_imsize", 64, "size of stage I's images", one_of(64)),
-    "TEST.HR_IMSIZE": Key("test_hr_imsize", 256, "size of stage II's images", one_of(256)),
+    "TEST.LR_IMSIZE": Key("test_lr_imsize", 64, "size of stage I's images", one_of("64")),
+    "TEST.HR_IMSIZE": Key("test_hr_imsize", 256, "size of stage II's images", one_of("256")),
     "TEST.NUM_COPY": Key("test_num_copy", 16, "images of each caption", COUNT),
     "TEST.BATCH_SIZE": Key("test_batch_size", 64, "captions at a time", COUNT),
     "TEST.PRETRAINED_MODEL": Key("test_pretrained_model", "", "the weights"),

@@ -3,20 +3,9 @@
 Images are float in -1..1: stage I's [batch, 64, 64, 3] in, [batch, 256, 256, 3] out.
 """
 
-from blocks import (
-    Discriminator,
-    UpConv,
-    as_image,
-    bottleneck,
-    condition,
-    conv,
-    conv_norm,
-    everywhere,
-    halvings,
-    leaky,
-    norm,
-    relu,
-)
+import argparse
+
+from blocks import Discriminator, as_image, bottleneck, condition, conv, conv_norm, halvings, leaky, relu, tile, up
 from stageI import model as stage1
 from tensorflow import keras
 from tensorflow.keras import layers
@@ -32,46 +21,44 @@ def residual_block(x, name: str):
     return relu(layers.Add()([x, conv_norm(y, channels, f"{name}b")]))
 
 
-def build_generator(
-    embedding_dim: int = 1024, condition_dim: int = 128, gf_dim: int = 128, cond_augmentation: bool = True
-) -> keras.Model:
+def build_generator(embedding_size: int, o: argparse.Namespace) -> keras.Model:
     """G of equation 6.
 
     Args:
-        embedding_dim: size of a sentence's embedding.
-        condition_dim: size of the condition c, stage II's own.
-        gf_dim: the channels are multiples of it.
+        embedding_size: of a sentence's embedding.
+        o: embedding_dim, the size of the condition c, stage II's own; gf_dim, of which the channels are multiples;
+            cond_augmentation.
     Returns:
-        A model of [stage I's image [batch, 64, 64, 3], embedding [batch, embedding_dim], eps [batch, condition_dim]
+        A model of [stage I's image [batch, 64, 64, 3], embedding [batch, embedding_size], eps [batch, embedding_dim]
         from a truncated normal] that gives float32 [image [batch, 256, 256, 3], mean, log sigma [batch,
-        condition_dim]].
+        embedding_dim]].
     """
+    gf_dim = o.gf_dim
     small = layers.Input((stage1.SIZE, stage1.SIZE, 3), name="small")
-    embedding, eps = layers.Input((embedding_dim,), name="embedding"), layers.Input((condition_dim,), name="eps")
+    embedding, eps = layers.Input((embedding_size,), name="embedding"), layers.Input((o.embedding_dim,), name="eps")
     x = relu(conv(small, gf_dim, "encoder_1"))  # 64 x 64
     x = relu(conv_norm(x, 2 * gf_dim, "encoder_2", kernel=4, stride=2))  # 32 x 32
     x = relu(conv_norm(x, 4 * gf_dim, "encoder_3", kernel=4, stride=2))  # 16 x 16
 
-    c, mean, log_sigma = condition(embedding, eps, condition_dim, cond_augmentation)
-    x = layers.Concatenate()([x, everywhere(c, ENCODED)])
+    c, mean, log_sigma = condition(embedding, eps, o.embedding_dim, o.cond_augmentation)
+    x = layers.Concatenate()([x, tile(c, ENCODED)])
     x = relu(conv_norm(x, 4 * gf_dim, "joined"))
     for number in range(1, RESIDUAL_BLOCKS + 1):
         x = residual_block(x, f"residual_{number}")
 
     for number, channels in enumerate((2 * gf_dim, gf_dim, gf_dim // 2, gf_dim // 4), 1):
-        x = relu(norm(UpConv(channels, name=f"up_{number}")(x), f"up_{number}"))  # 32, 64, 128, 256
+        x = relu(up(x, channels, f"up_{number}"))  # 32, 64, 128, 256
     image = as_image(conv(x, 3, "last"))
     return keras.Model([small, embedding, eps], [image, mean, log_sigma], name="generator")
 
 
-def build_discriminator(
-    embedding_dim: int = 1024, condition_dim: int = 128, df_dim: int = 64, unconditional: bool = False
-) -> Discriminator:
-    """D of equation 5, of images [batch, 256, 256, 3] and embeddings [batch, embedding_dim]."""
+def build_discriminator(embedding_size: int, o: argparse.Namespace) -> Discriminator:
+    """D of equation 5, of images [batch, 256, 256, 3] and embeddings [batch, embedding_size]."""
+    df_dim = o.df_dim
     images = layers.Input((SIZE, SIZE, 3), name="images")
     x = leaky(halvings(images, (1, 2, 4, 8, 16, 32), df_dim))  # 128, 64, 32, 16, 8, 4
     x = leaky(conv_norm(x, 16 * df_dim, "narrow_1", kernel=1))
     x = conv_norm(x, 8 * df_dim, "narrow_2", kernel=1)
     x = bottleneck(x, 2 * df_dim, 8 * df_dim, "residual", leaky)
     image = keras.Model(images, x, name="discriminator_image")
-    return Discriminator(image, embedding_dim, condition_dim, unconditional)
+    return Discriminator(image, embedding_size, o)

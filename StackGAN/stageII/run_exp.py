@@ -7,22 +7,13 @@ In the settings, PRETRAINED_MODEL is the folder of the trained stage I; to gener
 """
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import _path  # noqa: E402, F401  (finds ../common)
 import train  # noqa: E402
 
 from common import cli  # noqa: E402
 
-
-def main(argv: Optional[Sequence[str]] = None) -> int:
-    argv = sys.argv[1:] if argv is None else argv
-    return train.main(["--stage=2", *argv], "ckpt")  # in the working directory, as in the original
-
-
 if __name__ == "__main__":
-    cli.leave(main())
+    cli.leave(train.main(["--stage=2", *sys.argv[1:]], "ckpt"))  # in the working directory, as in the original

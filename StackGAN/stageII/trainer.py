@@ -5,13 +5,15 @@ import argparse
 import losses
 import model as models
 import tensorflow as tf
+from augment import seen
+from losses import Terms
 from stageI import model as stage1
-from stageI import trainer
-from stageI.trainer import ADAM, Terms, noise, restore
+from stageI.trainer import ADAM, Parts, learning_rate, noise, restore
 
 from common.cli import UserError, notice
 from common.layers import named_variables
 from common.loss_scale import Adam, Optimizer
+from common.session import Session
 from common.weights import Weights
 from stageII.model import SIZE, build_discriminator, build_generator
 
@@ -39,108 +41,104 @@ class Together:
             gradients = gradients[count:]
 
 
-class Trainer(trainer.Trainer):
-    """The networks of both stages, their optimizers and one update of stage II's, with `--finetune_lr` of both."""
+def build(args: argparse.Namespace, session: Session, embedding_size: int, steps_per_epoch: int) -> Parts:
+    """The networks of both stages, their optimizers and what updates those of stage II, with `--finetune_lr` of both.
 
-    size = SIZE
+    Raises:
+        UserError: from `start`: there is no trained stage I, or one of other widths.
+    """
+    generator_1, generator = stage1.build_generator(embedding_size, args), build_generator(embedding_size, args)
+    discriminator_1 = stage1.build_discriminator(embedding_size, args) if args.finetune_lr else None
+    discriminator = build_discriminator(embedding_size, args)
 
-    def __init__(self, *args) -> None:
-        super().__init__(*args)
-        self.state["stage1_generator"] = named_variables(self.generator_1)
-        if self.discriminator_1:
-            self.state["stage1_discriminator"] = self.discriminator_1.variables
-
-    def make_networks(self) -> None:
-        """Sets the same as in stage I, and generator_1 and discriminator_1 (or None), which are stage I's."""
-        o = self.args
-
-        def new():
-            return build_generator(self.embedding_size, o.embedding_dim, o.gf_dim, o.cond_augmentation)
-
-        self.generator_1, self.generator = self.new_generator(), new()
-        self.discriminator_1 = self.new_discriminator() if o.finetune_lr else None
-        self.discriminator = build_discriminator(self.embedding_size, o.embedding_dim, o.df_dim, o.unconditional > 0)
-        self.d_optimizer = self.optimizer(o.discriminator_lr, self.discriminator, self.discriminator_1 or [])
-        self.g_optimizer = self.optimizer(o.generator_lr, [self.generator], [self.generator_1] * o.finetune_lr)
-        self.ema = new() if o.ema else None
-        self.generators = self.generator_1, self.ema or self.generator
-
-    def optimizer(self, rate: float, networks, networks_1) -> Optimizer:
+    def optimizer(rate: float, networks, networks_1) -> Optimizer:
         """Adam for the networks of stage II, and for those of stage I at its own rate, under one loss scale."""
-        made = self.session.optimizer([*networks, *networks_1], 0.0, **ADAM)
-        adams = {}
-        for part, of, times in (("stage2", networks, 1.0), ("stage1", networks_1, self.args.ft_lr_retio)):
+        made, adams = session.optimizer([*networks, *networks_1], 0.0, **ADAM), {}
+        for part, of, times in (("stage2", networks, 1.0), ("stage1", networks_1, args.ft_lr_retio)):
             variables = {k: v for network in of for k, v in named_variables(network, trainable_only=True).items()}
             if variables:
-                adams[part] = Adam(variables, self.learning_rate(rate * times), ADAM["beta_1"])
+                adams[part] = Adam(variables, learning_rate(args, rate * times, steps_per_epoch), ADAM["beta_1"])
         made.adam = Together(adams)
         return made
 
-    def begin(self) -> None:
-        """Gives stage I's networks the weights of `--ckpt_path`, or all of them those of a stage II."""
-        if self.args.pretrained_model == RANDOM:
-            notice("--ckpt_path=random: stage I is untrained; this is for measuring the speed, the images mean nothing")
-            return
-        found = find_stage1(self.args, self.embedding_size)
-        if found.about["stage"] == 2:
-            found.restore(self.generator_1, "stage1_generator")
-            restore(found, self.generator, self.discriminator)
-        else:
-            restore(found, self.generator_1, self.discriminator_1)
-        notice(f"starting from {found.path}")
+    d_optimizer = optimizer(args.discriminator_lr, discriminator, discriminator_1 or [])
+    g_optimizer = optimizer(args.generator_lr, [generator], [generator_1] * args.finetune_lr)
+    state = {
+        "generator": named_variables(generator),
+        "discriminator": discriminator.variables,
+        "d_optimizer": d_optimizer.state,
+        "g_optimizer": g_optimizer.state,
+        "stage1_generator": named_variables(generator_1),
+    }
+    if discriminator_1:
+        state["stage1_discriminator"] = discriminator_1.variables
 
-    def generate(self, embedding, eps, eps_2, z) -> tf.Tensor:
-        small, *_ = self.generator_1([embedding, eps, z], training=False)
-        return self.generator([small, embedding, eps_2], training=False)[0]
-
-    def train_step(self, images, embedding, classes, step) -> Terms:
-        eps_1, eps, z = map(self.session.shard, noise(self.args, self.args.batch_size, step))
-        finetune, given = self.args.finetune_lr, (embedding, classes, step)
+    def train_step(images, embedding, classes, step) -> Terms:
+        eps_1, eps, z = map(session.shard, noise(args, args.batch_size, step))
+        finetune, given = args.finetune_lr, (embedding, classes, step)
         with tf.GradientTape() as g_tape:  # the only pass of either generator
-            small, *condition_1 = self.generator_1([embedding, eps_1, z], training=finetune)
+            small, *condition_1 = generator_1([embedding, eps_1, z], training=finetune)
             input = small if finetune else tf.stop_gradient(small)
-            fake, *condition = self.generator([input, embedding, eps], training=True)
+            fake, *condition = generator([input, embedding, eps], training=True)
 
         # max_D  E[log D(I, t)] + 1/2 E[log(1 - D(I', t))] + 1/2 E[log(1 - D(G(s0, c), t))], equation 5
         with tf.GradientTape() as d_tape:
-            pair = self.seen(images, "real", step), self.seen(fake, "fake", step)
-            terms = self.discriminator_loss(self.discriminator, *pair, *given)
+            pair = seen(args, session, images, "real", step), seen(args, session, fake, "fake", step)
+            terms = losses.discriminator_loss(args, discriminator, *pair, *given)
             d_total = terms["d_loss"]
             if finetune:  # and stage I's, equation 3
                 real_1 = losses.shrunk(images, stage1.SIZE)
-                pair = self.seen(real_1, "real_1", step), self.seen(small, "fake_1", step)
-                d_loss_1 = self.discriminator_loss(self.discriminator_1, *pair, *given)["d_loss"]
+                pair = seen(args, session, real_1, "real_1", step), seen(args, session, small, "fake_1", step)
+                d_loss_1 = losses.discriminator_loss(args, discriminator_1, *pair, *given)["d_loss"]
                 d_total += d_loss_1
-        self.d_optimizer.minimize(d_total, d_tape)
+        d_optimizer.minimize(d_total, d_tape)
 
         # min_G  E[-log D(G(s0, c), t)] + lambda KL(N(mu, sigma) || N(0, I)), equation 6, by the D just updated
         with g_tape:
-            shown = self.seen(fake, "generator", step)
-            terms.update(self.generator_loss(self.discriminator, shown, embedding, *condition))
-            if self.args.coeff_small:
-                terms["small"] = losses.absolute(losses.shrunk(fake, stage1.SIZE), tf.stop_gradient(small))
-                terms["g_loss"] += self.args.coeff_small * terms["small"]
+            shown = seen(args, session, fake, "generator", step)
+            terms.update(losses.generator_loss(args, discriminator, shown, embedding, *condition))
+            if args.coeff_small:
+                terms["small"] = tf.reduce_mean(tf.abs(losses.shrunk(fake, stage1.SIZE) - tf.stop_gradient(small)))
+                terms["g_loss"] += args.coeff_small * terms["small"]
             g_total = terms["g_loss"]
             if finetune:  # and stage I's, equation 4; s0 is G0's, so that G0 is trained by both
-                shown = self.seen(small, "generator_1", step)
-                g_loss_1 = self.generator_loss(self.discriminator_1, shown, embedding, *condition_1)["g_loss"]
+                shown = seen(args, session, small, "generator_1", step)
+                g_loss_1 = losses.generator_loss(args, discriminator_1, shown, embedding, *condition_1)["g_loss"]
                 g_total += g_loss_1
-        self.g_optimizer.minimize(g_total, g_tape)
-        self.update_ema(step)
+        g_optimizer.minimize(g_total, g_tape)
         return {**terms, "stage1_d_loss": d_loss_1, "stage1_g_loss": g_loss_1} if finetune else terms
 
-    def enlarge_step(self, images, embedding, classes, step) -> Terms:
+    def enlarge_step(images, embedding, classes, step) -> Terms:
         """One update of stage II's generator alone, which learns to give real images back from small ones: before there
         is anything that a discriminator could teach it. SRGAN's begins likewise (Ledig et al., 2017, section 3.2)."""
-        _, eps, _ = map(self.session.shard, noise(self.args, self.args.batch_size, step))
+        _, eps, _ = map(session.shard, noise(args, args.batch_size, step))
         with tf.GradientTape() as tape:
             inputs = [losses.shrunk(images, stage1.SIZE), embedding, eps]
-            made, mean, log_sigma = self.generator(inputs, training=True)
-            l1 = losses.absolute(made, images)
-            g_loss = l1 + self.weighted_kl(mean, log_sigma)
-        self.g_optimizer.minimize(g_loss, tape)
-        self.update_ema(step)
+            made, mean, log_sigma = generator(inputs, training=True)
+            l1 = tf.reduce_mean(tf.abs(made - images))
+            g_loss = l1 + losses.weighted_kl(args, mean, log_sigma)
+        g_optimizer.minimize(g_loss, tape)
         return {"d_loss": tf.zeros([]), "g_loss": g_loss, "l1": l1}
+
+    def held_out_terms(images, embedding, classes, step) -> Terms:
+        eps_1, eps, z = noise(args, embedding.shape[0], step)
+        small, *_ = generator_1([embedding, eps_1, z], training=False)
+        fake, *_ = generator([small, embedding, eps], training=False)
+        return losses.discriminator_loss(args, discriminator, images, fake, embedding, classes, step, training=False)
+
+    def start() -> None:
+        if args.pretrained_model == RANDOM:
+            notice("--ckpt_path=random: stage I is untrained; this is for measuring the speed, the images mean nothing")
+            return
+        found = find_stage1(args, embedding_size)
+        if found.about["stage"] == 2:
+            found.restore(generator_1, "stage1_generator")
+            restore(found, generator, discriminator)
+        else:
+            restore(found, generator_1, discriminator_1)
+        notice(f"starting from {found.path}")
+
+    return Parts(SIZE, generator, state, start, train_step, held_out_terms, generator_1, enlarge_step)
 
 
 def find_stage1(args: argparse.Namespace, embedding_size: int) -> Weights:
@@ -150,24 +148,19 @@ def find_stage1(args: argparse.Namespace, embedding_size: int) -> Weights:
         UserError: there are none, or their networks are of other widths.
     """
     path = args.pretrained_model
-    how = (
-        f"Train stage I first: python train.py --stage=1 --data_path={args.data_path} --output_path=DIR, "
-        "and give --ckpt_path=DIR here"
-    )
+    how = f"Train stage I first: python train.py --stage=1 --data_path={args.data_path} --output_path=DIR"
     if not path:
         raise UserError(f"--stage=2 begins with a trained stage I, and --ckpt_path names none.\n{how}")
     try:
         found = models.find_weights(path, ("stageI", "stage1"))
     except UserError as error:
         raise UserError(f"--ckpt_path {path}: {error}.\n{how}") from None
-    for name in SAME:
-        theirs, ours = getattr(found.options, name, None), getattr(args, name)
-        if theirs != ours:
-            raise UserError(f"--ckpt_path {path}: its --{name} is {theirs}, here it is {ours}; give the same")
-    theirs = found.about.get("embedding_size")
-    if theirs != embedding_size:
-        raise UserError(
-            f"--ckpt_path {path}: was trained on embeddings of size {theirs}, those of --data_path {args.data_path} "
-            f"have {embedding_size}; use the same data"
-        )
+    theirs = {**vars(found.options), "embedding_size": found.about.get("embedding_size")}
+    ours = {**{name: getattr(args, name) for name in SAME}, "embedding_size": embedding_size}
+    for name, value in ours.items():
+        its = theirs.get(name)
+        if its != value:
+            raise UserError(
+                f"--ckpt_path {path}: its {name} is {its}, here it is {value}; give the same options and data"
+            )
     return found

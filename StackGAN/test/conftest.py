@@ -62,8 +62,8 @@ def write_run(folder: Path, stage: int = 1) -> Path:
     """A run's folder with the weights of small networks that show something; returns it."""
     import tensorflow as tf
     from misc import config
-    from stageI.trainer import Trainer as Stage1
-    from stageII.trainer import Trainer as Stage2
+    from stageI import trainer as stage1
+    from stageII import trainer as stage2
 
     from common import weights
     from common.config import SessionConfig
@@ -72,7 +72,7 @@ def write_run(folder: Path, stage: int = 1) -> Path:
     options = {**config.defaults(), **SIZES, "data_path": "nowhere", "seed": 0, "stage": str(stage)}
     tf.random.set_seed(1)
     session = Session(SessionConfig(), "cpu", "float32")
-    networks = (Stage1 if stage == 1 else Stage2)(Namespace(**options), session, 1024, 1).state
+    networks = (stage1 if stage == 1 else stage2).build(Namespace(**options), session, 1024, 1).state
     tensors = {}
     for part in (part for part in networks if not part.endswith("optimizer")):
         for name, variable in networks[part].items():

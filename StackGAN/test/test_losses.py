@@ -44,7 +44,6 @@ def test_the_optimum_of_a_discriminator_that_understands_no_text():
 def test_generators_terms():
     close(losses.adversarial(logits(THREE, -THREE)), (math.log(4 / 3) + math.log(4)) / 2)
     close(losses.adversarial(logits(-1e4)), 1e4)  # where log(1e-8) would stop at 18.4
-    close(losses.unconditional(logits(THREE), logits(THREE)), math.log(4 / 3) + math.log(4))
 
 
 def test_kl_divergence():
@@ -89,4 +88,3 @@ def test_cutout_and_all_of_it():
 def test_shrunk():
     images = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype(np.float32)
     np.testing.assert_allclose(losses.shrunk(images, 2), images.reshape(2, 2, 4, 2, 4, 3).mean((2, 4)), atol=1e-6)
-    close(losses.absolute(tf.constant([[1.0, -2.0]]), tf.constant([[0.5, 1.0]])), 1.75)

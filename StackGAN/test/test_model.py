@@ -1,6 +1,7 @@
 """The networks' sizes, shapes and what each output depends on; trained ones read from files."""
 
 import shutil
+from argparse import Namespace
 
 import model
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import tensorflow as tf
 from blocks import Augment, UpConv
 from conftest import SIZES
+from misc import config
 from stageI import model as one
 from stageII import model as two
 
@@ -25,17 +27,17 @@ def uniform(seed, *shape):
     return tf.random.stateless_uniform(shape, [seed, 0], -1, 1)
 
 
-def small(build, *left_out, **more):
-    sizes = {"condition_dim": SIZES["embedding_dim"], **SIZES, **more}
-    return build(**{name: value for name, value in sizes.items() if name not in ("embedding_dim", *left_out)})
+def small(build, **more):
+    return build(1024, Namespace(**{**config.defaults(), **SIZES, **more}))
 
 
 def test_parameters():
     """As many as the original's."""
-    assert trainable([one.build_generator()]) == 14_264_192
-    assert trainable(one.build_discriminator()) == 4_029_824
-    assert trainable([two.build_generator()]) == 26_290_080
-    assert trainable(two.build_discriminator()) == 48_603_520
+    options = Namespace(**config.defaults())
+    assert trainable([one.build_generator(1024, options)]) == 14_264_192
+    assert trainable(one.build_discriminator(1024, options)) == 4_029_824
+    assert trainable([two.build_generator(1024, options)]) == 26_290_080
+    assert trainable(two.build_discriminator(1024, options)) == 48_603_520
 
 
 def test_up_conv_is_nearest_and_a_convolution():
@@ -64,12 +66,12 @@ def test_shapes_and_what_each_output_sees(stage, network_type):
         tf.Variable(uniform(i, N, *shape)) for i, shape in enumerate([(1024,), (c,), (3,), (64, 64, 3)])
     )
     if stage == 1:
-        generator = small(one.build_generator, "df_dim", network_type=network_type)
+        generator = small(one.build_generator, network_type=network_type)
         inputs = [embedding, eps, z]
-        discriminator = small(one.build_discriminator, "gf_dim", "z_dim", network_type=network_type, unconditional=True)
+        discriminator = small(one.build_discriminator, network_type=network_type, unconditional=True)
     else:
-        generator, inputs = small(two.build_generator, "df_dim", "z_dim"), [image, embedding, eps]
-        discriminator = small(two.build_discriminator, "gf_dim", "z_dim", unconditional=True)
+        generator, inputs = small(two.build_generator), [image, embedding, eps]
+        discriminator = small(two.build_discriminator, unconditional=True)
     size = {1: 64, 2: 256}[stage]
     with tf.GradientTape(persistent=True) as tape:
         made, mean, log_sigma = generator(inputs, training=True)
@@ -86,6 +88,20 @@ def test_shapes_and_what_each_output_sees(stage, network_type):
     # At test an image does not depend on its neighbour in the batch.
     alone, both = generator([x[:1] for x in inputs], training=False)[0], generator(inputs, training=False)[0]
     np.testing.assert_allclose(alone, both[:1], atol=1e-5)
+
+
+def test_in_chunks():
+    """The rows in their order, some at a time, all by one graph."""
+    traced = []
+
+    def network(x, training):
+        traced.append(x)
+        return x + 1
+
+    network.inputs = [tf.TensorSpec([None, 3])]
+    call, rows = model.in_chunks(network, 3), np.arange(21, dtype=np.float32).reshape(7, 3)
+    np.testing.assert_array_equal(call(rows), rows + 1)
+    assert len(call(rows[:2])) == 2 and len(traced) == 1
 
 
 def test_trained_networks(stage1_run, stage2_run, tmp_path):

@@ -60,7 +60,7 @@ def test_sentences(capsys, tmp_path, stage2_run, both):
     assert status == 0 and "'a PENGUIN': never seen in training, so they mean little: penguin" in said, error
     name = "a_small_red_bird_with_a_white_belly"
     assert f"{tmp_path / name}.png  {SENTENCE}" in said and len(list(tmp_path.iterdir())) == 2 + 2 * 4
-    embedding = predict.find_encoder(both).encode([SENTENCE])
+    embedding = text_encoder.load(both.folder / text_encoder.FILE).encode([SENTENCE])
     small, large = predict.generate(both, embedding.repeat(2, 0), seed=0)
     assert np.abs(pixels(tmp_path / f"{name}_64_02.png") - small[1]).max() <= 1
     sheet, edge = pixels(tmp_path / f"{name}.png"), -predict.MARGIN
@@ -86,7 +86,7 @@ def test_refusals(capsys, tmp_path, stage1_run, stage2_run):
     np.save(tmp_path / "short.npy", np.zeros([2, 5], np.float32))
     assert "takes [n, 1024]" in refused(f"--embeddings={tmp_path / 'short.npy'}")
     (tmp_path / "none.txt").write_text("\n\n")
-    assert "holds no sentence" in refused(f"--caption_path={tmp_path / 'none.txt'}")
+    assert "nothing to show" in refused(f"--caption_path={tmp_path / 'none.txt'}")
     assert "neither .onnx, .pb nor .om" in refused(SENTENCE, "--model=none.txt")
 
 

@@ -5,6 +5,7 @@ import re
 import numpy as np
 import predict
 import pytest
+import text_encoder
 from skimage.color import rgb2lab
 
 CARD = predict.HERE / "pretrained" / "MODEL_CARD.md"
@@ -19,7 +20,7 @@ SENTENCES = {
 
 def test_the_shipped_weights_give_the_figure_of_their_card():
     generator = predict.open_generator()
-    encoder, colours = predict.find_encoder(generator), []
+    encoder, colours = text_encoder.load(generator.folder / text_encoder.FILE), []
     for sentence in SENTENCES:
         (images,), told = predict.sentence_images(generator, encoder, sentence, num=8)
         assert images.shape == (8, 64, 64, 3) and not told

@@ -45,7 +45,7 @@ def test_numpy_computes_what_keras_does():
 
 
 def test_unknown_words(stage2_run):
-    encoder = text_encoder.load(text_encoder.find(None, stage2_run / "no", stage2_run))
+    encoder = text_encoder.load(text_encoder.find(stage2_run / "no", stage2_run))
     assert encoder.unknown_words("A small red PENGUIN, with a jet-black belly; penguin!") == ["penguin", "jet", "black"]
     assert text_encoder.TextEncoder(encoder.arrays).unknown_words("penguin") == []
 

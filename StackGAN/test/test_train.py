@@ -1,17 +1,20 @@
 """Training: flags and their refusals, what a step of either stage does, and what a run leaves behind."""
 
-import importlib
 import json
 import re
+import runpy
 import shutil
+from argparse import Namespace
 from types import SimpleNamespace
 
 import data
+import losses
 import numpy as np
 import pytest
 import tensorflow as tf
 import train
 from conftest import MODEL, TINY, write_run
+from misc import config
 from model import find_weights, load_generator
 from stageI import model, trainer
 
@@ -49,10 +52,10 @@ def build(sample_set, tmp_path, stage1_run):
         args = train.parse_args([f"--data_path={sample_set}", f"--output_path={tmp_path}", *of_stage, *TINY, *flags])
         session, split = train.open_on(args), train.read_data(args)["train"]
         set_seed(0)
-        parts = train.build(args, session, split)
+        parts, _ = train.build(args, session, split)
         parts.start()
-        parts.batch = next(data.training_batches(args, split, parts.size, 0, session))
-        return parts
+        batch = next(data.training_batches(args, split, parts.size, 0, session))
+        return SimpleNamespace(**parts._asdict(), batch=batch)
 
     return call
 
@@ -87,7 +90,7 @@ def test_flags_and_settings(sample_set, tmp_path):
         (["--flag=False"], "--flag=False generates with one stage's weights"),
         (["--stage=1", "--flag=False"], "--flag=False takes trained weights: name them by --ckpt_path"),
         (["--stage=2", "--max_epoch=600"], "--max_epoch 600 is not after --pretrained_epoch 600"),
-        (["--stage=1", "--ema=1"], "--ema 1.0 is not under 1"),
+        (["--stage=1", "--ema=1"], "argument --ema: '1' is not a number, at least 0, at most 0.999999"),
         (["--stage=2", "--enlarge_steps=1", "--finetune_lr"], "--enlarge_steps leaves stage I as it is"),
         (["--stage=2"], "--ckpt_path ckpt/birds/stageI: no weights in ckpt/birds/stageI"),
         (["--stage=2", "--pretrained_model="], "--stage=2 begins with a trained stage I, and --ckpt_path names none"),
@@ -105,7 +108,7 @@ def test_refusals(start, capsys, flags, told):
 
 def test_stage2_needs_a_stage1_of_its_widths(build, stage1_run, tmp_path):
     for flag in ("--gf_dim=8", "--network_type=simple"):
-        with pytest.raises(UserError, match=f"its {flag.split('=')[0]} is .*; give the same"):
+        with pytest.raises(UserError, match=f"its {flag[2:].split('=')[0]} is .*; give the same options"):
             build(2, flag)
     with pytest.raises(UserError, match="\nTrain stage I first: python train.py --stage=1 --data_path="):
         build(2, f"--ckpt_path={tmp_path}")
@@ -124,7 +127,7 @@ def test_learning_rates(sample_set):
 
 
 def test_ema_decay():
-    rates = [float(trainer.ema_decay(0.9, step)) for step in (0, 8, 80, 10**6)]
+    rates = [float(train.ema_decay(0.9, step)) for step in (0, 8, 80, 10**6)]
     assert rates == pytest.approx([0.1, 0.5, 0.9, 0.9])
 
 
@@ -143,12 +146,12 @@ def test_wrong_rows():
     """Of another class, each of them in turn; a batch of one class has none."""
     classes, seen = tf.constant([5, 7, 5, 9]), set()
     for seed in range(40):
-        rows, there = trainer.wrong_rows(classes, tf.constant([seed, 1]))
+        rows, there = losses.wrong_rows(classes, tf.constant([seed, 1]))
         rows = rows.numpy()
         assert there.numpy().all() and not (classes.numpy()[rows] == classes.numpy()).any()
         seen.update(enumerate(rows.tolist()))
     assert seen == {(0, 1), (0, 3), (1, 0), (1, 2), (1, 3), (2, 1), (2, 3), (3, 0), (3, 1), (3, 2)}
-    assert not trainer.wrong_rows(tf.constant([5, 5]), tf.constant([0, 1]))[1].numpy().any()
+    assert not losses.wrong_rows(tf.constant([5, 5]), tf.constant([0, 1]))[1].numpy().any()
 
 
 @pytest.mark.parametrize("extra", [[], ["--diffaugment", "--unconditional=1", "--ema=0.5"]])
@@ -160,7 +163,7 @@ def test_stage1_learns(build, extra):
     before = {name: arrays(parts.state[name]) for name in names}
     found = []
     for step in range(12):
-        found.append({k: float(v) for k, v in parts.update(*parts.batch, tf.constant(step)).items()})
+        found.append({k: float(v) for k, v in parts.train_step(*parts.batch, tf.constant(step)).items()})
     d_loss = [values["d_real"] + (values["d_wrong"] + values["d_fake"]) / 2 for values in found]
     assert min(d_loss) < 0.85 * d_loss[0] and found[0]["g_loss"] > found[0]["kl"] >= 0
     assert found[0]["d_loss"] == pytest.approx(d_loss[0] + found[0].get("d_alone", 0), rel=1e-5)
@@ -176,16 +179,16 @@ def test_losses_of_a_step(build):
     images, embedding, _ = build(1, *still).batch
     classes = [tf.constant([0, 1]), tf.constant([0, 0])]  # two classes; only one
     without = build(1, "--b_wrong=False", "--cond_augmentation=False", *still)
-    one, other = (without.update(images, embedding, x, tf.constant(5)) for x in classes)
+    one, other = (without.train_step(images, embedding, x, tf.constant(5)) for x in classes)
     assert float(one["d_loss"]) == float(other["d_loss"]) and float(one["kl"]) == 0 and "d_wrong" not in one
-    one, other = (build(1, *still).update(images, embedding, x, tf.constant(5)) for x in classes)
+    one, other = (build(1, *still).train_step(images, embedding, x, tf.constant(5)) for x in classes)
     assert float(one["d_wrong"]) > 0 == float(other["d_wrong"])
 
 
 def test_faint_images_do_not_pass_for_real():
     """Beside the real ones in a batch they are told apart. By themselves they are normalised until they look alike."""
     set_seed(0)
-    d = model.build_discriminator(embedding_dim=4, condition_dim=4, df_dim=4)
+    d = model.build_discriminator(4, Namespace(**{**config.defaults(), "embedding_dim": 4, "df_dim": 4}))
     images, text = tf.random.stateless_normal([6, 64, 64, 3], [1, 2]), tf.ones([6, 4])
 
     def logits(x, training):
@@ -208,7 +211,7 @@ def test_stage2_and_stage1_with_it(build, stage1_run, finetune):
     before = {name: arrays(parts.state[name]) for name in names}
     given = arrays(named_variables(load_generator(find_weights(stage1_run)).stage1))
     assert all((value == given[name]).all() for name, value in before["stage1_generator"].items())
-    metrics = parts.update(*parts.batch, tf.constant(0))
+    metrics = parts.train_step(*parts.batch, tf.constant(0))
     assert ("stage1_g_loss" in metrics) is finetune
     moved = {name: {key: now - before[name][key] for key, now in arrays(parts.state[name]).items()} for name in names}
     kernels = {"generator": "residual_1a.0", "discriminator": "down_3.0"}
@@ -224,14 +227,14 @@ def test_stage2_and_stage1_with_it(build, stage1_run, finetune):
 def test_stage2_enlarges_first(build):
     """Its generator alone learns to give images back, in its first steps; to stay like stage I's image where asked."""
     parts = build(2, "--enlarge_steps=5", "--generator_lr=0.02", "--coeff_small=10", "--ema=0.5")
-    assert build(1).enlarge is None
+    assert build(1).enlarge_step is None
     before = {name: arrays(parts.state[name]) for name in ("generator", "ema_generator", "discriminator")}
-    found = [parts.enlarge(*parts.batch, tf.constant(step)) for step in range(5)]
+    found = [parts.enlarge_step(*parts.batch, tf.constant(step)) for step in range(5)]
     assert float(found[4]["l1"]) < 0.95 * float(found[0]["l1"]) and float(found[0]["g_loss"]) > float(found[0]["l1"])
     for name, earlier in before.items():
         moved = np.mean([(earlier[key] != now).any() for key, now in arrays(parts.state[name]).items()])
         assert moved == 0 if name == "discriminator" else moved > 0.9
-    with_it = parts.update(*parts.batch, tf.constant(5))
+    with_it = parts.train_step(*parts.batch, tf.constant(5))
     assert float(with_it["g_loss"]) > 10 * float(with_it["small"]) > 0
 
 
@@ -296,11 +299,18 @@ def test_the_pages_commands(sample_set, tmp_path, monkeypatch, capsys):
     (tmp_path / "Data").mkdir()
     (tmp_path / "Data" / "birds").symlink_to(sample_set)
     write_run(tmp_path / "ckpt" / "birds" / "stageI")
-    run_exp = importlib.import_module("stageII.run_exp")
+
+    def run_exp(*flags):
+        ended = []
+        monkeypatch.setattr("common.cli.leave", ended.append)
+        monkeypatch.setattr("sys.argv", ["run_exp.py", *flags])
+        runpy.run_path(str(MODEL / "stageII" / "run_exp.py"), run_name="__main__")
+        return ended[0]
+
     flags = ["--cfg", str(MODEL / "stageII" / "cfg" / "birds.yml"), "--gpu", "0", *TINY, "--num_copy=3"]
-    assert run_exp.main([*flags, "--train_steps=1", "--evaluate=False"]) == 0
+    assert run_exp(*flags, "--train_steps=1", "--evaluate=False") == 0
     assert (tmp_path / "ckpt" / "birds" / "stageII" / "result.json").exists()
-    assert run_exp.main([*flags, "--flag=False", "--ckpt_path=ckpt/birds/stageII"]) == 0
+    assert run_exp(*flags, "--flag=False", "--ckpt_path=ckpt/birds/stageII") == 0
     made = tmp_path / "ckpt" / "birds" / "stageII-1real-3samples"
     assert [path.name for path in sorted((made / "test" / "red").iterdir())] == ["00_sentence0.jpg"]
     assert len(list((made / "test").glob("*/*.jpg"))) == 3 and len(list((made / "samples").iterdir())) == 9
