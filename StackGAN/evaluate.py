@@ -4,7 +4,7 @@ python StackGAN/evaluate.py --ckpt_path=StackGAN/test/output/0/stageI
 python StackGAN/evaluate.py --ckpt_path=RUN --data_path=birds --number=3000 --vgg19_weights=FILE --weights=FILE
 
 What is measured depends on what is there: NOTES.md has a table of the metrics, and metrics.py tells how each is made.
-R-precision takes a text encoder beside the weights or the data; one that was trained against VGG19 --vgg19_weights too.
+R-precision needs a text encoder beside the weights or the data, and --vgg19_weights if it was trained against VGG19.
 
 A new folder, `evaluation` or `evaluation-2`, ..., takes the images of each stage, evaluation.json and index.html.
 """
