@@ -7,14 +7,13 @@ import argparse
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
 import _path  # noqa: F401  (finds ../common)
 import numpy as np
 import preprocess
-from model import open_checkpoint
 from PIL import Image, ImageDraw
-from predictor import Predictor
+from predict import Predictor, open_checkpoint
 
 from common import cli, page
 from common.cli import UserError
@@ -41,12 +40,10 @@ def recognise(predictor: Predictor, image: Image.Image) -> tuple[dict[str, float
     return answer, np.broadcast_to(seen, (*seen.shape[:2], 3)), f"{time.perf_counter() - started:.2f} seconds"
 
 
-def generate(predictor: Predictor, seed: Any) -> str:
+def generate(predictor: Predictor, seed: int) -> str:
     """Generated images as one file, its path."""
-    if seed is None or not 0 <= int(seed) < 2**31:
-        raise UserError("the seed is a whole number from 0 to 2147483647")
-    images = predictor.generate(GENERATED, int(seed))
-    path = Path(tempfile.mkdtemp(prefix="improvedgan-")) / f"generated_{int(seed)}.png"
+    images = predictor.generate(GENERATED, seed)
+    path = Path(tempfile.mkdtemp(prefix="improvedgan-")) / f"generated_{seed}.png"
     return save_grid(images.repeat(2, 1).repeat(2, 2), str(path))
 
 
@@ -58,20 +55,17 @@ def build(ckpt: Optional[str] = None) -> None:
     """
     import gradio as gr
 
-    def told(function, *given):
-        try:
-            return function(predictor, *given)
-        except UserError as error:
-            raise gr.Error(str(error), print_exception=False) from None
-
     def on_sketch(sketch):
         image = sketch and sketch.get("composite")
         if image is None or not np.ptp(np.asarray(on_white(image))):
             raise gr.Error("Draw a digit first.", print_exception=False)
-        return told(recognise, on_white(image))
+        return recognise(predictor, on_white(image))
 
     def on_file(path):
-        return told(lambda network: recognise(network, preprocess.read_image(path)))
+        try:
+            return recognise(predictor, preprocess.read_image(path))
+        except UserError as error:
+            raise gr.Error(str(error), print_exception=False) from None
 
     try:
         predictor = open_checkpoint(ckpt, argparse.Namespace(device="auto", precision_mode="allow_fp32_to_fp16"))
@@ -79,7 +73,9 @@ def build(ckpt: Optional[str] = None) -> None:
         gr.Markdown(f"ImprovedGAN cannot be shown: {error}", elem_classes="message")
         return
     first = recognise(predictor, example())
-    gr.Markdown(f"Trained on {predictor.trained_on}. Draw one digit, or give a photograph of one on paper.")
+    labels, steps = predictor.loaded.options.n_labels or "all", predictor.loaded.step
+    trained_on = f"{predictor.about['dataset']} with {labels} labels, {steps} steps"
+    gr.Markdown(f"Trained on {trained_on}. Draw one digit, or give a photograph of one on paper.")
     with gr.Row():
         with gr.Column():
             brush = gr.Brush(default_size=20, colors=["#000000"], color_mode="fixed")
@@ -94,12 +90,12 @@ def build(ckpt: Optional[str] = None) -> None:
             seconds = gr.Markdown(first[2])
     with gr.Row():
         with gr.Column():
-            seed = gr.Number(0, precision=0, label="Seed")
+            seed = gr.Number(0, precision=0, minimum=0, maximum=2**31 - 1, label="Seed")
             draw = gr.Button(f"Generate {GENERATED} digits")
         generated = gr.Image(generate(predictor, 0), type="filepath", label="Generated", interactive=False)
     ask.click(on_sketch, pad, [answer, seen, seconds])
     file.upload(on_file, file, [answer, seen, seconds])
-    draw.click(lambda number: told(generate, number), seed, generated)
+    draw.click(lambda number: generate(predictor, number or 0), seed, generated)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@
 import argparse
 import os
 import shlex
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,13 +21,12 @@ from typing import Callable, Optional, Union
 
 import numpy as np
 import preprocess
-from formats import ARRAYS, FORMS, Data, form_of, read_class_folders, subfolders
+from formats import ARRAYS, FORMS, Data, both_splits, form_of, read_class_folders, read_npz, subfolders
 
-from common.cli import UserError, notice
+from common import cli
+from common.cli import UserError
 
 KNOWN = ("MNIST", "SVHN", "CIFAR10")
-FILE = "data.npz"
-HELP = "sample_data.py writes a small set, download.py fetches MNIST, SVHN and CIFAR10"
 
 
 def load(
@@ -44,15 +42,23 @@ def load(
         dataset: the set's name (in any case) where there are several.
         size: (height, width) to scale every image to; nothing is cropped away.
         read: makes uint8 [h, w, c] of an image file where images lie in folders; as they are without it.
+    Raises:
+        UserError: there is no such set, or it is not whole.
     """
 
     def read_scaled(path):
-        return preprocess.resize(preprocess.to_pixels(preprocess.read_image(path))[None], size)[0]
+        image = preprocess.read_image(path)
+        return preprocess.fit(image, size or image.size[::-1])
 
     try:
         folder = find_set(Path(data_path).expanduser().resolve(), dataset)
         form = form_of(folder)
-        found = FORMS[form](folder) if form in FORMS else read_class_folders(folder, read or read_scaled)
+        if form == "data.npz":
+            found = read_npz(folder)
+        elif form in FORMS:
+            found = both_splits(FORMS[form], folder)
+        else:
+            found = read_class_folders(folder, read or read_scaled)
         files = tuple(sorted(path for path in folder.glob(form) if path.is_file()))
     except OSError as error:
         raise UserError(f"{error.filename or data_path}: cannot be read ({error.strerror or error})") from error
@@ -63,44 +69,33 @@ def load(
 
 def find_set(root: Path, dataset: Optional[str]) -> Path:
     """Finds the data set's folder: `root` itself, or the one that is meant among those below it."""
-    if not root.is_dir():
-        raise UserError(f"--data_path: there is no folder {root}; {HELP}")
     if form_of(root):
         if dataset and root.name.upper() in KNOWN and root.name.upper() != dataset.upper():
             raise UserError(f"--dataset={dataset}, but --data_path names another set: {root}")
         return root
     levels = (root, root / "datasets", root / "datasets" / "datasets")
     found = {folder.name.lower(): folder for level in levels for folder in subfolders(level) if form_of(folder)}
-    listing = ", ".join(sorted(folder.name for folder in found.values()))
-    if not found:
-        raise UserError(f"--data_path: no data set in {root} (data.npz, idx, or a folder of images a class); {HELP}")
-    if dataset is None and len(found) > 1:
-        raise UserError(f"--data_path holds several data sets: {listing}; choose one with --dataset")
-    name = dataset.lower() if dataset else next(iter(found))
-    if name not in found:
-        raise UserError(f"--dataset={dataset}: no such data set in {root}, which holds {listing}; {HELP}")
-    return found[name]
+    meant = [folder for name, folder in found.items() if dataset is None or name == dataset.lower()]
+    if len(meant) == 1:
+        return meant[0]
+    listing = ", ".join(sorted(folder.name for folder in found.values())) or "no data set"
+    hint = "sample_data.py writes a small set, download.py fetches MNIST, SVHN and CIFAR10"
+    raise UserError(f"--data_path: {root} holds {listing}; choose the set with --dataset.\n{hint}")
 
 
 def check(data: Data, where: Path) -> Data:
     """Refuses a set whose parts do not fit each other. Returns it with its classes named."""
     train, test = data.train_images, data.test_images
-    used = np.unique(data.train_labels[data.train_labels >= 0])
-    names = list(data.class_names or map(str, range(len(used))))
-    largest = max(data.train_labels.max(initial=-1), data.test_labels.max(initial=-1))
-    shapes = [data.train_labels.shape, data.test_labels.shape]
-    missing = sorted(set(range(len(names))) - set(used.tolist()))
-    sizes = f"images to train on are {train.shape[1:]}, to test on {test.shape[1:]}; both [h, w, 1 or 3]"
+    used = np.unique(data.train_labels[data.train_labels >= 0]).tolist()
+    names = list(data.class_names or map(str, used))
+    counts = data.train_labels.shape + data.test_labels.shape
+    shapes = f"images to train on are {train.shape[1:]}, to test on {test.shape[1:]}; both [h, w, 1 or 3]"
     for wrong, what in (
-        (not train.size, "there is no image to train on"),
-        (not test.size, "there is no image to test on"),
-        (train.shape[1:] != test.shape[1:] or train.ndim != 4 or train.shape[-1] not in (1, 3), sizes),
-        (shapes != [(len(train),), (len(test),)], "not as many labels as images"),
-        (len(set(names)) != len(names), "two classes have the same name"),
-        (largest >= len(names), f"label {largest} is out of range for {len(names)} classes (0, 1, ...)"),
-        (len(names) < 2, "there must be two classes at least"),
-        (missing, f"no labelled image of class {missing[:1]} to train on; every class needs one"),
-        (data.test_labels.min(initial=0) < 0, "an image of the test set has no label; only images to train on may"),
+        (not (train.size and test.size), "there must be images to train on, and others to test on"),
+        (train.shape[1:] != test.shape[1:] or train.ndim != 4 or train.shape[-1] not in (1, 3), shapes),
+        (counts != train.shape[:1] + test.shape[:1], "not as many labels as images"),
+        (used != list(range(len(names))) or len(names) < 2, "every class (two at least) needs a label to train on"),
+        (not np.isin(data.test_labels, used).all(), "each image to test on needs a label that is trained on"),
     ):
         if wrong:
             raise UserError(f"{where}: {what}")
@@ -108,21 +103,23 @@ def check(data: Data, where: Path) -> Data:
 
 
 def save(data: Data, folder: Path) -> None:
-    """Writes a data set to `folder`/data.npz, whole or not at all, and prints the command that trains on it."""
-    path = folder / FILE
-    if path.exists():
-        raise UserError(f"--output_path: {path} is there already, nothing is overwritten; name another folder")
+    """Writes a data set to `folder`/data.npz, whole or not at all, and prints the command that trains on it.
+
+    Raises:
+        UserError: `folder` holds something, or cannot be written.
+    """
     arrays = {name: getattr(data, name) for name in ARRAYS}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=folder) as work:
-            np.savez(os.path.join(work, FILE), **arrays, class_names=np.array(data.class_names, dtype=np.str_))
-            os.rename(os.path.join(work, FILE), path)
-    except OSError as error:
-        raise UserError(f"--output_path: {folder} cannot be written ({error.strerror})") from error
-    notice(f"{data}, in {path}")
+    with cli.new_set(folder) as work:
+        np.savez(str(work / "data.npz"), **arrays, class_names=np.array(data.class_names, dtype=np.str_))
+    cli.notice(f"{data}, in {folder / 'data.npz'}")
     train = os.path.relpath(Path(__file__).resolve().with_name("train.py"))
     print(f"Next:  python {shlex.quote(train)} --data_path={shlex.quote(str(folder))}", flush=True)
+
+
+def in_batches(function: Callable, rows: np.ndarray, size: int, fill_up: bool = True) -> np.ndarray:
+    """What `function` makes of `rows`, `size` at a time; the last batch is filled up, for one shape and one graph."""
+    filled = np.pad(rows, [(0, -len(rows) % size if fill_up else 0)] + [(0, 0)] * (rows.ndim - 1))
+    return np.concatenate([function(filled[i : i + size]) for i in range(0, len(filled), size)])[: len(rows)]
 
 
 # What training sees
@@ -137,23 +134,18 @@ def choose_labels(labels: np.ndarray, n_labels: int, split_seed: int) -> np.ndar
         split_seed: the draw's seed. With one seed a smaller budget's images are among a larger one's.
     Returns:
         Sorted int64 [n_labels] indices.
+    Raises:
+        UserError: there are not as many.
     """
     classes = max(1, int(labels.max()) + 1)
-    if n_labels < 1 or n_labels % classes:
-        raise UserError(
-            f"--n_labels={n_labels} does not divide by the {classes} classes; choose a multiple of {classes}"
-        )
+    each, rest = divmod(n_labels, classes)
+    fewest = int(np.bincount(labels[labels >= 0], minlength=classes).min())
+    if rest or each > fewest:
+        raise UserError(f"--n_labels={n_labels}: give a multiple of the {classes} classes, at most {classes * fewest}")
     rng = np.random.default_rng(split_seed)
-    chosen = []
-    for label in range(classes):
-        own = np.flatnonzero(labels == label)
-        if len(own) * classes < n_labels:
-            raise UserError(
-                f"--n_labels={n_labels} asks for {n_labels // classes} a class, but class {label} has {len(own)}; "
-                f"choose at most {classes * int(np.bincount(labels[labels >= 0], minlength=classes).min())}"
-            )
-        chosen.append(rng.permutation(own)[: n_labels // classes])
-    return np.sort(np.concatenate(chosen)).astype(np.int64)
+    return np.sort(
+        np.concatenate([rng.permutation(np.flatnonzero(labels == label))[:each] for label in range(classes)])
+    )
 
 
 def choose_images(args: argparse.Namespace, data: Data) -> tuple[Data, np.ndarray]:

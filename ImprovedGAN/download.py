@@ -56,9 +56,7 @@ FILES = {  # name: bytes, SHA-256 (as torchvision, TensorFlow Datasets and Keras
 def parse_args(argv: Optional[list[str]] = None) -> argparse.Namespace:
     parser = cli.ArgumentParser(description=__doc__)
     names, home = list(FILES), Path(__file__).resolve().parent / "datasets"
-    parser.add_argument(
-        "--dataset", "--datasets", nargs="+", required=True, type=str.upper, choices=names, help="which"
-    )
+    parser.add_argument("--dataset", "--datasets", nargs="+", required=True, type=str.upper, choices=names)
     parser.add_argument("--source", type=cli.user_path, help="a folder with the published files: no network")
     parser.add_argument("--output_path", type=cli.user_path, default=home, help="each set gets a folder in it")
     return parser.parse_args(argv)
@@ -66,24 +64,23 @@ def parse_args(argv: Optional[list[str]] = None) -> argparse.Namespace:
 
 def prepare(args: argparse.Namespace) -> None:
     """Makes each data set that was asked for, one after the other."""
-    for name in dict.fromkeys(args.dataset):
+    for name in args.dataset:
         folder = args.output_path / name
-        if (folder / data.FILE).exists():
+        if (folder / "data.npz").exists():
             notice(f"{folder} holds {name} already; nothing was done")
             continue
-        source = find_source(args.source, name) if args.source else fetch(name, folder / "raw")
+        source = find_source(args.source, name) if args.source else fetch(name, args.output_path / "raw" / name)
         notice(f"reading {source}")
-        data.save(replace(data.check(READERS[name](source), source), name=name), folder)
+        found = formats.both_splits(READERS[name], source, formats.CIFAR10 if name == "CIFAR10" else None)
+        data.save(replace(data.check(found, source), name=name), folder)
 
 
 def find_source(source: Path, name: str) -> Path:
-    """Finds the folder with a set's published files: `source`, or one up to two levels below it."""
-    below = sorted(formats.subfolders(source), key=lambda folder: folder.name.lower() != name.lower())
-    for folder in (source, *(inner for outer in below for inner in (outer, *formats.subfolders(outer)))):
-        if any(path.is_file() for pattern in SOURCES[name] for path in folder.glob(pattern)):
-            return folder
-    what = "no such folder" if not source.is_dir() else f"no file of {name} in it ({', '.join(SOURCES[name])})"
-    raise UserError(f"--source={source}: {what}")
+    """Finds the folder with a set's published files: `source`, or the highest one below it."""
+    found = [path.parent for pattern in SOURCES[name] for path in source.rglob(pattern) if path.is_file()]
+    if not found:
+        raise UserError(f"--source={source}: no such folder, or no file of {name} in it ({', '.join(SOURCES[name])})")
+    return min(found, key=lambda folder: len(folder.parts))
 
 
 def fetch(name: str, folder: Path) -> Path:
@@ -102,21 +99,18 @@ def fetch(name: str, folder: Path) -> Path:
                 target.write_bytes(content)
                 break
             except (OSError, http.client.HTTPException) as error:
-                reason = getattr(error, "reason", error)
-                reasons.append(f"{address} ({getattr(reason, 'strerror', None) or reason})")
+                reasons.append(f"{address} ({error})")
         else:
-            raise UserError(
-                f"{file} could not be fetched from {', '.join(reasons)}\n"
-                "        Without a network: put the published files into a folder and name it with --source=FOLDER"
-            )
+            hint = "Without a network: put the published files into a folder and name it with --source=FOLDER"
+            raise UserError(f"{file} could not be fetched from {', '.join(reasons)}\n{hint}")
     return folder
 
 
 def transfer(url: str, size: int) -> bytes:
     """A file of `size` bytes; of a longer one a little more than that."""
-    request, content = urllib.request.Request(url, headers={"User-Agent": "Python-urllib"}), bytearray()
+    content = bytearray()
     bar = tqdm(total=size, desc=url.rsplit("/", 1)[-1], unit="B", unit_scale=True, disable=None)
-    with urllib.request.urlopen(request, timeout=TIMEOUT) as response, bar:
+    with urllib.request.urlopen(url, timeout=TIMEOUT) as response, bar:
         while len(content) <= size and (chunk := response.read(2**18)):
             content += chunk
             bar.update(len(chunk))

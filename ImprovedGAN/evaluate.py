@@ -16,8 +16,7 @@ from typing import Optional
 import _path  # noqa: F401  (finds ../common)
 import data
 import numpy as np
-from predict import open_predictor
-from predictor import Predictor
+from predict import Predictor, open_predictor
 from preprocess import read_image, to_input
 
 from common import cli, weights
@@ -36,8 +35,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument("--dataset", help="its name, where DIR holds several; without DIR what download.py fetched")
     parser.add_argument("--data_id", type=cli.in_range(int, 0), nargs="+", help="only these held-out images, from 0")
     parser.add_argument("--batch_size", type=cli.in_range(int, 1), default=500, help="images at a time")
-    text = "updates of the classifier that judges generated images, 0: none"
-    parser.add_argument("--judge_steps", type=cli.in_range(int, 0), default=1000, help=text)
+    parser.add_argument("--judge_steps", type=cli.in_range(int, 0), default=1000, help="updates of the judge, 0: none")
     cli.add_boolean(parser, "--dump_result", False, "write results.hdf5: each image's number, label, probabilities")
     parser.add_argument("--output_path", metavar="DIR", help="where evaluation.json goes (the run's folder)")
     add_device_flags(parser)
@@ -45,21 +43,25 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
 
 
 def load_data(args: argparse.Namespace, predictor: Predictor) -> tuple[data.Data, str]:
-    """The data to evaluate on, image files read as predict.py reads them; and where it is."""
-    path = args.data_path or predictor.options.get("data_path")
-    if args.dataset and not args.data_path and (DATASETS / args.dataset.upper()).is_dir():
-        path = DATASETS / args.dataset.upper()
+    """The data to evaluate on, image files read as predict.py reads them; and where it is.
+
+    Raises:
+        UserError: there is none, or of another kind than the network was trained on.
+    """
+    options = vars(predictor.loaded.options) if predictor.loaded else {}
+    path, dataset = args.data_path, args.dataset
+    if path is None and dataset and (DATASETS / dataset.upper()).is_dir():
+        path = DATASETS / dataset.upper()
+    elif path is None:
+        path, dataset = options.get("data_path"), dataset or options.get("dataset")
     if path is None:
         raise UserError("--data_path DIR: an exported file does not say what it was trained on")
     shape, names = predictor.image_shape, predictor.class_names
-    dataset = args.dataset or (None if args.data_path else predictor.options.get("dataset"))
-    scaled = predictor.options.get("image_size", shape[:2]) and shape[:2]  # an exported file does not know if it was
+    scaled = options.get("image_size", shape[:2]) and shape[:2]  # an exported file does not know if it was
     loaded = data.load(path, dataset, scaled, lambda file: to_input(read_image(file), shape, predictor.ink))
     if loaded.test_images.shape[1:] != shape or len(loaded.class_names) != len(names):
-        raise UserError(
-            f"--data_path {path}: images of {loaded.test_images.shape[1:]} in {len(loaded.class_names)} classes, but "
-            f"the network was trained on {shape} in {len(names)}; give data of that kind"
-        )
+        found = f"images of {loaded.test_images.shape[1:]} in {len(loaded.class_names)} classes"
+        raise UserError(f"--data_path {path}: {found}, but the network was trained on {shape} in {len(names)}")
     return loaded, path
 
 
@@ -69,11 +71,9 @@ def evaluate(args: argparse.Namespace) -> dict:
     if predictor.classify is None:
         raise UserError(f"--model {args.model}: not a classifier; evaluate.py takes exported/classifier....")
     loaded, path = load_data(args, predictor)
-    chosen = np.arange(len(loaded.test_images))
-    if args.data_id:
-        if max(args.data_id) >= len(chosen):
-            raise UserError(f"--data_id {max(args.data_id)}: the held-out images are numbered 0 to {len(chosen) - 1}")
-        chosen = np.array(args.data_id)
+    chosen, total = np.array(args.data_id or range(len(loaded.test_images))), len(loaded.test_images)
+    if chosen.max() >= total:
+        raise UserError(f"--data_id {chosen.max()}: the held-out images are numbered 0 to {total - 1}")
     images, labels = loaded.test_images[chosen], loaded.test_labels[chosen]
 
     predictor.classify(images[: args.batch_size], args.batch_size)  # makes the graph
@@ -90,16 +90,16 @@ def evaluate(args: argparse.Namespace) -> dict:
         "baseline_accuracy": float((labels == np.bincount(labels).argmax()).mean()),
         "images_per_sec": len(images) / seconds,
     }
-    if args.judge_steps and predictor.session is not None and not args.data_id:
+    if args.judge_steps and predictor.loaded and not args.data_id:
         from metrics import judge_generated
 
-        options = argparse.Namespace(**predictor.options)
-        result.update(judge_generated(options, predictor.session, predictor.generator(), loaded, args.judge_steps))
+        networks = predictor.loaded.options, predictor.session, predictor.generator
+        result.update(judge_generated(*networks, loaded, args.judge_steps))
     for name, value in result.items():
         print(f"{name:23s}: {value}")
-    folder = Path(args.output_path or (weights.run_folder(predictor.path) if predictor.session else "."))
-    if folder.name == "pretrained":  # what is shipped stays as it is
-        folder = Path(".")
+    folder = weights.run_folder(predictor.path) if predictor.loaded else Path(".")
+    if args.output_path or folder.name == "pretrained":  # what is shipped stays as it is
+        folder = Path(args.output_path or ".")
     if args.dump_result:
         import h5py
 

@@ -226,8 +226,3 @@ class FirstUpsampling(Float32Weights):
         pixels = [pixel for left, centre, right in rows for pixel in (centre + right, left + centre)]
         y = tf.matmul(x, tf.cast(tf.concat(pixels, -1), x.dtype))
         return tf.reshape(y, [-1, 2, 2, self.units]) + tf.cast(self.bias, x.dtype)
-
-
-def no_seed() -> tf.Tensor:
-    """The seed to give a network whose noise is off."""
-    return tf.zeros([2], tf.int32)

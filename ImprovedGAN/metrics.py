@@ -3,13 +3,12 @@
 import argparse
 from types import SimpleNamespace
 
-import data
 import losses
 import numpy as np
 import tensorflow as tf
+from data import Data, in_batches
 from layers import data_dependent_init
 from model import build_discriminator, predict_logits, value_range
-from predictor import in_batches
 from steps import begin_average, latents, make_optimizer, move_tested, noise
 from tensorflow import keras
 from tqdm import tqdm
@@ -48,11 +47,9 @@ def train_supervised(
     kind = options, images.shape[1:], int(labels.max()) + 1, session.local_batch(batch_size)
     discriminator, tested = (build_discriminator(*kind) for _ in range(2))
     optimizer = make_optimizer(options, session, discriminator, options.learning_rate_d, updates)
-    low, high = value_range(options)
 
     def supervised_step(batch, targets, step):
         """min_D  CE(D(x), y)"""
-        batch = tf.cast(batch, tf.float32) * ((high - low) / 255.0) + low
         with tf.GradientTape() as tape:
             if options.model == "ssgan":
                 loss = losses.real_or_class(discriminator(batch, training=True), targets)
@@ -64,14 +61,15 @@ def train_supervised(
         return {"loss": loss}
 
     if options.model == "paper":
-        first = tf.constant(to_float(images[:500], (low, high)))
-        data_dependent_init(discriminator, [first, noise(options, session, f"{name}_init", 0)])
+        first = to_float(images[:500], value_range(options))
+        data_dependent_init(discriminator, [tf.constant(first), noise(options, session, f"{name}_init", 0)])
     begin_average(session, tested, discriminator)
     supervised_step = session.compile(supervised_step)
     order = iter(shuffled_batches(len(images), batch_size, options.seed, purpose=f"{name}_order"))
     for step in tqdm(range(updates), name, unit="step", disable=None):
         chosen = session.shard(next(order).numpy())
-        supervised_step(tf.constant(images[chosen]), tf.constant(labels[chosen]), tf.constant(step))
+        batch = to_float(images[chosen], value_range(options))
+        supervised_step(tf.constant(batch), tf.constant(labels[chosen]), tf.constant(step))
     return tested
 
 
@@ -86,7 +84,7 @@ def judge(probabilities: np.ndarray) -> dict[str, float]:
 
 
 def judge_generated(
-    options: argparse.Namespace, session: Session, generator: keras.Model, loaded: data.Data, steps: int
+    options: argparse.Namespace, session: Session, generator: keras.Model, loaded: Data, steps: int
 ) -> dict[str, float]:
     """`judge` of generated images ("generated_...") and of held-out ones ("real_...").
 
@@ -95,9 +93,9 @@ def judge_generated(
     known = loaded.train_labels >= 0
     sets = loaded.train_images[known], loaded.train_labels[known]
     classifier = train_supervised(options, session, *sets, steps, "judge")
-    z = latents(options, "judged_latents", 0, JUDGED)
+    z = latents(options, "judged_latents", 0, JUDGED).numpy()
     draw = tf.function(lambda rows: generator(rows, training=False))
-    generated = in_batches(lambda rows: to_uint8(draw(tf.constant(rows)), value_range(options)), z.numpy(), 100)
+    generated = to_uint8(in_batches(lambda rows: draw(tf.constant(rows)).numpy(), z, 100), value_range(options))
     found = {}
     for name, images in (("generated", generated), ("real", loaded.test_images[:JUDGED])):
         probabilities = tf.nn.softmax(predict_logits(classifier, options, images)).numpy()

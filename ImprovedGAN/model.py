@@ -8,12 +8,12 @@ import argparse
 import math
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Callable, Optional
 
 import numpy as np
 import tensorflow as tf
+from data import in_batches
 from layers import (
     FirstUpsampling,
     InstanceNorm,
@@ -22,20 +22,16 @@ from layers import (
     VirtualBatchNorm,
     WeightNorm,
     WithReference,
-    no_seed,
 )
-from predictor import BATCH, Predictor, in_batches
 from tensorflow import keras
 from tensorflow.keras import layers
 
-from common import weights
 from common.cli import UserError
-from common.config import device_config
 from common.images import to_float
 from common.layers import BatchNorm
-from common.session import open_session
 from common.weights import Weights
 
+NETWORK = "ImprovedGAN"
 LATENT_RANGES = {"ssgan": (-1.0, 1.0), "paper": (0.0, 1.0)}
 FOLDER = Path(__file__).resolve().parent
 REFERENCE_BATCH = 100  # rows of virtual batch normalisation's reference batch
@@ -211,8 +207,7 @@ def classify(discriminator: keras.Model, options: argparse.Namespace, images):
     """Class logits [batch, n_classes] of images in `value_range`, as at test: no noise, moving averages."""
     if options.model == "ssgan":
         return discriminator(images, training=False)[:, :-1]  # without "fake"
-    _, logits = discriminator([images, no_seed()], training=False)
-    return logits
+    return discriminator([images, tf.constant([0, 0])], training=False)[1]
 
 
 def predict_logits(
@@ -225,9 +220,8 @@ def predict_logits(
     def logits(rows):
         return discriminator.classify_graph(tf.constant(to_float(rows, value_range(options)))).numpy()
 
-    if options.minibatch_discrimination:  # which sees the other images of the batch, so that none may be made up
-        return np.concatenate([logits(images[start : start + size]) for start in range(0, len(images), size)])
-    return in_batches(logits, images, size)
+    # Minibatch discrimination sees the other images of the batch, so that none may be made up.
+    return in_batches(logits, images, size, fill_up=not options.minibatch_discrimination)
 
 
 # Trained ones.
@@ -245,7 +239,7 @@ def load_discriminator(loaded: Weights) -> keras.Model:
 
 def _load(loaded: Weights, part: str, build: Callable) -> keras.Model:
     """One of a file's networks, built as its record says if that is no more than the file can hold."""
-    options, about, network = loaded.options, loaded.about, None
+    options, about = loaded.options, loaded.about
     with suppress(LookupError, TypeError, ValueError, AttributeError):  # of a record that train.py did not write
         (height, width, channels), n_z, ink = about["image_shape"], options.n_z, about.get("ink")
         pixels, classes = height * width * channels, len(about["class_names"])
@@ -255,41 +249,15 @@ def _load(loaded: Weights, part: str, build: Callable) -> keras.Model:
         fits = max(layer, pixels) <= sum(array.size for array in loaded.tensors.values())
         fits = fits and 1 < classes <= 10**4 and min(height, width, n_z) > 0 and channels in (1, 3)
         if fits and (ink is None or 0 < min(ink["extent"], ink["stroke"]) <= max(ink["extent"], ink["stroke"]) < 100):
-            network = build((height, width, channels), classes)
-    if network is None:
-        raise UserError(f"{loaded.path}: does not tell its networks, images and classes as train.py does")
-    return loaded.restore(network, part)
+            return loaded.restore(build((height, width, channels), classes), part)
+    raise UserError(f"{loaded.path}: does not tell its networks, images and classes as train.py does")
 
 
 def describe(loaded: Weights) -> dict[str, Any]:
-    """What `Predictor` has to know of the networks in a file."""
+    """What `predict.Predictor` has to know of the networks in a file."""
     options, about = loaded.options, loaded.about
     return {
         **{name: about.get(name) for name in ("image_shape", "class_names", "dataset", "ink")},
         "values": value_range(options),
         "latent": (options.n_z, *LATENT_RANGES[options.model]),
     }
-
-
-def open_checkpoint(path: Optional[str], args: argparse.Namespace) -> Predictor:
-    """The networks in a file of weights or a run's folder; without a `path` those in pretrained/.
-
-    Args:
-        args: the flags `device` and `precision_mode`.
-    """
-    loaded = weights.load(path, "ImprovedGAN", FOLDER)
-    session, options = open_session(device_config(args)), loaded.options
-    discriminator = load_discriminator(loaded)
-    generator = lru_cache(None)(lambda: load_generator(loaded))  # when it is first asked for
-    graph = tf.function(lambda z: generator()(z, training=False))
-
-    def classify_images(images, size=BATCH):
-        return tf.nn.softmax(predict_logits(discriminator, options, images, size)).numpy()
-
-    def draw(z, size=BATCH):
-        generator()  # is made outside of the graph
-        return in_batches(lambda rows: graph(tf.constant(rows)).numpy(), z, size)
-
-    trained_on = f"{loaded.about.get('dataset')} with {options.n_labels or 'all'} labels, {loaded.step} steps"
-    own = {"trained_on": trained_on, "options": vars(options), "session": session, "generator": generator}
-    return Predictor(loaded.path, describe(loaded), classify_images, draw, **own)

@@ -7,10 +7,5 @@ import _path  # noqa: F401  (finds ../common)
 
 from common import modelarts
 
-
-def main(argv=None) -> int:
-    return modelarts.main(Path(__file__).resolve().parent / "test" / "train_performance_1p.sh", argv)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(modelarts.main(Path(__file__).resolve().parent / "test" / "train_performance_1p.sh"))

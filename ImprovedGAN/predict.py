@@ -10,40 +10,34 @@ files: -2, -3, ... where they are there already.
 
 import argparse
 import csv
+import json
 import os
 from collections.abc import Sequence
-from typing import Optional
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Optional
 
 import _path  # noqa: F401  (finds ../common)
 import numpy as np
 import preprocess
-from predictor import Predictor, open_export
+from data import in_batches
 
-from common import cli
+from common import cli, weights
 from common.cli import UserError, notice
-from common.config import add_device_flags
-from common.images import input_files, save_grid
+from common.config import add_device_flags, device_config
+from common.export import Exported
+from common.images import input_files, save_grid, to_float, to_uint8
 
-
-def open_predictor(args: argparse.Namespace) -> Predictor:
-    """The network that --model or --ckpt_path names."""
-    if args.model:
-        return open_export(args.model)
-    from model import open_checkpoint  # which needs TensorFlow
-
-    return open_checkpoint(args.ckpt_path, args)
+BATCH = 64  # images at a time
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser = cli.ArgumentParser(description=__doc__)
     parser.add_argument("images", nargs="*", metavar="PATH", help="images, or folders of images, to classify")
     parser.add_argument("--input", nargs="+", default=[], metavar="PATH", help="the same as a flag")
-    parser.add_argument(
-        "--ckpt_path", metavar="PATH", help="a run's folder or a file of weights (default: pretrained/)"
-    )
+    parser.add_argument("--ckpt_path", metavar="PATH", help="weights: a file, or a run's folder (default: pretrained/)")
     parser.add_argument("--model", metavar="FILE", help="instead: an exported file (.onnx, .pb, SavedModel, .om)")
-    text = "light and dark change places, as for dark digits where the training's are light (found out by itself)"
-    cli.add_boolean(parser, "--invert", None, text)
+    cli.add_boolean(parser, "--invert", None, "light and dark change places (found out by itself)")
     parser.add_argument("--generate", type=cli.in_range(int, 1, 10000), metavar="N", help="write a grid of N images")
     parser.add_argument("--seed", type=cli.in_range(int, 0, 2**31 - 1), default=0, help="which images those are")
     parser.add_argument("--output_path", default=".", metavar="DIR", help="where the files go")
@@ -53,6 +47,88 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     if not args.images and not args.generate:
         parser.error("nothing to do: name images to classify, or give --generate=N to make some")
     return args
+
+
+@dataclass
+class Predictor:
+    """A trained network as it is used, from a file of weights or an exported one (which may need no TensorFlow).
+
+    Attributes:
+        about: `model.describe`'s: its images' shape and its classes, how the images show ink, what black and white are
+            to it, and a latent's size and range.
+        classify: (uint8 images [n, height, width, channels], rows at a time) -> probabilities float32 [n, classes].
+        draw: (latents float32 [n, n_z], rows at a time) -> images in the network's range. None where there is none.
+        loaded, generator, session: what it was made of, where that is a file of weights.
+    """
+
+    path: str
+    about: dict[str, Any]
+    classify: Optional[Callable] = None
+    draw: Optional[Callable] = None
+    loaded: Optional[weights.Weights] = None
+    generator: Any = None
+    session: Any = None
+
+    def __post_init__(self) -> None:
+        self.image_shape, self.values = tuple(self.about["image_shape"]), tuple(self.about["values"])
+        self.class_names, self.ink = list(self.about["class_names"]), self.about["ink"]
+        self.latent = tuple(self.about["latent"])
+
+    def generate(self, count: int, seed: int) -> np.ndarray:
+        """`count` generated images, uint8 [count, height, width, channels]."""
+        size, low, high = self.latent
+        z = np.random.default_rng(seed).uniform(low, high, (count, size)).astype(np.float32)
+        return to_uint8(self.draw(z), self.values)
+
+
+def open_checkpoint(path: Optional[str], args: argparse.Namespace) -> Predictor:
+    """The networks in a file of weights or a run's folder; without a `path` those in pretrained/.
+
+    Args:
+        args: the flags `device` and `precision_mode`.
+    """
+    import model  # which needs TensorFlow
+    import tensorflow as tf
+
+    from common.session import open_session
+
+    loaded = weights.load(path, model.NETWORK, model.FOLDER)
+    session = open_session(device_config(args))
+    discriminator, generator = model.load_discriminator(loaded), model.load_generator(loaded)
+    graph = tf.function(lambda z: generator(z, training=False))
+
+    def classify(images, size=BATCH):
+        return tf.nn.softmax(model.predict_logits(discriminator, loaded.options, images, size)).numpy()
+
+    def draw(z, size=BATCH):
+        return in_batches(lambda rows: graph(tf.constant(rows)).numpy(), z, size)
+
+    return Predictor(loaded.path, model.describe(loaded), classify, draw, loaded, generator, session)
+
+
+def open_export(path: str) -> Predictor:
+    """An exported classifier or generator, with the .json that freeze.py wrote beside it."""
+    exported, file = Exported(path), Path(path)
+    beside = file.with_name(f"{file.name.replace('_saved_model', '') if file.is_dir() else file.stem}.json")
+    try:
+        predictor = Predictor(path, json.loads(beside.read_text())["about"])
+    except (OSError, ValueError, LookupError, TypeError):
+        raise UserError(f"--model {path}: needs {beside.name} beside it, as freeze.py wrote it") from None
+    (name, (rows, *_)), (output, *_) = *exported.inputs.items(), exported.outputs
+
+    def run(x, size=BATCH):
+        return in_batches(lambda batch: exported.run({name: batch})[output], x, rows or size)
+
+    if name == "images":
+        predictor.classify = lambda images, size=BATCH: run(to_float(images, predictor.values), size)
+    else:
+        predictor.draw = run
+    return predictor
+
+
+def open_predictor(args: argparse.Namespace) -> Predictor:
+    """The network that --model or --ckpt_path names."""
+    return open_export(args.model) if args.model else open_checkpoint(args.ckpt_path, args)
 
 
 def predict(args: argparse.Namespace) -> None:

@@ -48,8 +48,6 @@ def to_input(
 def fit(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
     """An image (L or RGB), all of it, scaled into (h, w); what is left over has its border's colour."""
     height, width = size
-    if image.size == (width, height):
-        return to_pixels(image)
     inner = to_pixels(_scaled(image, min(width / image.width, height / image.height)))
     whole = np.tile(np.median(_border(inner), 0).astype(np.uint8), (height, width, 1))
     y, x = (height - inner.shape[0]) // 2, (width - inner.shape[1]) // 2

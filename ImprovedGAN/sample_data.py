@@ -33,13 +33,11 @@ def digits(size: int, seed: int) -> data.Data:
     images = np.rint(raw.images * (255 / 16)).astype(np.uint8)[..., None]
     images = preprocess.resize(images, (size, size))
     labels = raw.target.astype(np.int32)
-    rng = np.random.default_rng(seed)
-    held = np.zeros(len(labels), bool)
+    rng, held = np.random.default_rng(seed), np.zeros(len(labels), bool)
     for label in range(10):
         own = np.flatnonzero(labels == label)
         held[rng.permutation(own)[: round(len(own) / 5)]] = True
-    names = [str(label) for label in range(10)]
-    return data.Data(images[~held], labels[~held], images[held], labels[held], names, "digits")
+    return data.Data(images[~held], labels[~held], images[held], labels[held], list("0123456789"), "digits")
 
 
 def main(argv: Optional[list[str]] = None) -> int:

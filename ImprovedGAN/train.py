@@ -22,7 +22,7 @@ import numpy as np
 import preprocess
 import tensorflow as tf
 from metrics import count_errors, evaluate_run
-from model import build_discriminator, build_generator, value_range
+from model import NETWORK, build_discriminator, build_generator, value_range
 from steps import begin_average, latents, make_optimizer, paper_update, ssgan_update
 
 from common import cli, modelarts
@@ -33,7 +33,6 @@ from common.layers import named_variables
 from common.run import Run, add_run_flags, claim
 from common.session import open_session, set_seed
 
-NETWORK = "ImprovedGAN"
 # The ModelZoo's settings, and the paper's published ones. The ModelZoo gives its discriminator 1e-4 too, at
 # which it has not learned all it can in its 22500 updates: see NOTES.md.
 SSGAN = {"batch_size": 32, "n_z": 128, "average_rate": 5e-4, "learning_rate_d": 3e-4, "learning_rate_g": 1e-4}
@@ -72,9 +71,8 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     group.add_argument("--model", choices=["ssgan", "paper"], default="ssgan", help="the ModelZoo's or the paper's")
     group.add_argument("--recipe", choices=["mnist", "svhn", "cifar10"], help="the paper's networks and settings")
     group.add_argument("--n_z", type=count, help="size of a latent (ssgan 128, paper 100)")
-    norms = ["batch", "instance", "virtual", "None"]
+    norms, deconv = ["batch", "instance", "virtual", "None"], ["bilinear", "nn", "transpose"]
     group.add_argument("--norm_type", choices=norms, default="batch", help="instance: ssgan; virtual: paper")
-    deconv = ["bilinear", "nn", "transpose"]
     group.add_argument("--deconv_type", "--deconv", choices=deconv, default="bilinear", help="ssgan: upsampling")
     cli.add_boolean(group, "--feature_matching", True, "paper: the generator matches features")
     cli.add_boolean(group, "--minibatch_discrimination", False, "paper: section 3.2")
@@ -106,8 +104,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     group.add_argument("--output_save_step", type=count, default=1000, help="a grid of generated images")
     text = "updates of the supervised-only baseline, 0: none (as many as the discriminator's)"
     group.add_argument("--baseline_steps", type=cli.in_range(int, 0), help=text)
-    text = "updates of the classifier that judges generated images, 0: none"
-    group.add_argument("--judge_steps", type=cli.in_range(int, 0), default=1000, help=text)
+    group.add_argument("--judge_steps", type=cli.in_range(int, 0), default=1000, help="updates of the judge, 0: none")
     group.add_argument("--obs_url", metavar="URL", help="copy the results there at the end")
     cli.add_boolean(group, "--debug", False, "run op by op, for a debugger")
     add_session_flags(parser)
@@ -123,15 +120,10 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
         args.output_path = os.path.join(args.output_path, args.prefix)
     if args.recipe is None:
         args.recipe = {"svhn": "svhn", "cifar10": "cifar10"}.get((args.dataset or "").lower(), "mnist")
-    recipe = dict(RECIPES["ssgan" if args.model == "ssgan" else args.recipe])
-    if args.train_steps or args.train_epochs:
-        recipe.pop("train_steps", None)
-        recipe.pop("train_epochs", None)
-    for name, value in recipe.items():
-        if getattr(args, name) is None:
+    own_length = args.train_steps or args.train_epochs
+    for name, value in RECIPES["ssgan" if args.model == "ssgan" else args.recipe].items():
+        if getattr(args, name) is None and not (own_length and name in ("train_steps", "train_epochs")):
             setattr(args, name, value)
-    if not os.path.isdir(args.data_path):
-        parser.error(f"--data_path: there is no folder {args.data_path}; sample_data.py writes a small set")
     if args.seeds > 1 and not args.evaluate:
         parser.error("--seeds compares the splits' errors, so it needs --evaluate=True")
     return args
@@ -168,20 +160,16 @@ def prepare(args: argparse.Namespace) -> SimpleNamespace:
     # The paper's convolutions without padding need 3x3 of what two halvings leave.
     smallest = 9 if args.model == "paper" and args.recipe != "mnist" else 2
     if min(image_shape[:2]) < smallest:
-        raise UserError(
-            f"images of {image_shape[0]} x {image_shape[1]} are too small for these networks; "
-            f"scale them with --image_size={smallest} or more"
-        )
+        raise UserError(f"images of {image_shape[0]} x {image_shape[1]} are too small: --image_size={smallest} or more")
 
     rows = session.local_batch(args.batch_size)
     parts.generator = build_generator(args, image_shape)
-    networks = (build_discriminator(args, image_shape, len(loaded.class_names), rows) for _ in range(2))
-    parts.discriminator, parts.tested = networks
+    kind = args, image_shape, len(loaded.class_names), rows
+    parts.discriminator, parts.tested = build_discriminator(*kind), build_discriminator(*kind)
     parts.ema = build_generator(args, image_shape) if args.ema else None
     parts.shown = parts.ema or parts.generator
-    total = parts.total_steps
-    parts.d_optimizer = make_optimizer(args, session, parts.discriminator, args.learning_rate_d, total)
-    parts.g_optimizer = make_optimizer(args, session, parts.generator, args.learning_rate_g, total)
+    parts.d_optimizer = make_optimizer(args, session, parts.discriminator, args.learning_rate_d, parts.total_steps)
+    parts.g_optimizer = make_optimizer(args, session, parts.generator, args.learning_rate_g, parts.total_steps)
     parts.state = {
         "generator": named_variables(parts.generator),
         "discriminator": named_variables(parts.discriminator),

@@ -107,7 +107,7 @@ def test_image_files_are_read_as_predict_reads_them(tmp_path):
         for split in ("train", "test"):
             (tmp_path / split / name).mkdir(parents=True)
             drawing(points, size=(400, 300)).convert("RGB").save(tmp_path / split / name / "a.png")
-    network = Namespace(image_shape=SHAPE, class_names=["5", "7"], ink=MNIST, options={})
+    network = Namespace(image_shape=SHAPE, class_names=["5", "7"], ink=MNIST, loaded=None)
     loaded, _ = evaluate.load_data(Namespace(data_path=str(tmp_path), dataset=None), network)
     for label, name in enumerate("57"):
         image = Image.open(tmp_path / "test" / name / "a.png")

@@ -7,7 +7,6 @@ import pickle
 import struct
 import tarfile
 import zipfile
-import zlib
 
 import data
 import formats
@@ -43,7 +42,7 @@ def test_npz(tmp_path, capsys):
     same(made, read)
     assert (read.class_names, read.name) == (["0", "1", "2"], "toy")
     assert [path.name for path in (tmp_path / "toy").iterdir()] == ["data.npz"] == [path.name for path in read.files]
-    fails(lambda: data.save(made, tmp_path / "toy"), "nothing is overwritten")
+    fails(lambda: data.save(made, tmp_path / "toy"), "is not an empty folder")
 
 
 FORMS = {
@@ -71,23 +70,8 @@ def test_tfrecord_of_bytes(tmp_path):
     """uint8 images, a class number as label."""
     rows = [{"image": [bytes(range(48))], "label": [label]} for label in (1, 0)]
     toy.write_examples(tmp_path / "train.tfrecord", rows)
-    images, labels = formats.read_tfrecord(tmp_path / "train.tfrecord")
+    images, labels = formats.read_tfrecord(tmp_path, "train")
     assert images.shape == (2, 4, 4, 3) and labels.tolist() == [1, 0]
-
-
-def test_hdf5_without_a_split(tmp_path, capsys):
-    """Ten ids, shuffled by RandomState(123) as the original does (worked out with it), 8 to train and 2 to test."""
-    import h5py
-
-    with h5py.File(str(tmp_path / "data.hdf5"), "w") as file:
-        for index in range(10):
-            file[f"{index}/image"], file[f"{index}/label"] = np.full((6, 6), index, np.uint8), np.eye(2)[index % 2]
-    (tmp_path / "id.txt").write_text("".join(f"{index}\n" for index in range(10)))
-    read = data.load(tmp_path)
-    assert read.train_images.shape == (8, 6, 6, 1)
-    assert read.train_images[:, 0, 0, 0].tolist() == [4, 0, 7, 5, 8, 3, 1, 6]
-    assert read.test_images[:, 0, 0, 0].tolist() == [9, 2] and read.test_labels.tolist() == [1, 0]
-    assert "8 train and 2 test" in capsys.readouterr().out
 
 
 # A folder a class
@@ -176,15 +160,23 @@ def write_batches(folder):
         (folder / name).write_bytes(content)
 
 
+def svhn(folder):
+    return formats.both_splits(formats.read_svhn, folder)
+
+
+def cifar10(folder):
+    return formats.both_splits(formats.read_cifar10, folder)
+
+
 WHOLE = {  # what writes a set, the file that is damaged, what reads it
     "npz": (write_npz, "data.npz", data.load),
     "idx": (toy.write_idx, "train-images-idx3-ubyte", data.load),
     "packed idx": (lambda folder: toy.write_idx(folder, ".gz"), "train-labels-idx1-ubyte.gz", data.load),
     "tfrecord": (toy.write_tfrecords, "train.tfrecord", data.load),
     "hdf5": (toy.write_hdf5, "data.hdf5", data.load),
-    "mat": (toy.write_svhn, "train_32x32.mat", formats.read_svhn),
-    "batch": (write_batches, "test_batch", formats.read_cifar10),
-    "archive": (toy.write_cifar10, "cifar-10-python.tar.gz", formats.read_cifar10),
+    "mat": (toy.write_svhn, "train_32x32.mat", svhn),
+    "batch": (write_batches, "test_batch", cifar10),
+    "archive": (toy.write_cifar10, "cifar-10-python.tar.gz", cifar10),
 }
 
 
@@ -197,7 +189,7 @@ def test_damage_is_told(tmp_path, form):
     whole = path.read_bytes()
     for content in (whole[: len(whole) // 2 - 1], b"", b"none of these forms" * 20):
         path.write_bytes(content)
-        fails(lambda: read(tmp_path), path)
+        fails(lambda: read(tmp_path), tmp_path if form == "batch" else path)
     rng = np.random.default_rng(0)
     for _ in range(0 if form == "hdf5" else 60):
         changed = bytearray(whole[: rng.integers(1, len(whole) + 1)] if rng.random() < 0.2 else whole)
@@ -223,7 +215,6 @@ NPZ = {
     "one class": npz(
         class_names=np.array(["a"]), train_labels=np.zeros(12, np.int32), test_labels=np.zeros(6, np.int32)
     ),
-    "a class twice": npz(class_names=np.array(["a", "a", "b"])),
     "a class without images": npz(class_names=np.array(["a", "b", "c", "d"])),
     "two channels": npz(train_images=np.zeros((12, 6, 6, 2), np.uint8), test_images=np.zeros((6, 6, 6, 2), np.uint8)),
     "other sizes": npz(test_images=np.zeros((6, 5, 5, 1), np.uint8)),
@@ -268,9 +259,9 @@ def test_hostile_tfrecord(tmp_path):
     path = tmp_path / "train.tfrecord"
     for rows in RECORDS:
         toy.write_examples(path, rows)
-        fails(lambda: formats.read_tfrecord(path), path)
+        fails(lambda: formats.read_tfrecord(tmp_path, "train"), path)
     path.write_bytes(struct.pack("<Q", 2**40) + path.read_bytes()[8:])  # a length that leads out of the file
-    fails(lambda: formats.read_tfrecord(path), path)
+    fails(lambda: formats.read_tfrecord(tmp_path, "train"), path)
 
 
 def test_hostile_hdf5(tmp_path):
@@ -283,46 +274,40 @@ def test_hostile_hdf5(tmp_path):
     outside = [(str(tmp_path / "secret.hdf5"), 0, 36)]
     for change in (
         lambda file: None,
-        lambda file: file.create_dataset("train_1/image", (10**6, 10**6, 1), np.uint8, chunks=(64, 64, 1)),
-        lambda file: file.__setitem__("train_1/image", h5py.ExternalLink("secret.hdf5", "train_1/image")),
-        lambda file: file.create_dataset("train_1/image", (6, 6, 1), np.uint8, external=outside),
+        lambda file: file.create_dataset("1/image", (10**6, 10**6, 1), np.uint8, chunks=(64, 64, 1)),
+        lambda file: file.create_dataset("1/image", (10**6, 10**6, 1), np.uint8),
+        lambda file: file.__setitem__("1/image", h5py.ExternalLink("secret.hdf5", "1/image")),
+        lambda file: file.create_dataset("1/image", (6, 6, 1), np.uint8, external=outside),
     ):
         path.write_bytes(whole)
         with h5py.File(str(path), "r+") as file:
-            del file["train_1/image"]
+            del file["1/image"]
             change(file)
-        fails(lambda: data.load(tmp_path), path, "train_1")
+        fails(lambda: data.load(tmp_path), path)
 
 
 def test_hostile_mat(tmp_path):
+    from scipy.io import savemat
+
     toy.write_svhn(tmp_path)
-    path, x = tmp_path / "train_32x32.mat", np.zeros((32, 32, 3, 2), np.uint8)
-
-    def y(*labels):
-        return toy.mat_matrix("y", np.array(labels, np.uint8)[:, None])
-
-    cell = toy.mat_element(14, toy.mat_element(6, struct.pack("<II", 1, 0)) * 1000)
-    promise = struct.pack("<II", 15, 2**31) + zlib.compress(bytes(100))
-    for content in (
-        *(promise, cell[:99], y(1, 2), toy.mat_matrix("X", x), toy.mat_matrix("X", x) + y(1, 11)),
-        *(toy.mat_matrix("X", value) + y(1, 2) for value in (x[..., :1], x[0], x.astype("f8"))),
+    path, x, y = tmp_path / "train_32x32.mat", np.zeros((32, 32, 3, 2), np.uint8), [[1], [2]]
+    for arrays in (
+        *({"X": x}, {"y": y}, {"X": x, "y": [[1], [11]]}, {"X": np.array(["a", {}], object), "y": y}),
+        *({"X": value, "y": y} for value in (x[..., :1], x[0], x.astype("f8"))),
     ):
-        path.write_bytes(toy.MAT_HEADER + content)
-        fails(lambda: formats.read_svhn(tmp_path), path)
-    path.write_bytes(toy.MAT_HEADER + cell + toy.mat_matrix("X", x, packed=False) + y(1, 10))  # a cell is passed over
-    assert formats.read_svhn(tmp_path).train_labels.tolist() == [1, 0]
+        savemat(str(path), arrays)
+        fails(lambda: svhn(tmp_path), path)
 
 
 def test_cifar10_out_of_the_archive(tmp_path):
     write_batches(tmp_path)
-    made, parts = toy.cifar10_files()[0], formats.read_cifar10(tmp_path)
-    same(made, parts)
-    assert parts.class_names[0] == "airplane"
+    made = toy.cifar10_files()[0]
+    same(made, cifar10(tmp_path))
     # Python 3's pickles, too, as they come of reading and writing a batch again.
     rows = made.test_images.transpose(0, 3, 1, 2).reshape(10, -1)
     for protocol in (2, 3, 4):
         batch = pickle.dumps({b"labels": made.test_labels.tolist(), b"data": rows}, protocol)
-        images, labels = formats.read_batch(batch, "a batch")
+        images, labels = formats.read_batch(batch)
         assert (images == made.test_images).all() and (labels == made.test_labels).all()
 
 
@@ -338,7 +323,8 @@ def test_nothing_of_a_pickle_is_run(tmp_path):
     trap = tmp_path / "trap"
     for protocol in (0, 2, 4):
         batch = pickle.dumps({b"data": Trap(os.mkdir, str(trap)), b"labels": []}, protocol)
-        fails(lambda batch=batch: formats.read_batch(batch, "a batch"), "a batch")
+        with pytest.raises(ZeroDivisionError):  # no label is found
+            formats.read_batch(batch)
     assert not trap.exists()
 
 
@@ -348,16 +334,18 @@ def test_hostile_cifar10(tmp_path):
     bomb = b"\x80\x02}(" + b"r\xff\xff\xff\x7f" * 10 + b"u."  # a memo of 2**31 entries, if anyone built it
     digits = b"\x80\x02}(U\x06labels](I" + b"9" * 10**6 + b"\neu."  # a number that takes hours to read
     for content in (good["data_batch_1"].replace(b"K\x05", b"N"), bomb, digits, b"T\xff\xff\xff\xff"):
-        fails(lambda content=content: formats.read_batch(content, "a batch"), "a batch: does not hold a CIFAR-10 batch")
+        (tmp_path / "test_batch").write_bytes(content)
+        fails(lambda: formats.read_cifar10(tmp_path, "test"), "does not hold data_batch_1, ... and test_batch")
+    (tmp_path / "test_batch").unlink()
     archive = tmp_path / "in" / "cifar-10-python.tar.gz"
     archive.parent.mkdir()
     toy.write_archive(archive, {"test_batch": good["test_batch"]})
-    fails(lambda: formats.read_cifar10(archive.parent), "data_batch_1, ... and test_batch")
+    fails(lambda: cifar10(archive.parent), "data_batch_1, ... and test_batch")
     member = tarfile.TarInfo("data_batch_1")
     for size in (2**40, 2**62):
         member.size = size
         archive.write_bytes(gzip.compress(member.tobuf(tarfile.GNU_FORMAT) + bytes(2048)))
-        fails(lambda: formats.read_cifar10(archive.parent), archive)
+        fails(lambda: cifar10(archive.parent), archive)
     toy.write_archive(archive, good, prefix="../../escaped/")
-    same(made, formats.read_cifar10(archive.parent))
+    same(made, cifar10(archive.parent))
     assert [path.name for path in tmp_path.rglob("*")] == ["in", archive.name]

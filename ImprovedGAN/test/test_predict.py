@@ -11,7 +11,6 @@ import data
 import model
 import numpy as np
 import predict
-import predictor
 import preprocess
 import pytest
 from conftest import MODEL
@@ -38,7 +37,7 @@ def images(tmp_path, ssgan_run):
 
 
 def opened(run):
-    return model.open_checkpoint(str(run.folder), Namespace(device="cpu", precision_mode="force_fp32"))
+    return predict.open_checkpoint(str(run.folder), Namespace(device="cpu", precision_mode="force_fp32"))
 
 
 def test_the_answer_is_the_evaluations(call, tmp_path, ssgan_run, images):
@@ -91,7 +90,7 @@ def test_shipped_weights(call, refused, tmp_path, monkeypatch, ssgan_run, images
 
 
 def test_the_weights_that_ship_read_drawn_digits(full_size):
-    shipped = model.open_checkpoint(None, Namespace(device="cpu", precision_mode="force_fp32"))
+    shipped = predict.open_checkpoint(None, Namespace(device="cpu", precision_mode="force_fp32"))
     drawn = np.stack([preprocess.to_input(drawing(points), SHAPE, shipped.ink) for points in (FIVE, SEVEN)])
     probabilities = shipped.classify(drawn)
     assert probabilities.argmax(1).tolist() == [5, 7] and probabilities.max(1).min() > 0.9
@@ -141,11 +140,11 @@ def exported(ssgan_run, tmp_path_factory):
 @pytest.mark.parametrize("ending", [".onnx", ".pb", "_saved_model"])
 def test_an_export_gives_what_the_checkpoint_gives(exported, ssgan_run, ending):
     """Ten images and latents: the last batch of four is filled up."""
-    here, there = opened(ssgan_run), predictor.open_export(str(exported / f"classifier{ending}"))
+    here, there = opened(ssgan_run), predict.open_export(str(exported / f"classifier{ending}"))
     held_out = ssgan_run.data.test_images[:10]
     np.testing.assert_allclose(there.classify(held_out), here.classify(held_out), atol=1e-4)
     assert (there.image_shape, there.class_names) == (here.image_shape, here.class_names)
-    drawn = predictor.open_export(str(exported / f"generator{ending}")).generate(10, 3)
+    drawn = predict.open_export(str(exported / f"generator{ending}")).generate(10, 3)
     assert np.abs(drawn.astype(int) - here.generate(10, 3)).max() <= 1
 
 

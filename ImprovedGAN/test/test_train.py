@@ -69,7 +69,7 @@ REFUSALS = {
     "--norm_type instance: --model=paper takes batch, virtual": ["--model=paper", "--norm_type=instance"],
     "--g_loss belongs to --model=ssgan": ["--model=paper", "--g_loss=non_saturating"],
     "--seeds compares": ["--seeds=2", "--evaluate=False"],
-    "does not divide by the 3 classes": ["--n_labels=7"],
+    "--n_labels=7: give a multiple of the 3 classes, at most 60": ["--n_labels=7"],
     "--batch_size: a batch of 61 is larger than the data (60 samples)": ["--batch_size=61"],
     "images of 4 x 4 are too small": ["--model=paper", "--recipe=svhn", "--n_labels=6", "--image_size=4"],
 }
