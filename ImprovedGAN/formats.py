@@ -228,13 +228,13 @@ def class_indices(rows: Any) -> np.ndarray:
     """Labels written as class numbers (-1: none) or one-hot (all zeros: none) -> int32 [n]."""
     rows = np.asarray(rows).astype(np.float64)
     if rows.ndim == 2 and rows.shape[1] > 1:
-        if not (np.isin(rows, (0, 1)).all() and (rows.sum(1) <= 1).all()):
-            raise ValueError("a label is not one-hot: a single 1, else zeros")
-        return np.where(rows.sum(1) == 0, -1, rows.argmax(1)).astype(np.int32)
-    rows = rows.reshape(len(rows))
-    if not np.isin(rows, range(-1, 1000)).all():
-        raise ValueError("a label is not a class number: 0, 1, ...; -1 for none")
-    return rows.astype(np.int32)
+        sound = np.isin(rows, (0, 1)).all() and (rows.sum(1) <= 1).all()
+        rows = np.where(rows.any(1), rows.argmax(1), -1)
+    else:
+        sound = np.isin(rows, range(-1, 1000)).all()
+    if not sound:
+        raise ValueError("a label is neither a class number (-1 for none) nor one-hot")
+    return rows.reshape(len(rows)).astype(np.int32)
 
 
 def subfolders(folder: Path) -> list[Path]:

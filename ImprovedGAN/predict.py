@@ -135,10 +135,8 @@ def predict(args: argparse.Namespace) -> None:
     """Prints and writes what the images show, and writes generated ones."""
     files = input_files(args.images)
     predictor = open_predictor(args)
-    if files and predictor.classify is None:
-        raise UserError(f"--model {args.model}: a generator; give a classifier for images, or --generate=N")
-    if args.generate and predictor.draw is None:
-        raise UserError(f"--model {args.model}: a classifier; give a generator for --generate")
+    if (files and predictor.classify is None) or (args.generate and predictor.draw is None):
+        raise UserError(f"--model {args.model}: exported/classifier.* takes images, exported/generator.* --generate=N")
     if files:
         how = predictor.image_shape, predictor.ink, args.invert
         images = np.stack([preprocess.to_input(preprocess.read_image(file), *how) for file in files])
