@@ -1,6 +1,7 @@
 """Data sets in the files they come in -> arrays. Nothing in a file is believed unchecked, and nothing in it is run.
 
-A file is read up to a limit, whatever its header promises, and an array is made only of bytes that are there.
+A file is read up to a limit, whatever its header promises, and an array is made only of bytes that are there (but for
+SVHN's, which SciPy reads).
 """
 
 import gzip
