@@ -293,6 +293,11 @@ def test_hostile_mat(tmp_path):
     ):
         savemat(str(path), arrays)
         fails(lambda: svhn(tmp_path), path)
+    header = path.read_bytes()[:128]  # and an array of four gigabytes that is not there
+    dimensions, name = struct.pack("<II4i", 5, 16, 2**15, 2**15, 4, 1), struct.pack("<HH4s", 1, 1, b"X")
+    body = struct.pack("<IIII", 6, 8, 9, 0) + dimensions + name + struct.pack("<II", 2, 2**32 - 1)
+    path.write_bytes(header + struct.pack("<II", 14, len(body)) + body + bytes(64))
+    fails(lambda: svhn(tmp_path), path)
 
 
 def test_cifar10_out_of_the_archive(tmp_path):
