@@ -67,7 +67,8 @@ def from_generator(generator: keras.Model, options: Namespace, path: Union[str, 
         kept = [slice(scale * (half.first - half.start), scale * (half.last - half.start)) for half in halves]
         return np.concatenate([sr[rows] for sr, rows in zip(y, kept)])[None]
 
-    return Enlarger(Path(path), run, scale, field, bytes_per_pixel(options), options=options)
+    memory = bytes_per_pixel(options) * (5 if device == "cpu" else 4) // 4  # the halves of a large tile overlap
+    return Enlarger(Path(path), run, scale, field, memory, options=options)
 
 
 def save_h5(path: Path, network: keras.Model, options: Namespace) -> None:
