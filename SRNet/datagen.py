@@ -65,8 +65,10 @@ def parse_args(argv: Optional[list[str]] = None, description: str = __doc__, **d
     add("--processes", type=cli.in_range(int, 1, 256), default=cores, metavar="N", help="at a time")
     parser.set_defaults(**defaults)
     args = parser.parse_args(argv)
-    if min(args.padding) < 0 or min(args.shape or [8]) < 8:
-        parser.error("--padding: give 0,0 or more; --shape: 8x8 or more")
+    if not all(0 <= pixels <= 200 for pixels in args.padding):
+        parser.error("--padding: give ROWS,COLUMNS of 0 to 200, such as 10,20")
+    if not all(8 <= side <= 2048 for side in args.shape or ()):
+        parser.error("--shape: give HEIGHTxWIDTH, each of 8 to 2048, such as 64x128")
     return args
 
 

@@ -242,8 +242,8 @@ def test_sample_data_is_a_set_to_train_on(tmp_path, capsys):
         ("--words", "漢字".encode(), "no font covers any of the 1 words"),
         ("--words", b"one\ntwo\nthree", "too few words for train/"),
         ("--shape", "64", "invalid pair value: '64'"),
-        ("--shape", "0x64", "8x8 or more"),
-        ("--padding", "-1,9", "give 0,0 or more"),
+        ("--shape", "0x64", "each of 8 to 2048"),
+        ("--padding", "-1,9", "of 0 to 200"),
         ("--output_path", {"mine.txt": b""}, "is not an empty folder"),
     ],
 )
