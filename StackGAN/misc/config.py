@@ -72,6 +72,7 @@ KEYS = {
     "GAN.DF_DIM": Key("df_dim", 64, "channels of the discriminator's first layer", COUNT),
     "GAN.GF_DIM": Key("gf_dim", 128, "channels of the generator's last wide layer, stage I", cli.in_range(int, 4)),
     "GAN.NETWORK_TYPE": Key("network_type", "default", "of stage I: default or simple", one_of("default", "simple")),
+    "GAN.SKIPS": Key("skips", False, "stage II: it adds details to stage I's image, and does not draw anew", TRUTH),
     "TEST.LR_IMSIZE": Key("test_lr_imsize", 64, "size of stage I's images", one_of("64")),
     "TEST.HR_IMSIZE": Key("test_hr_imsize", 256, "size of stage II's images", one_of("256")),
     "TEST.NUM_COPY": Key("test_num_copy", 16, "images of each caption", COUNT),

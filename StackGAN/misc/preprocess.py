@@ -100,7 +100,8 @@ def split_names(args: argparse.Namespace, every: Sequence[str]) -> dict[str, lis
     paths = [args.data_path / part / "filenames.pickle" for part in PARTS]
     if not any(path.is_file() for path in paths):
         held = held_out(sorted(every), args.split, args.test, args.seed)
-        return {"train": sorted(set(every) - held), "test": sorted(held)}
+        drawn = {"train": sorted(set(every) - held), "test": sorted(held)}
+        return {part: names for part, names in drawn.items() if names}  # --test=0: no test/
     found = {part: pickles.load(path) for part, path in zip(PARTS, paths)}
     for path, names in zip(paths, found.values()):
         if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):

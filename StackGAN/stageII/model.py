@@ -27,7 +27,8 @@ def build_generator(embedding_size: int, o: argparse.Namespace) -> keras.Model:
     Args:
         embedding_size: of a sentence's embedding.
         o: embedding_dim, the size of the condition c, stage II's own; gf_dim, of which the channels are multiples;
-            cond_augmentation.
+            cond_augmentation; skips: the decoder gets the encoder's features of its size, and what it makes is added to
+            stage I's image, enlarged. The paper has neither: stage II there draws the whole bird anew.
     Returns:
         A model of [stage I's image [batch, 64, 64, 3], embedding [batch, embedding_size], eps [batch, embedding_dim]
         from a truncated normal] that gives float32 [image [batch, 256, 256, 3], mean, log sigma [batch,
@@ -36,9 +37,9 @@ def build_generator(embedding_size: int, o: argparse.Namespace) -> keras.Model:
     gf_dim = o.gf_dim
     small = layers.Input((stage1.SIZE, stage1.SIZE, 3), name="small")
     embedding, eps = layers.Input((embedding_size,), name="embedding"), layers.Input((o.embedding_dim,), name="eps")
-    x = relu(conv(small, gf_dim, "encoder_1"))  # 64 x 64
-    x = relu(conv_norm(x, 2 * gf_dim, "encoder_2", kernel=4, stride=2))  # 32 x 32
-    x = relu(conv_norm(x, 4 * gf_dim, "encoder_3", kernel=4, stride=2))  # 16 x 16
+    full = relu(conv(small, gf_dim, "encoder_1"))  # 64 x 64
+    half = relu(conv_norm(full, 2 * gf_dim, "encoder_2", kernel=4, stride=2))  # 32 x 32
+    x = relu(conv_norm(half, 4 * gf_dim, "encoder_3", kernel=4, stride=2))  # 16 x 16
 
     c, mean, log_sigma = condition(embedding, eps, o.embedding_dim, o.cond_augmentation)
     x = layers.Concatenate()([x, tile(c, ENCODED)])
@@ -46,9 +47,14 @@ def build_generator(embedding_size: int, o: argparse.Namespace) -> keras.Model:
     for number in range(1, RESIDUAL_BLOCKS + 1):
         x = residual_block(x, f"residual_{number}")
 
-    for number, channels in enumerate((2 * gf_dim, gf_dim, gf_dim // 2, gf_dim // 4), 1):
+    connections = (half, full, None, None) if o.skips else (None,) * 4
+    for number, (channels, skip) in enumerate(zip((2 * gf_dim, gf_dim, gf_dim // 2, gf_dim // 4), connections), 1):
         x = relu(up(x, channels, f"up_{number}"))  # 32, 64, 128, 256
+        x = x if skip is None else layers.Concatenate()([x, skip])
     image = as_image(conv(x, 3, "last"))
+    if o.skips:
+        enlarged = layers.UpSampling2D(SIZE // stage1.SIZE, interpolation="bilinear", dtype="float32")(small)
+        image = layers.Add(dtype="float32")([enlarged, image])
     return keras.Model([small, embedding, eps], [image, mean, log_sigma], name="generator")
 
 

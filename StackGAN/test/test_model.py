@@ -57,6 +57,18 @@ def test_augment():
     np.testing.assert_allclose(Augment(False)([both, eps])[0], [[3, -1]])
 
 
+def test_skips_add_to_stage_1s_image():
+    """Where the last convolution gives nothing, the image is stage I's, enlarged; the paper's has no such path."""
+    c = SIZES["embedding_dim"]
+    image, inputs = uniform(2, N, 64, 64, 3), [uniform(0, N, 1024), uniform(1, N, c)]
+    for skips in (True, False):
+        generator = small(two.build_generator, skips=skips)
+        last = generator.get_layer("last")
+        last.set_weights([np.zeros_like(weight) for weight in last.get_weights()])
+        expected = tf.image.resize(image, [256, 256]) if skips else tf.zeros([N, 256, 256, 3])
+        np.testing.assert_allclose(generator([image, *inputs])[0], expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("stage, network_type", [(1, "default"), (1, "simple"), (2, "default")])
 def test_shapes_and_what_each_output_sees(stage, network_type):
     """An image: the sentence, eps and z or, in stage II, stage I's image. The logits: image and sentence; those without

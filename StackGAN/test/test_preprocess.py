@@ -77,6 +77,11 @@ def test_without_a_split_classes_are_held_out(capsys, birds, tmp_path):
     assert not kinds[0] & kinds[1] and len(kinds[1]) == 1 and not (birds / "train").exists()
 
 
+def test_nothing_held_out(capsys, birds, tmp_path):
+    status, said, _ = run(capsys, "birds", "--data_path", birds, "--output_path", tmp_path / "out", "--test=0")
+    assert status == 0 and "8 images in train/\n" in said and not (tmp_path / "out" / "test").exists()
+
+
 def test_flowers(capsys, tmp_path):
     """Their classes are those of the captions' folders."""
     root = tmp_path / "flowers"
