@@ -135,7 +135,7 @@ def split_sources(whole: Sources) -> dict[str, Sources]:
 
     split = {
         "words": halves(0, whole.words, str.lower, least=2),
-        "fonts": halves(1, whole.fonts, lambda face: face[0].stem.split("-")[0].lower()),  # Family-Style.ttf
+        "fonts": halves(1, whole.fonts, lambda face: fonts.family(face[0])),
         "backgrounds": halves(2, whole.backgrounds, str),
     }
     parts, told = {}, []

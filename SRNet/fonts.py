@@ -77,6 +77,14 @@ def load(path: Path, size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(path), size)
 
 
+def family(path: Path) -> str:
+    """The first word of the name of a font's family: one for all of Roboto, Roboto Condensed and Roboto Slab.
+
+    Files' names do not tell: LinLibertine_R, LinLibertine_RB; Courier Prime, Courier Prime Bold.
+    """
+    return (load(path, 40).getname()[0] or path.stem).split()[0].lower()
+
+
 def signs(text: str) -> list[str]:
     """The characters of a text that need a glyph: all but marks of formatting."""
     return [sign for sign in clean(text) if unicodedata.category(sign) != "Cf"]

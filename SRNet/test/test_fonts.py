@@ -89,3 +89,10 @@ def test_a_full_stop_stays_small_and_nothing_is_refused():
     assert bottom - top < 20 and right - left < 20
     with pytest.raises(UserError, match="the text is empty"):
         fonts.standard_image(" \t\n", installed("DejaVuSans.ttf"), (64, 128))
+
+
+def test_families():
+    """A family is one whatever its files are called: DejaVuSansMono-Bold.ttf is of DejaVu as DejaVuSerif.ttf is."""
+    dejavu = [path for path in fonts.font_files() if path.name.startswith("DejaVu")]
+    assert len(dejavu) > 5 and {fonts.family(path) for path in dejavu} == {"dejavu"}
+    assert fonts.family(dejavu[0].with_name("STIXGeneral.ttf")) == "stixgeneral"
