@@ -64,7 +64,7 @@ def build(ckpt: Optional[str] = None) -> None:
     folder = tempfile.mkdtemp(prefix="srgan-")
     try:
         weights = checkpoint.load_weights(ckpt)
-        network = checkpoint.load(weights.path)
+        network = checkpoint.load(weights.path, fast=True)
         example = f"{folder}/coffee.png"  # a photograph that no training here has seen
         Image.fromarray(skimage.data.coffee()).resize((240, 160), Image.BICUBIC).save(example)
         first = enlarge_file(network, example, folder)

@@ -9,6 +9,8 @@ whatever its size, and no seam shows: the tiles overlap by as much as the networ
 
 What is kept: 16 bits a channel of PNG files, grey, the colour profile, and alpha, which is enlarged by bicubic
 interpolation (the network would invent texture in it). What comes out is new: photo_x4.png, or photo_x4-2.png, -3, ...
+
+A CPU that has bfloat16 computes in it, 1.6 times as fast and the same to 58 dB; --precision_mode=force_fp32 does not.
 """
 
 import argparse
@@ -29,7 +31,7 @@ from tqdm import tqdm
 
 from common import cli
 from common.cli import UserError, notice
-from common.config import add_device_flags, device_config
+from common.config import SessionConfig, add_device_flags, device_config
 from common.images import input_files, is_transparent, opened
 
 MAX_LENGTH = 2**17  # pixels: height or width of a result, of which whole rows are held in memory
@@ -48,6 +50,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument("--suffix", metavar="TEXT", help="behind the names of the results (_x4, or what it is)")
     text = "GiB that the network may take for a tile, beside about 1 for all else"
     parser.add_argument("--memory", type=cli.in_range(float, 0.01, 2**20), default=2.0, metavar="GIB", help=text)
+    parser.set_defaults(precision_mode=None)  # the fastest that gives the same image; evaluate.py keeps float32
     args = parser.parse_args(argv)
     args.images += args.input
     if not args.images:
@@ -78,6 +81,8 @@ def load_network(args: argparse.Namespace) -> Enlarger:
         import checkpoint
     except ImportError as error:
         raise UserError(f"without TensorFlow only an export can be run: --model=FILE.onnx ({error})") from None
+    if args.precision_mode is None:
+        return checkpoint.load(args.ckpt_path, SessionConfig(args.device), fast=True)
     return checkpoint.load(args.ckpt_path, device_config(args))
 
 

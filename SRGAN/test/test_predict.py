@@ -7,9 +7,14 @@ import sys
 import numpy as np
 import predict
 import pytest
+import skimage.data
 import tensorflow as tf
 from conftest import MODEL, call
+from metrics import psnr
 from PIL import Image, ImageCms
+from tensorflow import keras
+
+from common.session import cpu_has_bfloat16
 
 
 def gradient(height, width, channels=3):
@@ -50,7 +55,7 @@ def start(capsys, tmp_path, tiny_run):
     """Runs predict.py's main with the small network, into the folder `large`; its exit status and what it said."""
 
     def run(*argv):
-        flags = [f"--ckpt_path={tiny_run.folder}", f"--output_path={tmp_path / 'large'}"]
+        flags = [f"--ckpt_path={tiny_run.folder}", f"--output_path={tmp_path / 'large'}", "--precision_mode=force_fp32"]
         return call(capsys, predict.main, *flags, *argv)
 
     return run
@@ -70,6 +75,18 @@ def test_files_and_folders(start, tmp_path, network, monkeypatch):
         check(tmp_path / name, network, np.asarray(Image.open(file)))
     assert start("b.png", "more", "--suffix=")[0] == 0
     assert sorted(os.listdir(tmp_path / "large")) == ["b-2.png", "b.png", "c d.png"]
+
+
+def test_bfloat16_where_the_cpu_has_it(capsys, tmp_path):
+    """By default, with the weights that ship: the image in float32 to 48 dB, and that very one where there is none."""
+    save(tmp_path / "a.png", skimage.data.coffee()[100:148, 200:248])
+    for name, flags in (("default", []), ("exact", ["--precision_mode=force_fp32"])):
+        argv = [str(tmp_path / "a.png"), f"--output_path={tmp_path / name}", "--device=cpu", *flags]
+        assert call(capsys, predict.main, *argv)[0] == 0
+        low = name == "default" and cpu_has_bfloat16()
+        assert keras.mixed_precision.global_policy().name == ("mixed_bfloat16" if low else "float32")
+    images = [np.asarray(Image.open(tmp_path / name / "a_x4.png"), float) for name in ("default", "exact")]
+    assert psnr(*images) > 48 if cpu_has_bfloat16() else np.array_equal(*images)
 
 
 @pytest.mark.parametrize("factor", [4, 2.5, 6.3, 0.05])

@@ -28,7 +28,7 @@ def build_generator(embedding_size: int, o: argparse.Namespace) -> keras.Model:
         embedding_size: of a sentence's embedding.
         o: embedding_dim, the size of the condition c, stage II's own; gf_dim, of which the channels are multiples;
             cond_augmentation; skips: the decoder gets the encoder's features of its size, and what it makes is added to
-            stage I's image, enlarged. The paper has neither: stage II there draws the whole bird anew.
+            stage I's image, enlarged, which may leave -1..1. The paper has neither: it draws the whole bird anew.
     Returns:
         A model of [stage I's image [batch, 64, 64, 3], embedding [batch, embedding_size], eps [batch, embedding_dim]
         from a truncated normal] that gives float32 [image [batch, 256, 256, 3], mean, log sigma [batch,

@@ -304,7 +304,8 @@ def test_an_om_predicts_what_the_checkpoint_predicts(model, whole, data, om_file
     }.get(model.name, [tmp_path / "photo.png"])
     results = []
     for name, weights in (("om", f"--model={om_file.path}"), ("checkpoint", f"--ckpt_path={whole.run}")):
-        predicted = om_file.command("predict", *given, weights, f"--output_path={tmp_path / name}")
+        flags = [weights, f"--output_path={tmp_path / name}", "--precision_mode=force_fp32"]
+        predicted = om_file.command("predict", *given, *flags)
         assert predicted.end() == 0, predicted.text()[-3000:]
         numbers = [float(number) for number in re.findall(r"\d+\.\d+", predicted.text().replace(str(tmp_path), ""))]
         files = sorted((tmp_path / name).glob("*.png")) if (tmp_path / name).is_dir() else []
