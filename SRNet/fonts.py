@@ -82,7 +82,8 @@ def family(path: Path) -> str:
 
     Files' names do not tell: LinLibertine_R, LinLibertine_RB; Courier Prime, Courier Prime Bold.
     """
-    return (load(path, 40).getname()[0] or path.stem).split()[0].lower()
+    words = (load(path, 40).getname()[0] or "").split()  # a font need not have a name
+    return (words or [path.stem])[0].lower()
 
 
 def signs(text: str) -> list[str]:
