@@ -7,12 +7,14 @@ bias: almost all have a normalisation behind them.
 
 import argparse
 from collections.abc import Iterator, Sequence
+from typing import Optional, Union
 
 import tensorflow as tf
 from tensorflow import keras
 from tensorflow.keras import layers
 
 from common.layers import BatchNorm, Float32Weights, named_variables
+from common.vgg19 import vgg19_input
 
 START = 4  # size of the generators' first and the discriminators' last features
 
@@ -120,26 +122,44 @@ class Discriminator:
     """Whether an image is real and is what a text says, in two networks, so that an image that stands beside several
     texts is looked at once.
 
+    With VGG19 it is several discriminators, which share nothing but the text: one of the image itself and one of each
+    scale of VGG19's features (`projected`).
+
     Attributes:
-        image: images -> features [batch, 4, 4, 8 df_dim].
-        text: [features, embedding [batch, d]] -> float32 logits [batch, 1].
-        alone: features -> float32 logits [batch, 1] of the image without a text; None: it has none.
+        look: images float32 [batch, h, h, 3] in -1..1 -> what `image` takes: they, or with VGG19 [they, its features].
+        image: -> features [batch, 4, 4, k 8 df_dim] of the k discriminators.
+        text: [features, embedding [batch, d]] -> float32 logits [batch, k].
+        alone: features -> float32 logits [batch, k] of the image without a text; None: it has none.
     """
 
-    def __init__(self, image: keras.Model, embedding_size: int, o: argparse.Namespace) -> None:
-        channels = image.output.shape[-1]
-        features = layers.Input((START, START, channels), name="features", dtype=image.output.dtype)
+    def __init__(
+        self, image: keras.Model, embedding_size: int, o: argparse.Namespace, vgg19: Optional[keras.Model] = None
+    ) -> None:
+        scales = ["", *(f"vgg19_{number}_" for number in range(len(vgg19.outputs) if vgg19 else 0))]
+        channels = image.output.shape[-1] // len(scales)
+        features = layers.Input(image.output.shape[1:], name="features", dtype=image.output.dtype)
         embedding = layers.Input((embedding_size,), name="embedding")
         text = tile(leaky(dense(embedding, o.embedding_dim, "text")), START)
-        x = leaky(conv_norm(layers.Concatenate()([features, text]), channels, "joined", kernel=1))
-        self.image = image
-        self.text = keras.Model([features, embedding], logits(x, "logit"), name="discriminator_text")
-        self.alone = None
+        parts = [features[..., start : start + channels] for start in range(0, features.shape[-1], channels)]
+
+        def joined(x, scale: str):
+            x = leaky(conv_norm(layers.Concatenate()([x, text]), channels, f"{scale}joined", kernel=1))
+            return logits(x, f"{scale}logit")
+
+        self.image, self.vgg19, self.alone = image, vgg19, None
+        given = beside([joined(x, scale) for x, scale in zip(parts, scales)])
+        self.text = keras.Model([features, embedding], given, name="discriminator_text")
         if o.unconditional:
-            self.alone = keras.Model(features, logits(features, "alone"), name="discriminator_alone")
+            alone = beside([logits(x, f"{scale}alone") for x, scale in zip(parts, scales)])
+            self.alone = keras.Model(features, alone, name="discriminator_alone")
         # With training=False it normalises as it did for the newest batch with training=True.
         for layer in [layer for network in self for layer in network.layers if isinstance(layer, BatchNorm)]:
             layer.momentum = 0.0
+
+    def look(self, images: tf.Tensor) -> Union[tf.Tensor, list[tf.Tensor]]:
+        if self.vgg19 is None:
+            return images
+        return [images, *self.vgg19(vgg19_input((images + 1.0) * 127.5), training=False)]
 
     def __iter__(self) -> Iterator[keras.Model]:
         return iter(network for network in (self.image, self.text, self.alone) if network is not None)
@@ -153,6 +173,11 @@ class Discriminator:
 def logits(x, name: str):
     x = layers.Flatten()(conv(x, 1, name, START, START, "valid"))
     return layers.Activation("linear", dtype="float32", name=f"{name}s")(x)
+
+
+def beside(xs: list):
+    """Tensors, joined along their last axis."""
+    return layers.Concatenate()(xs) if len(xs) > 1 else xs[0]
 
 
 def halvings(x, multiples: Sequence[int], df_dim: int):

@@ -6,6 +6,7 @@
     captions/<class>/<name>.txt    a caption a line
     embeddings.npy                 of the captions, float32 [images, captions, size]; train_text_encoder.py writes it
     76images.npy, 304images.npy    the images as training reads them, uint8; made at the first use, mapped into memory
+                                   (without random crops 64images.npy, 256images.npy)
     prepared.json                  what the .npy files were made of
 
 misc/preprocess_birds.py and preprocess_flowers.py make such a set of the originals' archives, prepare.py of your own
@@ -48,10 +49,11 @@ class Split:
         files: of the images, by class and name; `filenames`: "class/name" of each, without suffix.
         classes: int64 [n]; where all are in one class, each image is one of its own.
         embeddings: float32 [n, captions an image, size], or None.
+        crop: whether a network sees a part of each image; else the whole.
     """
 
-    def __init__(self, folder: Any, embeddings: bool = True) -> None:
-        self.folder, self._images = Path(folder).expanduser(), {}
+    def __init__(self, folder: Any, embeddings: bool = True, crop: bool = True) -> None:
+        self.folder, self.crop, self._images = Path(folder).expanduser(), crop, {}
         found = find_images(self.folder / "images")
         if not found:
             makers = "misc/preprocess_birds.py, prepare.py (your images) and sample_data.py (drawn birds) make a set"
@@ -75,7 +77,7 @@ class Split:
         return [read_captions(folder, name) for name in self.filenames] if folder.is_dir() else None
 
     def images(self, size: int) -> np.ndarray:
-        """All images at 76 or 304 pixels, uint8 [n, size, size, 3], out of <size>images.npy, mapped into memory; it is
+        """All images at `size` pixels, uint8 [n, size, size, 3], out of <size>images.npy, mapped into memory; that is
         made first where it is missing or of other files.
 
         Raises:
@@ -101,11 +103,15 @@ class Split:
             raise UserError(f"{path}: is not what was made of {self.folder / 'images'}; remove it and repeat")
         return self._images.setdefault(size, found)
 
+    def load_size(self, size: int) -> int:
+        """The size of the images that a network that sees `size`, 64 or 256, is given crops of."""
+        return LOAD_SIZES[size] if self.crop else size
+
     def crops(self, size: int, indices: Optional[Sequence[int]] = None) -> np.ndarray:
         """The middles of the images, or of some, as a network sees them: uint8 [n, size, size, 3], size 64 or 256."""
-        edge = (LOAD_SIZES[size] - size) // 2
+        edge = (self.load_size(size) - size) // 2
         rows = slice(None) if indices is None else np.asarray(indices)
-        return np.array(self.images(LOAD_SIZES[size])[rows, edge : edge + size, edge : edge + size])
+        return np.array(self.images(self.load_size(size))[rows, edge : edge + size, edge : edge + size])
 
 
 def find_images(root: Path) -> dict[str, Path]:
@@ -271,8 +277,8 @@ def training_batches(
     """Endless shuffled (images, embeddings, classes): float32 [batch, size, size, 3] in -1..1, float32 [batch, d] and
     int64 [batch], of several workers each worker's shard.
 
-    An image is cropped at random (76 -> 64, 304 -> 256) and mirrored or not; its embedding is the mean of some of its
-    captions': a function of (seed, number of the sample in the run).
+    An image is cropped at random (76 -> 64, 304 -> 256), if the split is to be, and mirrored or not; its embedding is
+    the mean of some of its captions': a function of (seed, number of the sample in the run).
 
     Args:
         args: batch_size, seed, num_embedding (how many of an image's captions' embeddings are averaged).
@@ -284,11 +290,11 @@ def training_batches(
 
     from common.stream import sample_batches, shuffled_batches
 
-    images, classes = split.images(LOAD_SIZES[size]), tf.constant(split.classes)
+    images, classes = split.images(split.load_size(size)), tf.constant(split.classes)
 
     def read(number, index):
         rng = np.random.default_rng([SAMPLES, args.seed, int(number)])
-        top, left = rng.integers(LOAD_SIZES[size] - size + 1, size=2)
+        top, left = rng.integers(images.shape[1] - size + 1, size=2)
         crop = images[index, top : top + size, left : left + size]
         image = np.ascontiguousarray(crop[:, ::-1] if rng.random() < 0.5 else crop)
         embeddings = split.embeddings[index]

@@ -144,7 +144,7 @@ def measure(
     folder = cli.new_folder(folder)
     made = {STAGES[stage[0].shape[1]]: np.concatenate(stage) for stage in zip(*parts)}
     size = max(images.shape[1] for images in made.values())
-    known, real = data.Split(Path(data_path, "train"), embeddings=False), chosen.real(size)
+    known, real = data.Split(Path(data_path, "train"), False, chosen.split.crop), chosen.real(size)
     ruler = make_ruler(chosen, known, real, *networks)
     means = {stage: ruler(images) for stage, images in made.items()}
     means["real"] = {k: v for k, v in ruler(real).items() if not k.startswith("frechet")}  # 0 from itself
@@ -219,7 +219,7 @@ def test_set(args: argparse.Namespace) -> None:
         raise UserError("--flag=False takes trained weights: name them by --ckpt_path, or PRETRAINED_MODEL in --cfg")
     open_session(device_config(args))
     generator = predict.open_generator(args.pretrained_model)
-    split = data.Split(Path(args.data_path, "test"))
+    split = data.Split(Path(args.data_path, "test"), crop=args.random_crop)
     folder = cli.new_folder(f"{generator.folder}-1real-{args.num_copy}samples")
     for index, name in enumerate(tqdm(split.filenames, "generating", unit="", disable=None)):
         chosen, seed = Chosen(split, np.array([index]), np.array([0])), args.seed + index * args.num_copy
@@ -260,7 +260,7 @@ def evaluate(args: argparse.Namespace) -> None:
     data_path = args.data_path or getattr(generator.options, "data_path", None)
     if not data_path:
         raise UserError("--data_path: name the data, a folder with train/ and test/")
-    split = data.Split(Path(data_path, "test"))
+    split = data.Split(Path(data_path, "test"), crop=getattr(generator.options, "random_crop", True))
     vgg19, features = vgg19_halves(args.vgg19_weights, data_path), {}
     if vgg19:
         features["frechet_vgg19"] = lambda images: (vgg19(images).mean(1)[:, -VGG19_LAST:], None)

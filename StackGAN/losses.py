@@ -1,4 +1,5 @@
-"""The objective of StackGAN (Zhang et al., 2017, section 3), each term a scalar; logits [batch, 1] in, float32."""
+"""The objective of StackGAN (Zhang et al., 2017, section 3), each term a scalar; logits [batch, k] of k
+discriminators in, float32."""
 
 import argparse
 from typing import Optional
@@ -12,9 +13,9 @@ Terms = dict[str, tf.Tensor]
 
 
 def cross_entropy(logits: tf.Tensor, label: float) -> tf.Tensor:
-    """The sigmoid's cross-entropy against one label, of each row [batch]."""
-    logits = tf.cast(logits, tf.float32)[:, 0]
-    return tf.nn.sigmoid_cross_entropy_with_logits(tf.fill(tf.shape(logits), label), logits)
+    """The sigmoid's cross-entropy against one label, the mean of each row's logits [batch]."""
+    logits = tf.cast(logits, tf.float32)
+    return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(tf.fill(tf.shape(logits), label), logits), 1)
 
 
 def discriminator(
@@ -72,12 +73,13 @@ def wrong_rows(classes: tf.Tensor, random: tf.Tensor) -> tuple[tf.Tensor, tf.Ten
 def discriminator_loss(
     args: argparse.Namespace, d: Discriminator, real, fake, embedding, classes, step, training: bool = True
 ) -> Terms:
-    """Equations 3 and 5, negated; `fake` is taken as it is.
+    """Equations 3 and 5, negated; `real` and `fake` are what `d.look` gives, and `fake` is taken as it is.
 
     All images are in one batch: normalised by themselves, fakes could be of any brightness and contrast. The wrong
     image of a text is another one of the batch, whose features are there already.
     """
-    features = d.image(tf.concat([real, tf.stop_gradient(fake)], 0), training=training)
+    both = tf.nest.map_structure(lambda x, y: tf.concat([x, tf.stop_gradient(y)], 0), real, fake)
+    features = d.image(both, training=training)
     real_features, fake_features = tf.split(features, 2)
     shown, wrong = [real_features, fake_features], None
     if args.b_wrong:

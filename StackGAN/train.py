@@ -104,7 +104,7 @@ def read_data(args: argparse.Namespace) -> dict[str, data.Split]:
     Raises:
         UserError: one is missing or broken, or they do not fit together, or are smaller than a batch.
     """
-    splits = {part: data.Split(os.path.join(args.data_path, part)) for part in ("train", "test")}
+    splits = {part: data.Split(os.path.join(args.data_path, part), crop=args.random_crop) for part in ("train", "test")}
     notice(f"{args.data_path}: {len(splits['train'])} images to train on, {len(splits['test'])} held out")
     one, other = (split.embeddings.shape[2] for split in splits.values())
     if one != other:

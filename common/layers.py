@@ -116,7 +116,8 @@ def named_variables(model: keras.Model, trainable_only: bool = False) -> dict[st
         f"{layer.name}.{index}": _own(variable)
         for layer in model.layers
         for index, variable in enumerate(layer.weights)
-        if variable.trainable or not trainable_only
+        # By the layer, which may be told not to learn: Keras 2 does not pass that on to its variables.
+        if not trainable_only or any(variable is learned for learned in layer.trainable_weights)
     }
 
 

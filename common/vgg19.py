@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any, Optional
 
 import h5py
@@ -22,18 +23,19 @@ def add_vgg19_flag(group: Any, help: str = "of the loss on features") -> None:
     group.add_argument("--vgg19_weights", metavar="FILE", help=text)
 
 
-def build_vgg19(weights: Optional[str], layers: Sequence[str] = ("block5_conv4",)) -> keras.Model:
-    """VGG19, not to be trained, in float32.
+def build_vgg19(weights: Optional[str], layers: Sequence[str] = ("block5_conv4",), exact: bool = True) -> keras.Model:
+    """VGG19, not to be trained.
 
     Args:
         weights: Keras' HDF5 file, of the network with or without its classifier; None: random weights.
+        exact: in float32, and not in the session's precision.
     Returns:
         A model of images as `vgg19_input` makes them [batch, h, w, 3], h and w free, that gives the named layers'
         outputs (one tensor, or a list of more).
     Raises:
         UserError: the file is missing, damaged, or of another network.
     """
-    with float32_layers():
+    with float32_layers() if exact else nullcontext():
         if weights is not None:
             check_hdf5(weights, "--vgg19_weights")
         try:
@@ -52,13 +54,18 @@ def build_vgg19(weights: Optional[str], layers: Sequence[str] = ("block5_conv4",
 
 
 def find_vgg19(
-    weights: Optional[str], places: Sequence[str], layers: Sequence[str], without: str, more: str = ""
+    weights: Optional[str],
+    places: Sequence[str],
+    layers: Sequence[str],
+    without: str,
+    more: str = "",
+    exact: bool = True,
 ) -> Optional[keras.Model]:
     """VGG19 as `--vgg19_weights` asks for it, said aloud where it is not the trained one.
 
     Args:
         weights: the flag: a file, "random", "none", or None: the first file there is of `places`.
-        layers: whose outputs are wanted.
+        layers, exact: as `build_vgg19` takes them.
         without, more: for the messages: what the loss does without VGG19, and another way out.
     Returns:
         The model, or None for "none".
@@ -76,7 +83,7 @@ def find_vgg19(
         return None
     if path == "random":
         notice("--vgg19_weights random: an untrained VGG19's features are compared, which say less")
-    return build_vgg19(None if path == "random" else path, layers)
+    return build_vgg19(None if path == "random" else path, layers, exact)
 
 
 def vgg19_input(images: tf.Tensor) -> tf.Tensor:

@@ -4,12 +4,30 @@ Images are float [batch, 64, 64, 3] in -1..1.
 """
 
 import argparse
+from typing import Optional
 
-from blocks import START, Discriminator, UpConv, as_image, bottleneck, condition, dense, halvings, leaky, norm, relu, up
+from blocks import (
+    START,
+    Discriminator,
+    UpConv,
+    as_image,
+    bottleneck,
+    condition,
+    conv_norm,
+    dense,
+    halvings,
+    leaky,
+    norm,
+    relu,
+    up,
+)
 from tensorflow import keras
 from tensorflow.keras import layers
 
 SIZE = 64  # of the images
+VGG19_LAYERS = {"block2_conv2": 2, "block3_conv4": 4, "block4_conv1": 8}  # and the image's size in theirs
+HALVINGS = ((2, 4, 8), (4, 8), (8,))  # of each, down to 4 x 4: the channels, in df_dim
+PROJECTED = 64  # channels of a projection
 
 
 def build_generator(embedding_size: int, o: argparse.Namespace) -> keras.Model:
@@ -50,10 +68,47 @@ def build_generator(embedding_size: int, o: argparse.Namespace) -> keras.Model:
     return keras.Model(inputs, [as_image(x), mean, log_sigma], name="generator")
 
 
-def build_discriminator(embedding_size: int, o: argparse.Namespace) -> Discriminator:
-    """D_0 of equation 3, of images [batch, 64, 64, 3] and embeddings [batch, embedding_size]."""
+def build_discriminator(
+    embedding_size: int, o: argparse.Namespace, vgg19: Optional[keras.Model] = None
+) -> Discriminator:
+    """D_0 of equation 3, of images [batch, 64, 64, 3] and embeddings [batch, embedding_size].
+
+    Args:
+        vgg19: gives the outputs of VGG19_LAYERS, which it is then to look at too.
+    """
     images = layers.Input((SIZE, SIZE, 3), name="images")
     x = halvings(images, (1, 2, 4, 8), o.df_dim)  # 32, 16, 8, 4
     x = leaky(x) if o.network_type == "simple" else bottleneck(x, 2 * o.df_dim, 8 * o.df_dim, "residual", leaky)
-    image = keras.Model(images, x, name="discriminator_image")
-    return Discriminator(image, embedding_size, o)
+    if vgg19 is None:
+        return Discriminator(keras.Model(images, x, name="discriminator_image"), embedding_size, o)
+    features = [
+        layers.Input((SIZE // times, SIZE // times, output.shape[-1]), name=name, dtype=output.dtype)
+        for (name, times), output in zip(VGG19_LAYERS.items(), vgg19.outputs)
+    ]
+    x = layers.Concatenate()([x, *projected(features, o.df_dim)])
+    return Discriminator(keras.Model([images, *features], x, name="discriminator_image"), embedding_size, o, vgg19)
+
+
+def projected(features: list, df_dim: int) -> list:
+    """Three discriminators of VGG19's features, up to their own features [batch, 4, 4, 8 df_dim]: those of VGG19 are
+    mixed by random convolutions, which stay as they are, across channels and from the coarser scales to the finer ones,
+    so that nothing of them can be left out of account (Projected GAN: Sauer et al., 2021, section 3.2)."""
+
+    def random(x, kernel: int, name: str):
+        layer = layers.Conv2D(
+            PROJECTED, kernel, padding="same", use_bias=False, kernel_initializer="he_normal", name=name
+        )
+        layer.trainable = False
+        return layer(x)
+
+    found, coarser = [], None
+    for number, x in reversed(list(enumerate(features))):
+        name = f"vgg19_{number}"
+        x = random(norm(x, name), 1, f"{name}_channels")
+        if coarser is not None:
+            x = random(layers.Add()([x, layers.UpSampling2D(2)(coarser)]), 3, f"{name}_scales")
+        coarser = x
+        for multiple in HALVINGS[number]:
+            x = leaky(conv_norm(x, multiple * df_dim, f"{name}_down_{multiple}", kernel=4, stride=2))
+        found.append(x)
+    return found[::-1]

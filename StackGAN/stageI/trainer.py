@@ -16,7 +16,8 @@ from common.layers import named_variables
 from common.loss_scale import LearningRate
 from common.session import Session
 from common.stream import key
-from stageI.model import SIZE, build_discriminator, build_generator
+from common.vgg19 import find_vgg19
+from stageI.model import SIZE, VGG19_LAYERS, build_discriminator, build_generator
 
 LOSS_SCALE = {"init_scale": 2.0**16, "incr_every_n_steps": 1000, "decr_every_n_nan_or_inf": 2, "decr_ratio": 0.5}
 ADAM = {"beta_1": 0.5, "loss_scale": LOSS_SCALE}  # scaled in float16 alone
@@ -73,7 +74,10 @@ def learning_rate(args: argparse.Namespace, rate: float, steps_per_epoch: int) -
 
 def build(args: argparse.Namespace, session: Session, embedding_size: int, steps_per_epoch: int) -> Parts:
     """Stage I's networks, their optimizers and what updates them."""
-    generator, discriminator = build_generator(embedding_size, args), build_discriminator(embedding_size, args)
+    vgg19, only = None, "the discriminator looks at images alone"
+    if args.vgg19_weights:
+        vgg19 = find_vgg19(args.vgg19_weights, [], list(VGG19_LAYERS), only, exact=False)
+    generator, discriminator = build_generator(embedding_size, args), build_discriminator(embedding_size, args, vgg19)
     d_rate, g_rate = (learning_rate(args, rate, steps_per_epoch) for rate in (args.discriminator_lr, args.generator_lr))
     d_optimizer = session.optimizer(list(discriminator), d_rate, **ADAM)
     g_optimizer = session.optimizer([generator], g_rate, **ADAM)
@@ -88,16 +92,16 @@ def build(args: argparse.Namespace, session: Session, embedding_size: int, steps
         eps, _, z = map(session.shard, noise(args, args.batch_size, step))
         with tf.GradientTape() as g_tape:
             fake, mean, log_sigma = generator([embedding, eps, z], training=True)  # the generator's only pass
+            fake = discriminator.look(seen(args, session, fake, "fake", step))
 
         # max_D0  E[log D0(I0, t)] + 1/2 E[log(1 - D0(I', t))] + 1/2 E[log(1 - D0(G0(z, c0), t))], equation 3
         with tf.GradientTape() as d_tape:
-            pair = seen(args, session, images, "real", step), seen(args, session, fake, "fake", step)
-            d_terms = discriminator_loss(args, discriminator, *pair, embedding, classes, step)
+            real = discriminator.look(seen(args, session, images, "real", step))
+            d_terms = discriminator_loss(args, discriminator, real, fake, embedding, classes, step)
         d_optimizer.minimize(d_terms["d_loss"], d_tape)
 
         # min_G0  E[-log D0(G0(z, c0), t)] + lambda KL(N(mu0, sigma0) || N(0, I)), equation 4, by the D0 just updated
         with g_tape:
-            fake = seen(args, session, fake, "generator", step)
             g_terms = generator_loss(args, discriminator, fake, embedding, mean, log_sigma)
         g_optimizer.minimize(g_terms["g_loss"], g_tape)
         return {**d_terms, **g_terms}
@@ -105,7 +109,8 @@ def build(args: argparse.Namespace, session: Session, embedding_size: int, steps
     def held_out_terms(images, embedding, classes, step) -> Terms:
         eps, _, z = noise(args, embedding.shape[0], step)
         fake, *_ = generator([embedding, eps, z], training=False)
-        return discriminator_loss(args, discriminator, images, fake, embedding, classes, step, training=False)
+        pair = discriminator.look(images), discriminator.look(fake)
+        return discriminator_loss(args, discriminator, *pair, embedding, classes, step, training=False)
 
     def start() -> None:
         if args.pretrained_model:
@@ -128,5 +133,5 @@ def restore(found: weights.Weights, generator: keras.Model, discriminator: Optio
         for name, variable in discriminator.variables.items():
             if name in arrays and arrays[name].shape == tuple(variable.shape):
                 variable.assign(arrays[name])
-            elif not name.startswith("alone"):  # which it may be trained without
+            elif not name.startswith(("alone", "vgg19")):  # which it may be trained without
                 raise UserError(f"{found.path}: its discriminator is of another size; give the same --df_dim")

@@ -80,30 +80,29 @@ def build(args: argparse.Namespace, session: Session, embedding_size: int, steps
             small, *condition_1 = generator_1([embedding, eps_1, z], training=finetune)
             input = small if finetune else tf.stop_gradient(small)
             fake, *condition = generator([input, embedding, eps], training=True)
+            fake_seen = seen(args, session, fake, "fake", step)
+            small_seen = seen(args, session, small, "fake_1", step) if finetune else None
 
         # max_D  E[log D(I, t)] + 1/2 E[log(1 - D(I', t))] + 1/2 E[log(1 - D(G(s0, c), t))], equation 5
         with tf.GradientTape() as d_tape:
-            pair = seen(args, session, images, "real", step), seen(args, session, fake, "fake", step)
-            terms = losses.discriminator_loss(args, discriminator, *pair, *given)
+            real = seen(args, session, images, "real", step)
+            terms = losses.discriminator_loss(args, discriminator, real, fake_seen, *given)
             d_total = terms["d_loss"]
             if finetune:  # and stage I's, equation 3
-                real_1 = losses.shrunk(images, stage1.SIZE)
-                pair = seen(args, session, real_1, "real_1", step), seen(args, session, small, "fake_1", step)
-                d_loss_1 = losses.discriminator_loss(args, discriminator_1, *pair, *given)["d_loss"]
+                real_1 = seen(args, session, losses.shrunk(images, stage1.SIZE), "real_1", step)
+                d_loss_1 = losses.discriminator_loss(args, discriminator_1, real_1, small_seen, *given)["d_loss"]
                 d_total += d_loss_1
         d_optimizer.minimize(d_total, d_tape)
 
         # min_G  E[-log D(G(s0, c), t)] + lambda KL(N(mu, sigma) || N(0, I)), equation 6, by the D just updated
         with g_tape:
-            shown = seen(args, session, fake, "generator", step)
-            terms.update(losses.generator_loss(args, discriminator, shown, embedding, *condition))
+            terms.update(losses.generator_loss(args, discriminator, fake_seen, embedding, *condition))
             if args.coeff_small:
                 terms["small"] = tf.reduce_mean(tf.abs(losses.shrunk(fake, stage1.SIZE) - tf.stop_gradient(small)))
                 terms["g_loss"] += args.coeff_small * terms["small"]
             g_total = terms["g_loss"]
             if finetune:  # and stage I's, equation 4; s0 is G0's, so that G0 is trained by both
-                shown = seen(args, session, small, "generator_1", step)
-                g_loss_1 = losses.generator_loss(args, discriminator_1, shown, embedding, *condition_1)["g_loss"]
+                g_loss_1 = losses.generator_loss(args, discriminator_1, small_seen, embedding, *condition_1)["g_loss"]
                 g_total += g_loss_1
         g_optimizer.minimize(g_total, g_tape)
         return {**terms, "stage1_d_loss": d_loss_1, "stage1_g_loss": g_loss_1} if finetune else terms

@@ -164,6 +164,18 @@ def test_batches(told, size):
     assert len(tops) > 5 and mirrored == {1, 255} and len(sums) > 5
 
 
+def test_whole_images(own, told):
+    """Not cropped, an image is shrunk to what a network sees, in batches as where it is compared."""
+    told.crop = False
+    told._images[64] = told._images[76][:, :64, :64]
+    pixels = [np.round((images + 1) * 127.5).astype(int) for images, *_ in batches(told, 64, 8)]
+    assert all((part[:, 0, :, 1] == 0).all() and (part[:, -1, :, 1] == 63).all() for part in pixels)
+    assert {column for part in pixels for column in part[:, 0, 0, 2]} == {0, 63}  # mirrored or not
+    split = data.Split(own, crop=False)
+    assert np.array_equal(split.crops(64, [4, 0]), split.images(64)[[4, 0]]) and split.images(64).shape[1] == 64
+    assert np.abs(split.crops(64).mean((1, 2)) - split.images(304).mean((1, 2))).max() < 1
+
+
 def test_batches_are_a_function_of_seed_and_step(told):
     every, later, other = batches(told, 64, 5), batches(told, 64, 2, start=3), batches(told, 64, 2, seed=6)
     for one, two in zip(every[3:], later):

@@ -33,6 +33,8 @@ def test_discriminator():
     some = losses.discriminator(nothing, logits(THREE, -THREE), nothing, tf.constant([True, False]))
     close(some["d_wrong"], math.log(4))  # the second pair is none
     close(losses.discriminator(nothing, nothing, nothing, tf.constant([False, False]))["d_wrong"], 0)
+    several = tf.constant([[THREE, -THREE]])  # of two discriminators: the mean
+    close(losses.discriminator(several, None, several)["d_real"], (math.log(4 / 3) + math.log(4)) / 2)
 
 
 def test_the_optimum_of_a_discriminator_that_understands_no_text():

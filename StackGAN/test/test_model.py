@@ -15,6 +15,8 @@ from stageII import model as two
 
 from common import weights
 from common.cli import UserError
+from common.layers import named_variables
+from common.vgg19 import build_vgg19, vgg19_input
 
 N = 2
 
@@ -67,6 +69,31 @@ def test_skips_add_to_stage_1s_image():
         last.set_weights([np.zeros_like(weight) for weight in last.get_weights()])
         expected = tf.image.resize(image, [256, 256]) if skips else tf.zeros([N, 256, 256, 3])
         np.testing.assert_allclose(generator([image, *inputs])[0], expected, atol=1e-5)
+
+
+def test_discriminators_of_vgg19s_features():
+    """Three beside the image's: the generator learns through them, and neither VGG19 nor the projections learn."""
+    vgg19 = build_vgg19(None, list(one.VGG19_LAYERS))
+    options = Namespace(**{**config.defaults(), **SIZES, "unconditional": 1.0})
+    discriminator = one.build_discriminator(1024, options, vgg19)
+    images, text = tf.Variable(uniform(0, N, 64, 64, 3)), uniform(1, N, 1024)
+    seen = discriminator.look(images)
+    assert [tuple(x.shape) for x in seen[1:]] == [(N, 32, 32, 128), (N, 16, 16, 256), (N, 8, 8, 512)]
+    np.testing.assert_allclose(seen[1], vgg19(vgg19_input((images + 1) * 127.5))[0], rtol=1e-4)
+    learned = [name for network in discriminator for name in named_variables(network, trainable_only=True)]
+    projections = [name for name in discriminator.variables if "_channels." in name or "_scales." in name]
+    assert len(projections) == 5 and not set(projections) & set(learned) and "vgg19_0_down_2.0" in learned
+    assert not any(name.startswith("block") for name in discriminator.variables)
+    with tf.GradientTape(persistent=True) as tape:
+        features = discriminator.image(discriminator.look(images), training=False)
+        logits, alone = discriminator.text([features, text], training=False), discriminator.alone(features)
+        first, rest = logits[:, 0], tf.reduce_sum(logits[:, 1:])
+    assert logits.shape == alone.shape == (N, 4) and logits.dtype == tf.float32
+    assert float(tf.reduce_max(tf.abs(tape.gradient(rest, images)))) > 0
+    blind = [seen[0], *map(tf.zeros_like, seen[1:])]  # the first looks at the image alone, the others do not look at it
+    again = discriminator.text([discriminator.image(blind, training=False), text], training=False)
+    np.testing.assert_allclose(again[:, 0], first, rtol=1e-4)
+    assert np.abs(again - logits)[:, 1:].min() > 0
 
 
 @pytest.mark.parametrize("stage, network_type", [(1, "default"), (1, "simple"), (2, "default")])

@@ -154,7 +154,10 @@ def test_wrong_rows():
     assert not losses.wrong_rows(tf.constant([5, 5]), tf.constant([0, 1]))[1].numpy().any()
 
 
-@pytest.mark.parametrize("extra", [[], ["--diffaugment", "--unconditional=1", "--ema=0.5"]])
+CURES = ["--diffaugment", "--unconditional=1", "--ema=0.5"]
+
+
+@pytest.mark.parametrize("extra", [[], CURES, [*CURES, "--vgg19_weights=random"]])
 def test_stage1_learns(build, extra):
     """A few steps on one batch: the discriminator tells it, and all networks move."""
     parts = build(1, "--discriminator_lr=0.005", "--generator_lr=0.002", *extra)

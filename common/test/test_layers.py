@@ -73,6 +73,9 @@ def test_names_are_the_same_on_both_stacks():
     assert [tuple(v.shape) for v in named.values()] == [(3, 3, 3, 4), (4,), (4,), (4,), (4,), (4,), (144, 2), (2,)]
     assert all(isinstance(v, tf.Variable) for v in named.values())
     assert list(named_variables(model, trainable_only=True)) == [n for n in named if n not in ("norm.2", "norm.3")]
+    model.get_layer("norm").trainable = False  # which its variables need not know
+    learned = [n for n in named if not n.startswith("norm")]
+    assert list(named_variables(model, trainable_only=True)) == learned and list(named_variables(model)) == list(named)
     assert [v is named[name] for v, name in zip(moving_statistics(model), ("norm.2", "norm.3"))] == [True, True]
 
 

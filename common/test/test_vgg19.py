@@ -47,6 +47,13 @@ def test_layers_give_what_the_files_convolutions_do(good):
     np.testing.assert_allclose(first, tf.nn.relu(tf.nn.conv2d(x, kernel, 1, "SAME") + 0.5), rtol=1e-4, atol=1e-3)
     assert last.shape == (2, 2, 1, 512) and last.dtype == tf.float32 and (last.numpy() == 0.5).all()
     assert model.trainable_variables == []
+    if not tf.__version__.startswith("2.6"):  # which has no bfloat16 on a CPU
+        tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
+        fast = vgg19.build_vgg19(str(good), ["block1_conv1"], exact=False)(x)
+        tf.keras.mixed_precision.set_global_policy("float32")
+        assert (
+            fast.dtype == tf.bfloat16 and np.abs(tf.cast(fast, tf.float32) - first).max() < 0.02 * np.abs(first).max()
+        )
 
 
 def test_images_become_what_it_was_trained_on():
