@@ -58,7 +58,7 @@ def call_main(capsys, main, *argv):
     return status, told.out, told.err
 
 
-def write_run(folder: Path, stage: int = 1) -> Path:
+def write_run(folder: Path, stage: int = 1, **more) -> Path:
     """A run's folder with the weights of small networks that show something; returns it."""
     import tensorflow as tf
     from misc import config
@@ -69,7 +69,7 @@ def write_run(folder: Path, stage: int = 1) -> Path:
     from common.config import SessionConfig
     from common.session import Session
 
-    options = {**config.defaults(), **SIZES, "data_path": "nowhere", "seed": 0, "stage": str(stage)}
+    options = {**config.defaults(), **SIZES, "data_path": "nowhere", "seed": 0, "stage": str(stage), **more}
     tf.random.set_seed(1)
     session = Session(SessionConfig(), "cpu", "float32")
     networks = (stage1 if stage == 1 else stage2).build(Namespace(**options), session, 1024, 1).state

@@ -8,7 +8,7 @@ import evaluate
 import metrics
 import numpy as np
 import pytest
-from conftest import COLOURS, call_main, write_set
+from conftest import COLOURS, call_main, write_run, write_set
 from PIL import Image
 
 SHADES = np.array(list(COLOURS.values()), np.uint8)
@@ -130,5 +130,9 @@ def test_the_command(capsys, tmp_path, birds, stage1_run, stage2_run):
     ):
         status, _, error = call_main(capsys, evaluate.main, *flags, changed)
         assert status == 2 and told in error
+    run = write_run(tmp_path / "whole", random_crop=False)  # its images are compared with whole ones
+    assert not (birds / "test" / "64images.npy").exists()
+    status, _, error = call_main(capsys, evaluate.main, f"--ckpt_path={run}", f"--data_path={birds}", "--number=10")
+    assert status == 0 and (birds / "test" / "64images.npy").exists(), error
     status, _, error = call_main(capsys, evaluate.main, *flags, f"--ckpt_path={stage1_run}", "--stage=2")
     assert status == 2 and "is of stage I" in error

@@ -95,6 +95,7 @@ def test_flags_and_settings(sample_set, tmp_path):
         (["--stage=2"], "--ckpt_path ckpt/birds/stageI: no weights in ckpt/birds/stageI"),
         (["--stage=2", "--pretrained_model="], "--stage=2 begins with a trained stage I, and --ckpt_path names none"),
         (["--stage=1", "--ckpt_path=none"], "no weights in none"),
+        (["--stage=1", "--vgg19_weights=none.h5"], "--vgg19_weights none.h5: there is no such file"),
     ],
 )
 def test_refusals(start, capsys, flags, told):
