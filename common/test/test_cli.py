@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from common import cli
-from common.test.testing import REPOSITORY
+from common.test.testing import REPOSITORY, hear_signals
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_a_signal_in_the_first_seconds(number, ignored, status):
     )
 
     def before():
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        hear_signals()
         if ignored:
             signal.signal(number, signal.SIG_IGN)
 

@@ -14,7 +14,7 @@ import pytest
 from common import launch_workers, npu
 from common.cli import UserError
 from common.session import cluster
-from common.test.testing import PATIENCE, checkpoints, clean_environment, json_lines, weights
+from common.test.testing import PATIENCE, checkpoints, clean_environment, hear_signals, json_lines, weights
 
 TOY = str(Path(__file__).with_name("toy.py"))
 LAUNCHER = str(Path(__file__).parent.with_name("launch_workers.py"))
@@ -101,7 +101,7 @@ def launch(tmp_path):
 
     def start(word, ignored=None):
         def before():
-            signal.signal(signal.SIGINT, signal.default_int_handler)  # `make test &` ignores it
+            hear_signals()
             if ignored:
                 signal.signal(ignored, signal.SIG_IGN)
 

@@ -128,6 +128,12 @@ def _serve(model: Path) -> None:
         print(process, flush=True)
 
 
+def hear_signals() -> None:
+    """In a forked process: signals do what they do at a terminal, which `make test &` or nohup has them not."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+
 def _run(
     script: str, flags: list[str], log: str, environment: Any = (), largest_file: int = 0, hook: Optional[str] = None
 ) -> None:
@@ -138,8 +144,7 @@ def _run(
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # not the spawner's orders
     os.dup2(output, 1)
     os.dup2(output, 2)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # `make test &` ignores the first one
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    hear_signals()
     if largest_file:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
     os.environ.update(environment)
