@@ -10,6 +10,7 @@ how often a held-out caption finds its own image among 100, beside chance.
 The loss is the symmetric structured joint embedding of Reed et al. (2016, arXiv 1605.05395, equations 2 to 5): each
 image should fit its own caption better than any other caption in the batch, by 1, and each caption its own image. The
 images' side is a small network that is trained along, or one layer on the features of VGG19, which stays as it is.
+Then the text encoder alone learns what sentences mean that name less than the captions do (short_sentences.py).
 """
 
 import argparse
@@ -27,6 +28,7 @@ import tensorflow as tf
 import text_encoder
 from image_features import vgg19_halves
 from model import build_feature_encoder, build_image_encoder, build_text_encoder, in_chunks
+from short_sentences import ShortSentences
 from text_encoder import FILE, TextEncoder
 from tqdm import tqdm
 
@@ -35,13 +37,15 @@ from common.cli import TrainingError, UserError, notice
 from common.config import add_device_flags, device_config
 from common.images import to_float
 from common.layers import named_variables
-from common.session import open_session, set_seed
+from common.session import Session, open_session, set_seed
 from common.vgg19 import add_vgg19_flag
 
 POOL = 100  # images that a held-out caption chooses from
 SIZE = 64  # of the images that the small network sees
 REPLACED = (data.BY_ATTRIBUTES, data.BY_ENCODER)  # whose embeddings are replaced
 MAX_WORDS = 50_000
+SHORT_SHARE = 0.4  # steps on short sentences, for each on captions
+SHORT_RATE = 0.6  # their learning rate, in --learning_rate
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -69,8 +73,8 @@ def joint_embedding_loss(one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
 
 
 class Part:
-    """A split, its captions as character numbers [captions, 201], whose each is [captions], and what the images' side
-    sees of its images, float32 [n, features]; None: the images themselves.
+    """A split, its captions as texts and as character numbers [captions, 201], whose each is [captions], and what the
+    images' side sees of its images, float32 [n, features]; None: the images themselves.
 
     Raises:
         UserError: it cannot be read, has no captions, or an empty one.
@@ -83,7 +87,7 @@ class Part:
             raise UserError(f"{folder}: there are no captions in captions/, and they are what is learned from")
         self.owner = np.repeat(np.arange(len(self.split)), [len(lines) for lines in captions])
         flat = [caption for lines in captions for caption in lines]
-        self.numbers = text_encoder.check_sentences(flat)
+        self.texts, self.numbers = flat, text_encoder.check_sentences(flat)
         self.words = sorted({word for caption in flat for word in text_encoder.words(caption)})
         self.features = vgg19(self.split.images(data.SIZE)).reshape(len(self.split), -1) if vgg19 else None
 
@@ -110,9 +114,8 @@ def batches(args: argparse.Namespace, part: Part) -> Iterator[tuple[np.ndarray, 
         yield numbers, to_float(np.stack(images), (-1.0, 1.0))
 
 
-def fit(args: argparse.Namespace, part: Part) -> tuple[dict[str, np.ndarray], Any]:
+def fit(args: argparse.Namespace, session: Session, part: Part) -> tuple[dict[str, np.ndarray], Any]:
     """Trains both networks; returns the text encoder's arrays and the images' network."""
-    session = open_session(device_config(args))
     set_seed(args.seed)
     text = build_text_encoder()
     images = build_image_encoder() if part.features is None else build_feature_encoder(part.features.shape[1])
@@ -146,6 +149,54 @@ def fit(args: argparse.Namespace, part: Part) -> tuple[dict[str, np.ndarray], An
     layer = images.get_layer("embedding")
     layer.set_weights([weight * scale for weight in layer.get_weights()])
     return {name: array / scale if name.startswith("embedding.") else array for name, array in arrays.items()}, images
+
+
+def fit_short(
+    args: argparse.Namespace, session: Session, arrays: dict[str, np.ndarray], part: Part
+) -> dict[str, np.ndarray]:
+    """Teaches a trained text encoder short sentences, by half of each batch; the captions of the other half stay.
+
+    Args:
+        arrays: of the encoder, as `TextEncoder` takes them.
+    Returns:
+        The arrays anew; as they were, where captions have too little in common.
+    """
+    texts, rows = np.unique(part.texts, return_index=True)
+    numbers = part.numbers[rows]
+    embeddings = TextEncoder(arrays).encode_numbers(numbers)
+    short, rng = ShortSentences(texts.tolist(), embeddings), np.random.default_rng([args.seed, 1])
+    half, steps = max(1, args.batch_size // 2), max(1, round(SHORT_SHARE * args.steps))
+    if len(short.batch(rng, half)[0]) < half:
+        notice("captions have too little in common for short sentences to be made of them")
+        return arrays
+    text = build_text_encoder()
+    variables = named_variables(text)
+    for name, variable in variables.items():
+        variable.assign(arrays[name])
+
+    def learning_rate(updates):
+        return SHORT_RATE * args.learning_rate * (1 - tf.cast(updates, tf.float32) / steps)
+
+    optimizer = session.optimizer(text, learning_rate)
+
+    def train_step(numbers, wanted):
+        with tf.GradientTape() as tape:
+            symbols = tf.one_hot(numbers - 1, len(text_encoder.ALPHABET))
+            loss = tf.reduce_mean(tf.square(text(symbols, training=True) - wanted))
+        optimizer.minimize(loss, tape)
+        return {"loss": loss}
+
+    step, losses = session.compile(train_step), []
+    for _ in tqdm(range(steps), "short sentences", unit="step", disable=None):
+        sentences, wanted = short.batch(rng, half)
+        kept = rng.integers(len(numbers), size=half)
+        read = text_encoder.check_sentences(sentences)
+        both = np.concatenate([numbers[kept], read]), np.concatenate([embeddings[kept], wanted])
+        losses.append(float(step(*map(tf.constant, both))["loss"]))
+    notice(
+        f"short sentences: squared distance {np.mean(losses[:20]):.3f} at first, {np.mean(losses[-20:]):.3f} at last"
+    )
+    return {name: variable.numpy() for name, variable in variables.items()}
 
 
 def retrieval(captions: np.ndarray, owner: np.ndarray, images: np.ndarray, pool: int = POOL) -> tuple[float, float]:
@@ -192,7 +243,9 @@ def train(args: argparse.Namespace) -> None:
     others = [path for path in paths if path.is_file() and data.embeddings_made_by(path.parent) not in REPLACED]
     if others:
         notice(f"{others[0]} stays; a model trained on it will not know this encoder's sentences")
-    arrays, images = fit(args, known)
+    session = open_session(device_config(args))
+    arrays, images = fit(args, session, known)
+    arrays = fit_short(args, session, arrays, known)
     encoder, seen = TextEncoder(arrays), held_out.features
     if seen is None:
         seen = to_float(held_out.split.crops(SIZE), (-1.0, 1.0))

@@ -1,5 +1,7 @@
 """The text encoder: what is read of a sentence, NumPy's pass against Keras', the loss, and the command."""
 
+from types import SimpleNamespace
+
 import data
 import image_features
 import model
@@ -11,7 +13,9 @@ from conftest import COLOURS, call_main, write_set
 
 from common import weights
 from common.cli import UserError
+from common.config import device_config
 from common.layers import named_variables
+from common.session import open_session, set_seed
 
 
 def arrays_of(network, prefix=""):
@@ -115,6 +119,30 @@ def test_the_command(birds, capsys):
     row = split.filenames.index("red/00")
     wanted = encoder.encode(["a red one", "a red", "a red one", *split.captions[row - 1]]).reshape(2, 3, 24)
     np.testing.assert_allclose(split.embeddings[[row, row - 1]], wanted, atol=1e-5)
+
+
+def test_short_sentences_are_learned(birds):
+    """They come to mean what the captions that name as much do; captions keep their meaning."""
+    parts = [f"a {what} {part}" for what in ("long", "short", "thin") for part in ("tail", "bill", "crown")]
+    captions = [f"a {colour} bird with {part} and a grey back" for colour in ("red", "blue") for part in parts]
+    numbers = text_encoder.check_sentences(captions)
+    set_seed(0)
+    arrays = arrays_of(train_text_encoder.build_text_encoder())
+    first = text_encoder.TextEncoder(arrays).encode_numbers(numbers)  # hardly differ, untrained
+    arrays["embedding.0"] /= first.std(0)
+    arrays["embedding.1"] = -first.mean(0) / first.std(0)
+    flags = [f"--data_path={birds}", "--steps=500", "--batch_size=16", "--learning_rate=0.005", "--device=cpu"]
+    args, part = train_text_encoder.parse_args(flags), SimpleNamespace(texts=captions, numbers=numbers)
+    made = train_text_encoder.fit_short(args, open_session(device_config(args)), arrays, part)
+    before, after = text_encoder.TextEncoder(arrays), text_encoder.TextEncoder(made)
+    wanted, whole = before.encode(captions), before.encode(["a red bird"])
+    red = wanted[: len(captions) // 2].mean(0)
+    red *= np.sqrt(np.mean(wanted**2) / np.mean(red**2))
+    now = after.encode(["a red bird"])
+    assert np.linalg.norm(now - red) < 0.5 * np.linalg.norm(whole - red)
+    assert np.linalg.norm(after.encode(captions) - wanted) < 0.5 * np.linalg.norm(wanted - wanted.mean(0))
+    one = SimpleNamespace(texts=captions[:1], numbers=numbers[:1])
+    assert train_text_encoder.fit_short(args, open_session(device_config(args)), arrays, one) is arrays
 
 
 def test_against_vgg19(birds, capsys):
