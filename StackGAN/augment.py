@@ -13,7 +13,8 @@ from common.stream import key
 
 SHIFT = 0.125  # of the size, at most, either way
 HOLE = 0.375  # of the size
-DRAWS = 4  # numbers that one image's changes need
+SCALES = (1, 2, 4)  # pixels to a pixel of a piece
+DRAWS, PIECE_DRAWS = 4, 3  # numbers that one image's changes, and a piece of it, need
 
 
 def seen(args: argparse.Namespace, session: Session, images: tf.Tensor, purpose: str, step: tf.Tensor) -> tf.Tensor:
@@ -59,3 +60,28 @@ def cutout(images: tf.Tensor, y: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         return tf.cast(tf.abs(places[None] + 0.5 - draw[:, 0, 0] * size) < size * HOLE / 2, images.dtype)
 
     return images * (1 - inside(y)[:, :, None, None] * inside(x)[:, None, :, None])
+
+
+def pieces(
+    args: argparse.Namespace, session: Session, images: tf.Tensor, size: int, purpose: str, step: tf.Tensor
+) -> tf.Tensor:
+    """A square of each image at random, float [local batch, size, size, 3]: as it is, or of the image at a half or a
+    quarter of its size. The discriminator sees fine detail so, and what it is a part of, without whole images' cost."""
+    random = key(f"piece_{purpose}", args.seed, step)
+    return cut(images, size, session.shard(tf.random.stateless_uniform([args.batch_size, PIECE_DRAWS], random)))
+
+
+def cut(images: tf.Tensor, size: int, draws: tf.Tensor) -> tf.Tensor:
+    """Squares of images float32 [n, h, h, 3], as `pieces`, by draws uniform in 0..1, [n, 3]."""
+    whole, (scale, down, right) = images.shape[1], tf.unstack(draws, axis=1)
+    times = tf.gather(tf.constant(SCALES), tf.cast(scale * len(SCALES), tf.int32))
+
+    def rows(draw):  # [n, size, h]: the mean of which rows becomes each row of a piece
+        start = tf.cast(draw * tf.cast(whole - times * size + 1, tf.float32), tf.int32)
+        first = start[:, None, None] + times[:, None, None] * tf.range(size)[None, :, None]
+        beyond = tf.range(whole)[None, None] - first
+        inside = (beyond >= 0) & (beyond < times[:, None, None])
+        return tf.cast(inside, images.dtype) / tf.cast(times, images.dtype)[:, None, None]
+
+    images = tf.einsum("nij,njwc->niwc", rows(down), images)
+    return tf.einsum("nij,nhjc->nhic", rows(right), images)

@@ -126,7 +126,8 @@ class Discriminator:
     scale of VGG19's features (`projected`).
 
     Attributes:
-        look: images float32 [batch, h, h, 3] in -1..1 -> what `image` takes: they, or with VGG19 [they, its features].
+        look: images float32 [batch, h, h, 3] in -1..1 -> what `image` takes: they, or with VGG19 [they, its features];
+            which are those of `pieces` of them, if there are any.
         image: -> features [batch, 4, 4, k 8 df_dim] of the k discriminators.
         text: [features, embedding [batch, d]] -> float32 logits [batch, k].
         alone: features -> float32 logits [batch, k] of the image without a text; None: it has none.
@@ -156,10 +157,11 @@ class Discriminator:
         for layer in [layer for network in self for layer in network.layers if isinstance(layer, BatchNorm)]:
             layer.momentum = 0.0
 
-    def look(self, images: tf.Tensor) -> Union[tf.Tensor, list[tf.Tensor]]:
+    def look(self, images: tf.Tensor, pieces: Optional[tf.Tensor] = None) -> Union[tf.Tensor, list[tf.Tensor]]:
         if self.vgg19 is None:
             return images
-        return [images, *self.vgg19(vgg19_input((images + 1.0) * 127.5), training=False)]
+        near = images if pieces is None else pieces
+        return [images, *self.vgg19(vgg19_input((near + 1.0) * 127.5), training=False)]
 
     def __iter__(self) -> Iterator[keras.Model]:
         return iter(network for network in (self.image, self.text, self.alone) if network is not None)

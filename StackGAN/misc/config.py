@@ -62,7 +62,7 @@ KEYS = {
     "TRAIN.B_WRONG": Key("b_wrong", True, "the discriminator also refuses real images with other captions", TRUTH),
     "TRAIN.RANDOM_CROP": Key("random_crop", True, "crop images, 76 -> 64 or 304 -> 256; False: shrink them", TRUTH),
     "TRAIN.DIFFAUGMENT": Key("diffaugment", False, "change what the discriminator sees (augment.py)", TRUTH),
-    "TRAIN.VGG19_WEIGHTS": Key("vgg19_weights", "", "stage I: Keras' file, for D to look at VGG19's features too"),
+    "TRAIN.VGG19_WEIGHTS": Key("vgg19_weights", "", "Keras' file, for D to look at VGG19's features too"),
     "TRAIN.UNCONDITIONAL": Key("unconditional", 0.0, "weight of the discriminator's logit without the text", NUMBER),
     "TRAIN.EMA": Key("ema", 0.0, "decay of an exponential average of the generator, then used; 0: none", DECAY),
     "TRAIN.COEFF.KL": Key("coeff_kl", 2.0, "weight of the condition's KL divergence", NUMBER),

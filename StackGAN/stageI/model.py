@@ -79,14 +79,21 @@ def build_discriminator(
     images = layers.Input((SIZE, SIZE, 3), name="images")
     x = halvings(images, (1, 2, 4, 8), o.df_dim)  # 32, 16, 8, 4
     x = leaky(x) if o.network_type == "simple" else bottleneck(x, 2 * o.df_dim, 8 * o.df_dim, "residual", leaky)
-    if vgg19 is None:
-        return Discriminator(keras.Model(images, x, name="discriminator_image"), embedding_size, o)
-    features = [
-        layers.Input((SIZE // times, SIZE // times, output.shape[-1]), name=name, dtype=output.dtype)
-        for (name, times), output in zip(VGG19_LAYERS.items(), vgg19.outputs)
-    ]
-    x = layers.Concatenate()([x, *projected(features, o.df_dim)])
-    return Discriminator(keras.Model([images, *features], x, name="discriminator_image"), embedding_size, o, vgg19)
+    image = with_vgg19(images, x, o.df_dim, vgg19)
+    return Discriminator(image, embedding_size, o, vgg19)
+
+
+def with_vgg19(images, x, df_dim: int, vgg19: Optional[keras.Model]) -> keras.Model:
+    """The discriminators of what `Discriminator.look` gives: the one that makes x of images, and those of VGG19's
+    features of images [batch, 64, 64, 3], if VGG19 is there."""
+    inputs = [images]
+    if vgg19 is not None:
+        features = [
+            layers.Input((SIZE // times, SIZE // times, output.shape[-1]), name=name, dtype=output.dtype)
+            for (name, times), output in zip(VGG19_LAYERS.items(), vgg19.outputs)
+        ]
+        inputs, x = [images, *features], layers.Concatenate()([x, *projected(features, df_dim)])
+    return keras.Model(inputs, x, name="discriminator_image")
 
 
 def projected(features: list, df_dim: int) -> list:

@@ -72,11 +72,21 @@ def learning_rate(args: argparse.Namespace, rate: float, steps_per_epoch: int) -
     return after
 
 
+def open_vgg19(args: argparse.Namespace) -> Optional[keras.Model]:
+    """VGG19 as a discriminator looks at its features; None: without.
+
+    Raises:
+        UserError: `--vgg19_weights` names no file of them.
+    """
+    if not args.vgg19_weights:
+        return None
+    only = "the discriminator looks at images alone"
+    return find_vgg19(args.vgg19_weights, [], list(VGG19_LAYERS), only, exact=False)
+
+
 def build(args: argparse.Namespace, session: Session, embedding_size: int, steps_per_epoch: int) -> Parts:
     """Stage I's networks, their optimizers and what updates them."""
-    vgg19, only = None, "the discriminator looks at images alone"
-    if args.vgg19_weights:
-        vgg19 = find_vgg19(args.vgg19_weights, [], list(VGG19_LAYERS), only, exact=False)
+    vgg19 = open_vgg19(args)
     generator, discriminator = build_generator(embedding_size, args), build_discriminator(embedding_size, args, vgg19)
     d_rate, g_rate = (learning_rate(args, rate, steps_per_epoch) for rate in (args.discriminator_lr, args.generator_lr))
     d_optimizer = session.optimizer(list(discriminator), d_rate, **ADAM)

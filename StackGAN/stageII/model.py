@@ -4,6 +4,7 @@ Images are float in -1..1: stage I's [batch, 64, 64, 3] in, [batch, 256, 256, 3]
 """
 
 import argparse
+from typing import Optional
 
 from blocks import Discriminator, as_image, bottleneck, condition, conv, conv_norm, halvings, leaky, relu, tile, up
 from stageI import model as stage1
@@ -58,13 +59,18 @@ def build_generator(embedding_size: int, o: argparse.Namespace) -> keras.Model:
     return keras.Model([small, embedding, eps], [image, mean, log_sigma], name="generator")
 
 
-def build_discriminator(embedding_size: int, o: argparse.Namespace) -> Discriminator:
-    """D of equation 5, of images [batch, 256, 256, 3] and embeddings [batch, embedding_size]."""
+def build_discriminator(
+    embedding_size: int, o: argparse.Namespace, vgg19: Optional[keras.Model] = None
+) -> Discriminator:
+    """D of equation 5, of images [batch, 256, 256, 3] and embeddings [batch, embedding_size].
+
+    Args:
+        vgg19: as stage I's discriminator takes it; it is to see pieces [batch, 64, 64, 3] of the images.
+    """
     df_dim = o.df_dim
     images = layers.Input((SIZE, SIZE, 3), name="images")
     x = leaky(halvings(images, (1, 2, 4, 8, 16, 32), df_dim))  # 128, 64, 32, 16, 8, 4
     x = leaky(conv_norm(x, 16 * df_dim, "narrow_1", kernel=1))
     x = conv_norm(x, 8 * df_dim, "narrow_2", kernel=1)
     x = bottleneck(x, 2 * df_dim, 8 * df_dim, "residual", leaky)
-    image = keras.Model(images, x, name="discriminator_image")
-    return Discriminator(image, embedding_size, o)
+    return Discriminator(stage1.with_vgg19(images, x, df_dim, vgg19), embedding_size, o, vgg19)

@@ -5,15 +5,16 @@ import argparse
 import losses
 import model as models
 import tensorflow as tf
-from augment import seen
+from augment import PIECE_DRAWS, cut, pieces, seen
 from losses import Terms
 from stageI import model as stage1
-from stageI.trainer import ADAM, Parts, learning_rate, noise, restore
+from stageI.trainer import ADAM, Parts, learning_rate, noise, open_vgg19, restore
 
 from common.cli import UserError, notice
 from common.layers import named_variables
 from common.loss_scale import Adam, Optimizer
 from common.session import Session
+from common.stream import key
 from common.weights import Weights
 from stageII.model import SIZE, build_discriminator, build_generator
 
@@ -49,7 +50,12 @@ def build(args: argparse.Namespace, session: Session, embedding_size: int, steps
     """
     generator_1, generator = stage1.build_generator(embedding_size, args), build_generator(embedding_size, args)
     discriminator_1 = stage1.build_discriminator(embedding_size, args) if args.finetune_lr else None
-    discriminator = build_discriminator(embedding_size, args)
+    discriminator = build_discriminator(embedding_size, args, open_vgg19(args))
+
+    def look(images, purpose: str, step):
+        """What the discriminator sees in training; VGG19 is shown pieces that nothing was cut out of."""
+        near = pieces(args, session, images, stage1.SIZE, purpose, step) if discriminator.vgg19 else None
+        return discriminator.look(seen(args, session, images, purpose, step), near)
 
     def optimizer(rate: float, networks, networks_1) -> Optimizer:
         """Adam for the networks of stage II, and for those of stage I at its own rate, under one loss scale."""
@@ -80,12 +86,12 @@ def build(args: argparse.Namespace, session: Session, embedding_size: int, steps
             small, *condition_1 = generator_1([embedding, eps_1, z], training=finetune)
             input = small if finetune else tf.stop_gradient(small)
             fake, *condition = generator([input, embedding, eps], training=True)
-            fake_seen = seen(args, session, fake, "fake", step)
+            fake_seen = look(fake, "fake", step)
             small_seen = seen(args, session, small, "fake_1", step) if finetune else None
 
         # max_D  E[log D(I, t)] + 1/2 E[log(1 - D(I', t))] + 1/2 E[log(1 - D(G(s0, c), t))], equation 5
         with tf.GradientTape() as d_tape:
-            real = seen(args, session, images, "real", step)
+            real = look(images, "real", step)
             terms = losses.discriminator_loss(args, discriminator, real, fake_seen, *given)
             d_total = terms["d_loss"]
             if finetune:  # and stage I's, equation 3
@@ -123,7 +129,9 @@ def build(args: argparse.Namespace, session: Session, embedding_size: int, steps
         eps_1, eps, z = noise(args, embedding.shape[0], step)
         small, *_ = generator_1([embedding, eps_1, z], training=False)
         fake, *_ = generator([small, embedding, eps], training=False)
-        return losses.discriminator_loss(args, discriminator, images, fake, embedding, classes, step, training=False)
+        draws = tf.random.stateless_uniform([images.shape[0], PIECE_DRAWS], key("piece_held_out", args.seed, step))
+        real, fake = (discriminator.look(x, cut(x, stage1.SIZE, draws)) for x in (images, fake))
+        return losses.discriminator_loss(args, discriminator, real, fake, embedding, classes, step, training=False)
 
     def start() -> None:
         if args.pretrained_model == RANDOM:

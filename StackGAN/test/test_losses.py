@@ -90,3 +90,19 @@ def test_cutout_and_all_of_it():
 def test_shrunk():
     images = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype(np.float32)
     np.testing.assert_allclose(losses.shrunk(images, 2), images.reshape(2, 2, 4, 2, 4, 3).mean((2, 4)), atol=1e-6)
+
+
+def test_pieces():
+    """Of the image as it is, of its half or its quarter, from anywhere in it."""
+    image = np.random.default_rng(0).normal(0, 1, (1, 32, 32, 3)).astype(np.float32)
+
+    def cut(*draws):
+        return augment.cut(tf.constant(image), 8, tf.constant([draws], tf.float32)).numpy()
+
+    last = 1 - 1e-6
+    np.testing.assert_allclose(cut(0.0, 0.0, 0.0), image[:, :8, :8], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(cut(0.33, last, 0.5), image[:, 24:, 12:20], rtol=1e-5, atol=1e-6)
+    half = image.reshape(1, 16, 2, 16, 2, 3).mean((2, 4))
+    np.testing.assert_allclose(cut(0.34, 0.0, last), half[:, :8, 8:], rtol=1e-5, atol=1e-6)
+    quarter = image.reshape(1, 8, 4, 8, 4, 3).mean((2, 4))
+    np.testing.assert_allclose(cut(last, 0.3, last), quarter, rtol=1e-5, atol=1e-6)

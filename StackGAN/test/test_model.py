@@ -7,6 +7,7 @@ import model
 import numpy as np
 import pytest
 import tensorflow as tf
+from augment import cut
 from blocks import Augment, UpConv
 from conftest import SIZES
 from misc import config
@@ -94,6 +95,22 @@ def test_discriminators_of_vgg19s_features():
     again = discriminator.text([discriminator.image(blind, training=False), text], training=False)
     np.testing.assert_allclose(again[:, 0], first, rtol=1e-4)
     assert np.abs(again - logits)[:, 1:].min() > 0
+
+
+def test_stage_2s_discriminators_of_vgg19s_features():
+    """VGG19 is shown pieces, in which the generator's image has a gradient; the first discriminator sees all of it."""
+    vgg19 = build_vgg19(None, list(one.VGG19_LAYERS))
+    discriminator = two.build_discriminator(1024, Namespace(**{**config.defaults(), **SIZES}), vgg19)
+    images, text = tf.Variable(uniform(0, N, 256, 256, 3)), uniform(1, N, 1024)
+    draws = tf.constant([[0.5, 0.0, 1 - 1e-6]] * N)  # half the size, at the top on the right
+    with tf.GradientTape() as tape:
+        seen = discriminator.look(images, cut(images, 64, draws))
+        logits = discriminator.text([discriminator.image(seen, training=False), text], training=False)
+        rest = tf.reduce_sum(logits[:, 1:])
+    assert logits.shape == (N, 4) and seen[1].shape == (N, 32, 32, 128)
+    found = tape.gradient(rest, images).numpy()
+    assert np.abs(found[:, :128, 128:]).max() > 0
+    assert not found[:, 128:].any() and not found[:, :, :128].any()
 
 
 @pytest.mark.parametrize("stage, network_type", [(1, "default"), (1, "simple"), (2, "default")])

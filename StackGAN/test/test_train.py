@@ -207,16 +207,17 @@ def test_faint_images_do_not_pass_for_real():
     assert apart[0] < 0.3 * np.std(alone[0]) < 0.6 * np.std(alone[0]) < apart[1]
 
 
-@pytest.mark.parametrize("finetune", [False, True])
-def test_stage2_and_stage1_with_it(build, stage1_run, finetune):
+@pytest.mark.parametrize("finetune, extra", [(False, []), (True, []), (False, ["--vgg19_weights=random"])])
+def test_stage2_and_stage1_with_it(build, stage1_run, finetune, extra):
     """Stage I begins as it was trained. Frozen, not a bit of it moves; else, at a tenth of the learning rate."""
-    parts = build(2, f"--finetune_lr={finetune}")
+    parts = build(2, f"--finetune_lr={finetune}", *extra)
     names = ["generator", "discriminator", "stage1_generator", *["stage1_discriminator"] * finetune]
     before = {name: arrays(parts.state[name]) for name in names}
     given = arrays(named_variables(load_generator(find_weights(stage1_run)).stage1))
     assert all((value == given[name]).all() for name, value in before["stage1_generator"].items())
     metrics = parts.train_step(*parts.batch, tf.constant(0))
     assert ("stage1_g_loss" in metrics) is finetune
+    assert np.isfinite(float(parts.held_out_terms(*parts.batch, tf.constant(0))["d_loss"]))
     moved = {name: {key: now - before[name][key] for key, now in arrays(parts.state[name]).items()} for name in names}
     kernels = {"generator": "residual_1a.0", "discriminator": "down_3.0"}
     kernels.update(stage1_generator="residual_1b.0", stage1_discriminator="down_3.0")
