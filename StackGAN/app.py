@@ -22,7 +22,7 @@ from common.cli import UserError
 from common.config import SessionConfig
 from common.session import open_session
 
-EXAMPLE, NUM, SEED = "a small red bird with a red breast and black wings", 4, 0
+EXAMPLE, NUM, SEED = "a blue bird with a white belly", 4, 0
 MOST_LETTERS = 1000
 METHODS = {64: "stage I, 64 x 64", 256: "stage II, 256 x 256"}
 

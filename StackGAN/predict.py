@@ -1,6 +1,6 @@
 r"""Images of sentences, by a trained StackGAN or by an export of one.
 
-python StackGAN/predict.py "a small red bird with a red breast and black wings"
+python StackGAN/predict.py "a blue bird with a white belly"
 python StackGAN/predict.py "a yellow bird" "a blue bird with a white belly" --num=8 --seed=3 --stage=1
 python StackGAN/predict.py "a yellow bird" --ckpt_path=RUN --output_path=images
 python StackGAN/predict.py "a yellow bird" --model=exported/generator.onnx          without TensorFlow
