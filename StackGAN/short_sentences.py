@@ -9,6 +9,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from functools import partial, reduce
+from itertools import takewhile
 from typing import Optional
 
 import numpy as np
@@ -16,7 +17,21 @@ import numpy as np
 FEWEST, MOST = 8, 500  # captions that a mean is taken of, about
 PARTS = 2  # at most in a sentence, beside the whole
 ARTICLES = ("a", "an", "the", "this", "that", "its", "it")
-CUTS = re.compile(r"(,|\.|\band\b|\bwith\b|\bhas\b|\bhave\b|\bis\b|\bthat\b|\bwhich\b)")
+RELATIONS = {
+    "of",
+    "in",
+    "on",
+    "at",
+    "under",
+    "over",
+    "to",
+    "from",
+    "for",
+    "by",
+    "but",
+    "there",
+}  # and what follows is not read
+CUTS = re.compile(r"(,|\.|\band\b|\bwith\b|\bhas\b|\bhave\b|\bis\b|\bthat\b|\bwhich\b|\bwhose\b)")
 
 Named = dict[str, list[str]]  # of a caption: {noun: its adjectives}
 
@@ -30,6 +45,7 @@ def named(caption: str) -> tuple[str, Named]:
     fragments = ["", *CUTS.split(caption.lower())]  # each behind the word that it was cut at
     for cut, fragment in zip(fragments[::2], fragments[1::2]):
         words = [word for word in re.findall(r"[a-z][a-z'-]*", fragment) if word not in ARTICLES]
+        words = list(takewhile(lambda word: word not in RELATIONS, words))
         if not whole and words:
             whole, found = words[-1], {words[-1]: words[:-1]}
         elif whole and cut == "is":

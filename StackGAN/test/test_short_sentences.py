@@ -15,6 +15,7 @@ from short_sentences import FEWEST, ShortSentences, article, named
         ),
         ("A flower", "flower", {"flower": []}),
         ("the black footed albatross with a crest", "albatross", {"albatross": ["black", "footed"]}),
+        ("a big bird in the sky with black wings", "bird", {"bird": ["big"], "wings": ["black"]}),
         ("is", "", {}),
         ("", "", {}),
     ],
