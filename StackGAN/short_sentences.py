@@ -17,7 +17,21 @@ import numpy as np
 FEWEST, MOST = 8, 500  # captions that a mean is taken of, about
 PARTS = 2  # at most in a sentence, beside the whole
 ARTICLES = ("a", "an", "the", "this", "that", "its", "it")
-RELATIONS = set("of in on at under over to from for by but there are".split())  # and what follows is not read
+RELATIONS = (
+    "of",
+    "in",
+    "on",
+    "at",
+    "under",
+    "over",
+    "to",
+    "from",
+    "for",
+    "by",
+    "but",
+    "there",
+    "are",
+)  # left out, and on
 CUTS = re.compile(r"(,|\.|\band\b|\bwith\b|\bhas\b|\bhave\b|\bis\b|\bthat\b|\bwhich\b|\bwhose\b)")
 
 Named = dict[str, list[str]]  # of a caption: {noun: its adjectives}
