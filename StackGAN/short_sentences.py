@@ -17,21 +17,7 @@ import numpy as np
 FEWEST, MOST = 8, 500  # captions that a mean is taken of, about
 PARTS = 2  # at most in a sentence, beside the whole
 ARTICLES = ("a", "an", "the", "this", "that", "its", "it")
-RELATIONS = (
-    "of",
-    "in",
-    "on",
-    "at",
-    "under",
-    "over",
-    "to",
-    "from",
-    "for",
-    "by",
-    "but",
-    "there",
-    "are",
-)  # left out, and on
+RELATIONS = ("of", "in", "on", "at", "under", "over", "to", "from", "for", "by", "but", "there", "are")
 CUTS = re.compile(r"(,|\.|\band\b|\bwith\b|\bhas\b|\bhave\b|\bis\b|\bthat\b|\bwhich\b|\bwhose\b)")
 
 Named = dict[str, list[str]]  # of a caption: {noun: its adjectives}
@@ -46,6 +32,7 @@ def named(caption: str) -> tuple[str, Named]:
     fragments = ["", *CUTS.split(caption.lower())]  # each behind the word that it was cut at
     for cut, fragment in zip(fragments[::2], fragments[1::2]):
         words = [word for word in re.findall(r"[a-z][a-z'-]*", fragment) if word not in ARTICLES]
+        # "a bird in the sky" is a bird.
         words = list(takewhile(lambda word: word not in RELATIONS, words))
         if not whole and words:
             whole, found = words[-1], {words[-1]: words[:-1]}
