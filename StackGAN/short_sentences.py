@@ -9,7 +9,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from functools import partial, reduce
-from itertools import takewhile
+from itertools import islice, takewhile
 from typing import Optional
 
 import numpy as np
@@ -79,7 +79,7 @@ class ShortSentences:
             first = self.pairs[rng.integers(len(self.pairs))]
             row = rng.choice(self.rows[first])
         whole, found = self.captions[row]
-        of_whole = found[whole] if whole == self.whole else []
+        of_whole = found.get(self.whole, []) if whole == self.whole else []
         of_whole = [word for word in of_whole if rng.random() < 0.6 or (self.whole, word) == first]
         others = [noun for noun, adjectives in found.items() if noun not in (whole, self.whole) and adjectives]
         others = [others[i] for i in rng.permutation(len(others))]
@@ -108,6 +108,6 @@ class ShortSentences:
 
     def batch(self, rng: np.random.Generator, n: int) -> tuple[list[str], np.ndarray]:
         """As many sentences and embeddings [n, size]; fewer where captions have too little in common."""
-        drawn = [pair for pair in (self.draw(rng) for _ in range(20 * n)) if pair][:n]
+        drawn = list(islice(filter(None, (self.draw(rng) for _ in range(20 * n))), n))
         sentences, embeddings = zip(*drawn) if drawn else ((), np.empty([0, self.embeddings.shape[1]]))
         return list(sentences), np.asarray(embeddings, np.float32)

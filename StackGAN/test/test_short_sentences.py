@@ -76,7 +76,15 @@ def test_an_embedding_is_the_mean_of_captions_that_name_as_much(short):
     assert not any("green" in sentence or "pink" in sentence for sentence in seen)
 
 
+def test_no_more_is_drawn_than_asked_for(short, monkeypatch):
+    draws, draw = [], short.draw
+    monkeypatch.setattr(short, "draw", lambda rng: draws.append(draw(rng)) or draws[-1])
+    assert len(short.batch(np.random.default_rng(0), 10)[0]) == 10 == sum(pair is not None for pair in draws)
+
+
 def test_captions_without_anything_in_common():
     short = ShortSentences([f"a {word} bird" for word in ("red", "blue", "green")], np.eye(3, dtype=np.float32))
     sentences, embeddings = short.batch(np.random.default_rng(0), 4)
     assert sentences == [] and embeddings.shape == (0, 3)
+    nothing = ShortSentences(["1 2", "3"], np.eye(2, dtype=np.float32))  # no word at all
+    assert nothing.batch(np.random.default_rng(0), 4)[0] == []
