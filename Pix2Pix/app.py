@@ -16,8 +16,9 @@ import numpy as np
 import predict
 from data import FACADE_LABELS
 from model import NETWORK, load_generator
-from PIL import Image, ImageOps
-from sample_data import SIZE, draw_pair
+from PIL import Image
+from readback import COLOURS, classes_of
+from sample_data import draw_pair
 
 from common import cli, images, page, weights
 from common.cli import UserError
@@ -25,36 +26,28 @@ from common.config import SessionConfig
 from common.session import open_session
 
 CANVAS = 512  # pixels of the painted map on the page
-COLOURS = np.array(list(FACADE_LABELS.values()))
-TEMPLATES = {"town house": 7, "shops below": 5, "large windows": 1, "a bare wall": None}  # drawn by these seeds
 
 
-def template(name: str) -> np.ndarray:
-    """A label map to begin with, uint8 [CANVAS, CANVAS, 3]."""
-    if TEMPLATES[name] is None:
-        wall = Image.new("RGB", (CANVAS - 64, CANVAS - 64), FACADE_LABELS["facade"])
-        return np.asarray(ImageOps.expand(wall, 32, FACADE_LABELS["background"]))
-    labels = draw_pair(np.random.default_rng(TEMPLATES[name])).crop((SIZE, 0, 2 * SIZE, SIZE))
-    return np.asarray(labels.resize((CANVAS, CANVAS), Image.NEAREST))
+def on_canvas(image: Image.Image) -> np.ndarray:
+    """A label map as uint8 [CANVAS, CANVAS, 3]; of a side-by-side pair the right half."""
+    if image.width == 2 * image.height:
+        image = image.crop((image.height, 0, image.width, image.height))
+    return np.asarray(image.resize((CANVAS, CANVAS), Image.NEAREST))
+
+
+def templates() -> dict[str, np.ndarray]:
+    """Label maps to begin with, uint8 [CANVAS, CANVAS, 3], by their names."""
+    seeds = {"town house": 0, "shops below": 10, "large windows": 4}
+    found = {name: on_canvas(draw_pair(np.random.default_rng(seed))) for name, seed in seeds.items()}
+    wall = np.full((CANVAS, CANVAS, 3), FACADE_LABELS["background"], np.uint8)
+    wall[32:-32, 32:-32] = FACADE_LABELS["facade"]
+    return {**found, "a bare wall": wall}
 
 
 def cleaned(painted: np.ndarray, size: int) -> np.ndarray:
     """What was painted, uint8 [h, w, 3], as a label map of the twelve colours, uint8 [size, size, 3]: brushes blur."""
-    small = np.asarray(Image.fromarray(painted).resize((size, size), Image.NEAREST), np.int64)
-    nearest = np.square(small[:, :, None] - COLOURS).sum(3).argmin(2)
-    return COLOURS[nearest].astype(np.uint8)
-
-
-def read_labels(path: str) -> np.ndarray:
-    """A user's label map as uint8 [CANVAS, CANVAS, 3]; of a side-by-side pair the right half.
-
-    Raises:
-        UserError: it is no image.
-    """
-    image = Image.fromarray(images.read_rgb(path))
-    if image.width == 2 * image.height:
-        image = image.crop((image.height, 0, image.width, image.height))
-    return np.asarray(image.resize((CANVAS, CANVAS), Image.NEAREST))
+    classes, _ = classes_of(painted, size)
+    return COLOURS[classes].astype(np.uint8)
 
 
 def photograph(translator: predict.Translator, painted: Optional[np.ndarray], folder: str) -> tuple[Any, str, str]:
@@ -97,8 +90,8 @@ def build(ckpt: Optional[str] = None) -> None:
     """
     import gradio as gr
 
-    folder, name = tempfile.mkdtemp(prefix="pix2pix-"), next(iter(TEMPLATES))
-    first = template(name)
+    folder, label_maps = tempfile.mkdtemp(prefix="pix2pix-"), templates()
+    name, first = next(iter(label_maps.items()))
     try:
         translator, trained_on = load(ckpt)
         generated, file, seconds = photograph(translator, first, folder)
@@ -128,35 +121,18 @@ def build(ckpt: Optional[str] = None) -> None:
     colours = [f"rgb{colour}" for colour in FACADE_LABELS.values()]
     box = '<span style="display:inline-block;width:1em;height:1em;background:{};vertical-align:middle"></span> {}'
     gr.HTML(" &ensp; ".join(box.format(colour, label) for colour, label in zip(colours, FACADE_LABELS)))  # the legend
+    looks = {"format": "png", "height": 600}
     with gr.Row():
         with gr.Column():
-            editor = gr.ImageEditor(
-                first,
-                label="Labels",
-                type="numpy",
-                image_mode="RGB",
-                format="png",
-                sources=(),
-                transforms=(),
-                layers=False,
-                interactive=True,
-                height=600,
-                brush=gr.Brush(colors=colours, color_mode="fixed", default_size=8),
-                canvas_size=(CANVAS, CANVAS),
-                fixed_canvas=True,
-            )
-            names = gr.Radio(list(TEMPLATES), value=name, label="Template", elem_classes="input")
+            brush = gr.Brush(colors=colours, color_mode="fixed", default_size=8)
+            canvas = {"canvas_size": (CANVAS, CANVAS), "fixed_canvas": True, "image_mode": "RGB", "interactive": True}
+            tools = {"brush": brush, "layers": False, "sources": (), "transforms": ()}
+            editor = gr.ImageEditor(first, label="Labels", **looks, **canvas, **tools)
+            names = gr.Radio(list(label_maps), value=name, label="Template", elem_classes="input")
             own = gr.UploadButton("A label map of your own", file_types=["image"], type="filepath")
         with gr.Column():
-            result = gr.Image(
-                generated,
-                label="Photograph",
-                format="png",
-                interactive=False,
-                height=600,
-                buttons=["download", "fullscreen"],
-                elem_classes="result",
-            )
+            looks.update(buttons=["download", "fullscreen"], interactive=False, elem_classes="result")
+            result = gr.Image(generated, label="Photograph", **looks)
             button = gr.Button("Photograph", variant="primary", elem_classes="run")
             download = gr.DownloadButton("Download", value=file)
             told = gr.Markdown(seconds)
@@ -164,8 +140,9 @@ def build(ckpt: Optional[str] = None) -> None:
     button.click(guarded(paint, 3), editor, outputs)
     # While one paints, only the newest state is worth an image.
     editor.input(guarded(paint, 3), editor, outputs, show_progress="hidden", trigger_mode="always_last")
-    names.change(guarded(lambda name: begin(template(name)), 4), names, [editor, *outputs], show_progress="hidden")
-    own.upload(guarded(lambda path: begin(read_labels(path)), 4), own, [editor, *outputs], show_progress="hidden")
+    whole = {"outputs": [editor, *outputs], "show_progress": "hidden"}
+    names.change(lambda name: begin(label_maps[name]), names, **whole)
+    own.upload(guarded(lambda path: begin(on_canvas(Image.fromarray(images.read_rgb(path)))), 4), own, **whole)
 
 
 if __name__ == "__main__":

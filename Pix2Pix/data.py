@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import _path  # noqa: F401  (finds ../common)
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
@@ -50,12 +49,12 @@ def find_pairs(data_path: str, split: str) -> list[Path]:
     Raises:
         UserError: there is none.
     """
-    for name in SPLITS[split]:
-        files = images.find_images(Path(data_path) / name)
+    for folder in SPLITS[split]:
+        files = images.find_images(Path(data_path) / folder)
         if files:
             return files
     raise UserError(
-        f"--data_path {data_path}: no images in {' or '.join(name + '/' for name in SPLITS[split])}; it takes pairs, "
+        f"--data_path {data_path}: no images in {'/ or '.join(SPLITS[split])}/; it takes pairs, "
         "side by side in one image, in train/ and val/ (prepare.py makes them, sample_data.py draws some)"
     )
 
@@ -72,64 +71,50 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
     return np.broadcast_to(image[..., :3], (*image.shape[:2], 3))
 
 
-def check_pair(path: Path, width: int, height: int) -> None:
-    """Refuses an image of a size that no two halves side by side have.
-
-    Raises:
-        UserError: it is of odd width, or no wider than high.
-    """
-    if width % 2 or width <= height:
-        raise UserError(
-            f"{path}: is {width} x {height} and no pair, which is two halves of one width side by side (prepare.py)"
-        )
-
-
 def split_pair(pair: Image.Image, which_direction: str, path: Path) -> tuple[Image.Image, Image.Image]:
     """The two halves of a side-by-side image as (input, target).
 
     Raises:
-        UserError: it cannot be a pair.
+        UserError: it is of odd width, or no wider than high.
     """
-    check_pair(path, *pair.size)
-    middle = pair.width // 2
-    left, right = pair.crop((0, 0, middle, pair.height)), pair.crop((middle, 0, pair.width, pair.height))
+    width, height = pair.size
+    if width % 2 or width <= height:
+        raise UserError(
+            f"{path}: is {width} x {height} and no pair, which is two halves of one width side by side (prepare.py)"
+        )
+    left, right = pair.crop((0, 0, width // 2, height)), pair.crop((width // 2, 0, width, height))
     return (left, right) if which_direction == "AtoB" else (right, left)
 
 
 class Pairs:
-    """The pairs of a split as (input, target), by number: decoded once and kept, or each time where they are too many.
+    """The pairs of a split as (input, target), by number: decoded once and kept, or again where they are too many.
 
     Args:
         args: of train.py.
         size: height and width to scale each half to, by itself, so that neither bleeds into the other.
     Raises:
-        UserError: a file does not decode or is no pair; of a set that is not kept only the sizes are looked at.
+        UserError: a file does not decode or is no pair.
     """
 
     def __init__(self, args: argparse.Namespace, files: Sequence[Path], size: int) -> None:
         self.args, self.files, self.size = args, list(files), size
         self.channels = args.input_nc + args.output_nc
         keep = len(files) * size * size * self.channels <= MEMORY
-        look = self._decode if keep else lambda path: check_pair(path, *images.size(path))
         with ThreadPoolExecutor(THREADS) as pool:  # Pillow decodes outside Python's lock
-            found = list(tqdm(pool.map(look, files), "pairs", len(files), disable=None))
-        self.kept = np.array(found) if keep else None
+            decoded = tqdm(pool.map(self._decode, files), "pairs", len(files), disable=None)
+            self.kept = [pair if keep else None for pair in decoded]
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Pair `index`, uint8 [size, size, input_nc] and [size, size, output_nc]."""
-        pair = self.read(index)
-        return pair[..., : self.args.input_nc], pair[..., self.args.input_nc :]
-
-    def read(self, index: int) -> np.ndarray:
-        """Pair `index` as uint8 [size, size, input_nc + output_nc].
+        """Pair `index`, uint8 [size, size, input_nc] and [size, size, output_nc].
 
         Raises:
             UserError: the file has ceased to decode.
         """
-        return self._decode(self.files[index]) if self.kept is None else self.kept[index]
+        pair = self._decode(self.files[index]) if self.kept[index] is None else self.kept[index]
+        return pair[..., : self.args.input_nc], pair[..., self.args.input_nc :]
 
     def _decode(self, path: Path) -> np.ndarray:
         halves = split_pair(images.decode(path), self.args.which_direction, path)
@@ -154,7 +139,7 @@ def batches(args: argparse.Namespace, pairs: Pairs, start_step: int, session: An
     n, fine = args.batch_size, args.fine_size
 
     def jittered(index, number):
-        pair = tf.numpy_function(lambda i: pairs.read(int(i)), [index], tf.uint8)
+        pair = tf.numpy_function(lambda i: np.concatenate(pairs[i], 2), [index], tf.uint8)
         places = args.load_size - fine + 1
         corner = tf.random.stateless_uniform([2], key("crop", args.seed, number), 0, places, tf.int32)
         pair = tf.slice(pair, tf.concat([corner, [0]], 0), [fine, fine, pairs.channels])

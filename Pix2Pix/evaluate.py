@@ -12,12 +12,14 @@ image, evaluation.json and gallery.html.
 import argparse
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Callable, Optional, Union
+from typing import Any, Optional, Union
 
 import _path  # noqa: F401  (finds ../common)
+import features
 import numpy as np
+import readback
 from data import Pairs, find_pairs
 from metrics import compare, frechet_distance, kernel_distance, mean_colours
 from predict import Translator, add_generator_flags, load_translator, save_image
@@ -27,8 +29,7 @@ from common import cli, images, weights
 from common.cli import UserError
 
 METHODS = {"generated": "generated", "mean_colour": "mean colour per label", "real": "real photographs"}
-SHOWN = 100  # images in the gallery
-TRAINING_PAIRS = 400  # that the mean colours are taken from, at most
+TRAINING_PAIRS = 400  # that are used of train/, at most
 BLUR = """\
 l1, psnr and ssim reward blur: where a label does not tell the colour, the mean colour is nearly their best answer.
 The distances and the label read-back do not; real photographs show what can be reached."""
@@ -61,32 +62,25 @@ def evaluate(args: argparse.Namespace) -> None:
     if not isinstance(data_path, str):  # an export's, or what a stranger's file says
         raise UserError("--data_path DIR is missing: pairs in train/ and val/")
     extractors = {}
-    if args.vgg19_weights or args.inception:
-        import features
-
-        asked = {"vgg19": (features.vgg19_features, args.vgg19_weights)}
-        asked["inception"] = (features.inception_features, args.inception)
-        extractors = {name: load(file) for name, (load, file) in asked.items() if file}
+    if args.vgg19_weights:
+        extractors["vgg19"] = features.vgg19_features(args.vgg19_weights)
+    if args.inception:
+        extractors["inception"] = features.inception_features(args.inception)
     pairs = Pairs(options, find_pairs(data_path, args.split)[: args.max_images], options.fine_size)
     if extractors and len(pairs) < 2:
         raise UserError("a distance between sets needs two images at least, and there is 1")
-    known = training_pairs(options, images.find_images(Path(data_path) / "train"))
-    if args.readback and not (known and options.input_nc == options.output_nc == 3):
+    train_files = images.find_images(Path(data_path) / "train")
+    if not train_files:
+        cli.notice("no pairs in train/: no mean colours, no real photographs beside the held-out ones")
+    if args.readback and not (train_files and options.input_nc == options.output_nc == 3):
         raise UserError("--readback needs pairs in train/, three channels in and out")
     run = "." if args.model or args.ckpt_path is None else weights.run_folder(translator.path)
     place = os.path.abspath(pairs.files[0].parent)
     about = {name: getattr(args, name) for name in ("inference", "seed", "readback")}
     about.update(data=place, generator=os.path.abspath(translator.path))
-    means = measure(translator, known, pairs, args.output_path or Path(run) / "evaluation", about, extractors)
+    means = measure(translator, train_files, pairs, args.output_path or Path(run) / "evaluation", about, extractors)
     print(f"{len(pairs)} images of {place}, {options.which_direction}, {args.inference} inference")
     print(*table_lines(means), BLUR, sep="\n", flush=True)
-
-
-def training_pairs(options: argparse.Namespace, files: Sequence[Path]) -> Pairs:
-    """Pairs to take the mean colours from."""
-    if not files:
-        cli.notice("no pairs in train/: no mean colours, no real photographs beside the held-out ones")
-    return Pairs(options, spread(files, TRAINING_PAIRS), options.fine_size)
 
 
 def spread(items: Sequence, count: int) -> list:
@@ -96,59 +90,57 @@ def spread(items: Sequence, count: int) -> list:
 
 def measure(
     translator: Translator,
-    known: Pairs,
+    train_files: Sequence[Path],
     pairs: Pairs,
     folder: Union[str, Path],
     about: dict[str, Any],
-    extractors: Optional[dict[str, Callable]] = None,
+    extractors: Mapping[str, features.Extractor],
 ) -> Means:
     """Measures on pairs, and writes the generated images, evaluation.json and gallery.html.
 
     Args:
-        known: training pairs, for the mean colours, other real images and the label reader.
+        train_files: training pairs, for the mean colours, other real images and the label reader; there may be none.
         folder: takes what is written; where it is there already, one beside it.
         about: what else evaluation.json tells. "data" also heads the gallery; with "readback" labels are read back.
         extractors: of features; with them the means hold the distances of the sets too.
     Returns: the means {"generated": {"l1", "psnr", "ssim", ...}, "mean_colour": ..., "real": ...}.
     """
-    reader = None
-    if about.get("readback"):
-        import readback
-
-        reader = readback.train_reader(known, about["seed"])
-    sets = {"generated": [translator(source) for source, _ in tqdm(pairs, "evaluation", disable=None)]}
+    known = Pairs(pairs.args, spread(train_files, TRAINING_PAIRS), pairs.size)
+    reader = readback.train_reader(known, about["seed"]) if about.get("readback") else None
+    sources, targets = zip(*pairs)
+    sets = {"generated": [translator(source) for source in tqdm(sources, "evaluation", disable=None)]}
     if known:
-        answer = mean_colours(known)
-        sets["mean_colour"] = [answer(source) for source, _ in pairs]
-    rows = {method: [compare(image, y) for image, (_, y) in zip(made, pairs)] for method, made in sets.items()}
+        sets["mean_colour"] = list(map(mean_colours(known), sources))
+    rows = {method: list(map(compare, made, targets)) for method, made in sets.items()}
     means: Means = {"generated": {}, "mean_colour": {}, "real": {}}
     for method, found in rows.items():
         means[method] = {name: float(np.mean([row[name] for row in found])) for name in found[0]}
-    for name, extract in (extractors or {}).items():
-        targets = np.stack([extract(target) for _, target in pairs])
+    for name, extract in extractors.items():
         real = [known[index][1] for index in spread(range(len(known)), len(pairs))]
+        y = np.stack(list(map(extract, targets)))
         for method, made in {**sets, "real": real}.items():
             if len(made) > 1:
-                x = np.stack([extract(image) for image in made])
-                means[method][f"frechet_{name}"] = frechet_distance(x, targets)
-                means[method][f"kernel_{name}"] = kernel_distance(x, targets)
+                x = np.stack(list(map(extract, made)))
+                means[method][f"frechet_{name}"] = frechet_distance(x, y)
+                means[method][f"kernel_{name}"] = kernel_distance(x, y)
     if reader:
-        classes = np.stack([readback.classes_of(source)[0] for source, _ in pairs])
-        for method, made in {**sets, "real": [target for _, target in pairs]}.items():
-            means[method].update(readback.scores(np.stack([reader(image) for image in made]), classes))
+        classes = np.stack([readback.classes_of(source, readback.SIZE)[0] for source in sources])
+        for method, made in {**sets, "real": targets}.items():
+            means[method].update(readback.scores(np.stack(list(map(reader, made))), classes))
     means = {method: values for method, values in means.items() if values}
 
-    folder, per_image, shown = cli.new_folder(folder), [], []
-    for path, (source, target), image, row in zip(pairs.files, pairs, sets["generated"], rows["generated"]):
+    folder, per_image = cli.new_folder(folder), []
+    for path, image, row in zip(pairs.files, sets["generated"], rows["generated"]):
         output = cli.new_file(folder / "generated" / f"{path.stem}.png")
         save_image(image, output)
         per_image.append({"file": path.name, "output": f"generated/{output.name}", **row})
-        if len(shown) < SHOWN:
-            shown.append((path.name, [("input", source), ("generated", image), ("target", target)], row))
     direction = pairs.args.which_direction
     result = {**about, "images": len(pairs), "size": pairs.size, "which_direction": direction, "metrics": means}
     (folder / "evaluation.json").write_text(json.dumps({**result, "per_image": per_image}, indent=2) + "\n")
     title = f"Pix2Pix: {len(pairs)} images of {about['data']}, {direction}"
+    triples = zip(sources, sets["generated"], targets)
+    columns = (list(zip(("input", "generated", "target"), triple)) for triple in triples)
+    shown = zip([path.name for path in pairs.files], columns, rows["generated"])
     images.write_page(folder / "gallery.html", title, {METHODS[name]: row for name, row in means.items()}, shown)
     cli.notice(f"wrote {folder}: generated/, evaluation.json, gallery.html")
     return means

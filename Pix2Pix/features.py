@@ -6,7 +6,6 @@ Inception  pool_3 of the graph of 2015-12-05 that published FIDs come from: 2048
 
 from typing import Callable
 
-import _path  # noqa: F401  (finds ../common)
 import numpy as np
 import tensorflow as tf
 from data import as_rgb

@@ -2,11 +2,12 @@
 
 from typing import Optional
 
-import _path  # noqa: F401  (finds ../common)
 import tensorflow as tf
 from tensorflow import keras
 
 from common.layers import AllReduce, Float32Weights, batch_normalized
+
+EPSILON = 1e-5  # added to a variance
 
 
 class BatchNorm(Float32Weights):
@@ -22,10 +23,6 @@ class BatchNorm(Float32Weights):
 
     all_reduce: Optional[AllReduce] = None
 
-    def __init__(self, epsilon: float = 1e-5, **kwargs) -> None:
-        super().__init__(**kwargs)
-        self.epsilon = epsilon
-
     def build(self, shape) -> None:
         size = (shape[-1],)
         self.gamma = self.add_weight(name="gamma", shape=size, initializer=keras.initializers.RandomNormal(1.0, 0.02))
@@ -33,11 +30,11 @@ class BatchNorm(Float32Weights):
 
     def call(self, x, training=False):
         if training:
-            y, _, _ = batch_normalized(x, self.gamma, self.beta, self.epsilon, self.all_reduce)
+            y, _, _ = batch_normalized(x, self.gamma, self.beta, EPSILON, self.all_reduce)
             return y
         x32 = tf.cast(x, tf.float32)
         mean, variance = tf.nn.moments(x32, [1, 2], keepdims=True)
-        return tf.cast(tf.nn.batch_normalization(x32, mean, variance, self.beta, self.gamma, self.epsilon), x.dtype)
+        return tf.cast(tf.nn.batch_normalization(x32, mean, variance, self.beta, self.gamma, EPSILON), x.dtype)
 
 
 class SeededDropout(keras.layers.Layer):

@@ -14,25 +14,17 @@ def l1(generated: np.ndarray, target: np.ndarray) -> float:
     return float(np.abs(generated.astype(np.float64) - target).mean() / 255)
 
 
-def psnr(generated: np.ndarray, target: np.ndarray) -> float:
-    """Peak signal-to-noise ratio of two uint8 images in dB, the peak being white; 100 for equal images."""
-    error = np.square((generated.astype(np.float64) - target) / 255).mean()
-    return float(-10 * np.log10(max(error, 1e-10)))
-
-
-def ssim(generated: np.ndarray, target: np.ndarray) -> float:
-    """Structural similarity of two uint8 images, with the Gaussian window of Wang et al. (2004), mean over channels.
+def compare(generated: np.ndarray, target: np.ndarray) -> dict[str, float]:
+    """L1 as above; PSNR in dB, its peak white, 100 for equal images; SSIM with the Gaussian window of Wang et al.
+    (2004), mean over channels.
 
     Args:
-        generated, target: [h, w, c] of 11 x 11 at least.
+        generated, target: uint8 [h, w, c] of 11 x 11 at least.
     """
+    error = np.square((generated.astype(np.float64) - target) / 255).mean()
     window = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
-    return float(structural_similarity(generated, target, channel_axis=-1, data_range=255, **window))
-
-
-def compare(generated: np.ndarray, target: np.ndarray) -> dict[str, float]:
-    """All three of an image."""
-    return {"l1": l1(generated, target), "psnr": psnr(generated, target), "ssim": ssim(generated, target)}
+    ssim = structural_similarity(generated, target, channel_axis=-1, data_range=255, **window)
+    return {"l1": l1(generated, target), "psnr": float(-10 * np.log10(max(error, 1e-10))), "ssim": float(ssim)}
 
 
 def frechet_distance(x: np.ndarray, y: np.ndarray) -> float:

@@ -12,6 +12,7 @@ used. What comes out is new: <name>_generated.png here, or <name>.png in the fol
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -21,9 +22,10 @@ from data import DIRECTIONS, MODES, MULTIPLE, RANGE, split_pair, to_channels
 from PIL import Image
 from tqdm import tqdm
 
-from common import cli, images
+from common import cli, images, weights
 from common.cli import UserError
 from common.config import add_device_flags, device_config
+from common.export import Exported
 
 HERE = Path(__file__).resolve().parent
 
@@ -51,20 +53,21 @@ def add_generator_flags(parser: argparse.ArgumentParser) -> None:
     add_device_flags(parser)
 
 
+@dataclass
 class Translator:
     """Generates an image for each input by itself, whatever its size.
 
-    Args:
+    Attributes:
         forward: the generator: float32 [1, height, width, input_nc] in -1..1 -> [1, height, width, output_nc].
         options: of the run that trained it: `input_nc`, `output_nc`, `which_direction`, `fine_size`, ...
         path: where it comes from.
         size: the one (height, width) that `forward` takes; None: any multiples of 256.
     """
 
-    def __init__(
-        self, forward: Callable, options: argparse.Namespace, path: str, size: Optional[tuple[int, int]] = None
-    ) -> None:
-        self.forward, self.options, self.path, self.size = forward, options, path, size
+    forward: Callable[[np.ndarray], np.ndarray]
+    options: argparse.Namespace
+    path: str = ""
+    size: Optional[tuple[int, int]] = None
 
     def padded_size(self, height: int, width: int) -> tuple[int, int]:
         """The size that an image is filled up to.
@@ -108,8 +111,6 @@ def load_translator(args: argparse.Namespace) -> Translator:
         return exported_translator(args.model, args.which_direction or "BtoA")
     from model import NETWORK, load_generator
 
-    from common import weights
-
     found = weights.load(args.ckpt_path, NETWORK, HERE)
     generator, options = load_generator(found), found.options
     options.which_direction = args.which_direction or options.which_direction
@@ -118,8 +119,6 @@ def load_translator(args: argparse.Namespace) -> Translator:
 
 def exported_translator(file: str, which_direction: str) -> Translator:
     """An export of freeze.py as a `Translator`."""
-    from common.export import Exported
-
     exported = Exported(file)
     shapes = [*exported.inputs.values(), *exported.outputs.values()]
     if len(shapes) != 2 or any(len(shape) != 4 or shape[3] not in MODES for shape in shapes):
@@ -172,15 +171,13 @@ def predict(args: argparse.Namespace) -> None:
     files, translator, bad = images.input_files(args.images), load_translator(args), []
     for path in tqdm(files, "generating", unit="", disable=None):
         try:
-            width, height = images.size(path)  # by the header: nothing too large is decoded
-            rows, columns = translator.padded_size(height, width // 2 if args.pairs else width)
-            if rows * columns > args.max_pixels:
-                raise UserError(
-                    f"{width} x {height} is more than --max_pixels={args.max_pixels} allows; make it smaller"
-                )
             image = images.decode(path)
             if args.pairs:
                 image, _ = split_pair(image, translator.options.which_direction, path)
+            rows, columns = translator.padded_size(image.height, image.width)
+            if rows * columns > args.max_pixels:
+                told = f"{image.width} x {image.height} is more than --max_pixels={args.max_pixels} allows"
+                raise UserError(f"{told}; make it smaller")
             generated = translator(to_channels(image, translator.options.input_nc))
             name = f"{path.stem}.png" if args.output_path else f"{path.stem}_generated.png"
             written = cli.new_file(Path(args.output_path or ".") / name)

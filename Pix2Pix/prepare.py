@@ -24,18 +24,17 @@ SIGMA = 2.0  # pixels: the blur before edges are looked for
 
 def parse_args(argv: Optional[list[str]] = None) -> argparse.Namespace:
     parser = cli.ArgumentParser(description=__doc__)
-    parser.add_argument("--a", type=cli.user_path, metavar="DIR", help="the images of the left halves")
-    parser.add_argument("--b", type=cli.user_path, metavar="DIR", help="those of the right halves, named as in --a")
-    parser.add_argument("--images", type=cli.user_path, metavar="DIR", help="the left halves, the right ones by --make")
-    parser.add_argument("--make", choices=["edges", "grey"], help="what the right halves are")
+    parser.add_argument(
+        "--a", "--images", type=cli.user_path, metavar="DIR", required=True, help="the images of the left halves"
+    )
+    right = parser.add_mutually_exclusive_group(required=True)
+    right.add_argument("--b", type=cli.user_path, metavar="DIR", help="those of the right halves, named as in --a")
+    right.add_argument("--make", choices=["edges", "grey"], help="what the right halves are, made of the left ones")
     parser.add_argument("--output_path", type=cli.user_path, metavar="DIR", required=True, help="a new or empty folder")
     parser.add_argument("--size", type=cli.in_range(int, 8, 8192), default=256, help="each half is N x N pixels")
     cli.add_boolean(parser, "--crop", False, "cut the middle square out of an image; else it is squeezed to one")
     parser.add_argument("--val", type=cli.in_range(float, 0, 0.9), default=0.1, help="share held out for val/")
-    args = parser.parse_args(argv)
-    if [name for name in ("a", "b", "images", "make") if getattr(args, name)] not in (["a", "b"], ["images", "make"]):
-        parser.error("give --a DIR --b DIR, or --images DIR --make WHAT (--help explains)")
-    return args
+    return parser.parse_args(argv)
 
 
 def by_stem(folder: Path) -> dict[str, Path]:
@@ -44,13 +43,11 @@ def by_stem(folder: Path) -> dict[str, Path]:
     Raises:
         UserError: no images in it, or a name twice.
     """
-    stems: dict[str, Path] = {}
-    for path in images.find_images(folder):
-        if path.stem in stems:
-            raise UserError(f"{folder}: {stems[path.stem].name} and {path.name} share a name; move one")
-        stems[path.stem] = path
-    if not stems:
-        raise UserError(f"{folder}: there is no image in that folder (those in folders below are not used)")
+    files = images.input_files([folder])
+    stems = {path.stem: path for path in files}
+    for path in files:
+        if stems[path.stem] != path:
+            raise UserError(f"{folder}: {path.name} and {stems[path.stem].name} share a name; move one")
     return stems
 
 
@@ -61,8 +58,7 @@ def make(image: Image.Image, what: str) -> Image.Image:
         return grey
     from skimage.feature import canny  # takes a second to import
 
-    lines = canny(np.asarray(grey) / 255.0, sigma=SIGMA)
-    return Image.fromarray(np.where(lines, 0, 255).astype(np.uint8))
+    return Image.fromarray(~canny(np.asarray(grey) / 255.0, sigma=SIGMA))
 
 
 def make_pair(paths: list[Path], args: argparse.Namespace) -> Image.Image:
@@ -83,7 +79,7 @@ def write(args: argparse.Namespace) -> None:
     Raises:
         UserError: the folders' images do not go together, one does not decode, or the set cannot be written.
     """
-    sides = [by_stem(folder) for folder in (args.a, args.b, args.images) if folder]
+    sides = [by_stem(folder) for folder in (args.a, args.b) if folder]
     alone = sorted(sides[0].keys() ^ sides[-1].keys())
     if alone:
         raise UserError(f"{len(alone)} images have no fellow (3.jpg goes with 3.jpg or 3.png): {', '.join(alone[:5])}")

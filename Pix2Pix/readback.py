@@ -8,7 +8,6 @@ what can be reached.
 from collections.abc import Iterable
 from typing import Callable
 
-import _path  # noqa: F401  (finds ../common)
 import numpy as np
 import tensorflow as tf
 from data import FACADE_LABELS, RANGE
@@ -28,10 +27,10 @@ NEAR = 40  # in each channel, to a class's colour: JPEG blurs the edges
 STEPS, BATCH_SIZE, LEARNING_RATE = 500, 8, 4e-3
 
 
-def classes_of(labels: np.ndarray) -> tuple[np.ndarray, float]:
-    """A label map uint8 [h, w, 3] -> the class of each pixel by the nearest of the twelve colours, int [SIZE, SIZE];
+def classes_of(labels: np.ndarray, size: int) -> tuple[np.ndarray, float]:
+    """A label map uint8 [h, w, 3] -> the class of each pixel by the nearest of the twelve colours, int [size, size];
     and the share of the pixels that are far from all twelve."""
-    small = np.asarray(Image.fromarray(labels).resize((SIZE, SIZE), Image.NEAREST), np.int64)
+    small = np.asarray(Image.fromarray(labels).resize((size, size), Image.NEAREST), np.int64)
     distance = np.abs(small[:, :, None] - COLOURS).max(3)
     return distance.argmin(2), float((distance.min(2) > NEAR).mean())
 
@@ -68,7 +67,7 @@ def train_reader(pairs: Iterable[tuple[np.ndarray, np.ndarray]], seed: int, step
     Raises:
         UserError: the pairs are not of facades.
     """
-    examples = [(shrunk(photograph), *classes_of(labels)) for labels, photograph in pairs]
+    examples = [(shrunk(photograph), *classes_of(labels, SIZE)) for labels, photograph in pairs]
     photographs, classes, far = (np.stack(part) for part in zip(*examples))
     if far.mean() > 0.5:
         raise UserError("--readback: the inputs are not label maps in the colours of CMP facades; leave it out")

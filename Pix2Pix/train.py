@@ -30,6 +30,7 @@ from predict import HERE, network_translator
 from tensorflow import keras
 
 from common import cli
+from common.cli import UserError
 from common.config import add_session_flags, session_config
 from common.layers import named_variables, update_average
 from common.loss_scale import LearningRate
@@ -115,8 +116,33 @@ def learning_rate(args: argparse.Namespace, steps_per_epoch: int, total_steps: i
     return schedule
 
 
-def make_train_step(args, session, generator, discriminator, d_optimizer, g_optimizer, ema=None) -> Callable:
-    """One update of each network. Takes (source x, target y, step)."""
+def build(args: argparse.Namespace, session: Session, schedule: LearningRate) -> tuple[keras.Model, dict, Callable]:
+    """The networks, their optimizers and the train step.
+
+    Returns: the generator that is evaluated (its average, with `--ema`), what a checkpoint holds, and the step: a
+        function (source x, target y, step) -> named scalars, which updates each network once.
+    """
+    sizes = {"height": args.fine_size, "width": args.fine_size, "input_nc": args.input_nc, "output_nc": args.output_nc}
+    generator = build_generator(**sizes, ngf=args.ngf)
+    discriminator = build_discriminator(**sizes, ndf=args.ndf)
+    if args.sync_batch_norm and session.world_size > 1:
+        for layer in (*generator.layers, *discriminator.layers):
+            if isinstance(layer, BatchNorm):
+                layer.all_reduce = session.all_reduce_mean
+    adam = {"beta_1": args.beta1, "loss_scale": LOSS_SCALE}  # scaled where gradients pass through float16
+    d_optimizer = session.optimizer(discriminator, schedule, **adam)
+    g_optimizer = session.optimizer(generator, schedule, **adam)
+    state = {
+        "generator": named_variables(generator),
+        "discriminator": named_variables(discriminator),
+        "d_optimizer": d_optimizer.state,
+        "g_optimizer": g_optimizer.state,
+    }
+    ema = None
+    if args.ema:
+        ema = build_generator(**sizes, ngf=args.ngf)
+        ema.set_weights(generator.get_weights())
+        state["ema_generator"] = named_variables(ema)
 
     def train_step(source, target, step):
         with tf.GradientTape() as g_tape:
@@ -141,37 +167,6 @@ def make_train_step(args, session, generator, discriminator, d_optimizer, g_opti
             update_average(ema, generator, args.ema)
         return {"d_loss": d_loss, "g_loss": g_loss, "g_adversarial": adversarial, "g_l1": reconstruction}
 
-    return train_step
-
-
-def build(args: argparse.Namespace, session: Session, schedule: LearningRate) -> tuple[keras.Model, dict, Callable]:
-    """The networks, their optimizers and what updates them.
-
-    Returns: the generator that is evaluated (its average, with `--ema`), what a checkpoint holds, and a function
-        (source, target, step) -> named scalars.
-    """
-    sizes = {"height": args.fine_size, "width": args.fine_size, "input_nc": args.input_nc, "output_nc": args.output_nc}
-    generator = build_generator(**sizes, ngf=args.ngf)
-    discriminator = build_discriminator(**sizes, ndf=args.ndf)
-    if args.sync_batch_norm and session.world_size > 1:
-        for layer in (*generator.layers, *discriminator.layers):
-            if isinstance(layer, BatchNorm):
-                layer.all_reduce = session.all_reduce_mean
-    adam = {"beta_1": args.beta1, "loss_scale": LOSS_SCALE}  # scaled where gradients pass through float16
-    d_optimizer = session.optimizer(discriminator, schedule, **adam)
-    g_optimizer = session.optimizer(generator, schedule, **adam)
-    state = {
-        "generator": named_variables(generator),
-        "discriminator": named_variables(discriminator),
-        "d_optimizer": d_optimizer.state,
-        "g_optimizer": g_optimizer.state,
-    }
-    ema = None
-    if args.ema:
-        ema = build_generator(**sizes, ngf=args.ngf)
-        ema.set_weights(generator.get_weights())
-        state["ema_generator"] = named_variables(ema)
-    train_step = make_train_step(args, session, generator, discriminator, d_optimizer, g_optimizer, ema)
     return ema or generator, state, session.compile(train_step)
 
 
@@ -181,7 +176,7 @@ def train(args: argparse.Namespace) -> dict:
     args.batch_size = args.batch_size or default_batch_size(args, begun)
     own = args.checkpoint_dir
     if own and not (begun or args.continue_train) and any(Path(own).glob("ckpt-*")):
-        raise cli.UserError(
+        raise UserError(
             f"--checkpoint_dir {own} holds the checkpoints of another run.\n"
             "Give another folder, or --continue_train=True to go on from the newest of them."
         )
@@ -194,9 +189,7 @@ def train(args: argparse.Namespace) -> dict:
     pairs = Pairs(args, find_pairs(args.data_path, "train")[: int(args.train_size)], args.load_size)
     cli.notice(f"{args.data_path}: {len(pairs)} pairs to train on, {args.which_direction}")
     if args.batch_size > len(pairs):
-        raise cli.UserError(
-            f"--batch_size {args.batch_size} is more than the {len(pairs)} pairs of the data; give less"
-        )
+        raise UserError(f"--batch_size {args.batch_size} is more than the {len(pairs)} pairs of the data; give less")
     steps_per_epoch = len(pairs) // args.batch_size
     total_steps = args.train_epochs * steps_per_epoch if args.train_epochs else args.train_steps
     generator, state, train_step = build(args, session, learning_rate(args, steps_per_epoch, total_steps))
@@ -234,8 +227,8 @@ def train(args: argparse.Namespace) -> dict:
 
         scores, baseline, name = {}, {}, ""
         if args.evaluate and run.chief:
-            known, val = evaluate.training_pairs(args, pairs.files), Pairs(args, val_files, args.fine_size)
-            means = evaluate.measure(translator, known, val, run.path("evaluation"), {"data": place})
+            val = Pairs(args, val_files, args.fine_size)
+            means = evaluate.measure(translator, pairs.files, val, run.path("evaluation"), {"data": place}, {})
             scores, baseline = {**means["generated"], "images": len(val)}, means["mean_colour"]
             name = f"SSIM on {len(val)} held-out images; of the mean colour per label {baseline['ssim']:.4f}"
             run.log(f"[Info] on the held-out pairs: {scores}; mean colour per label: {baseline}")

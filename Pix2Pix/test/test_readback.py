@@ -7,7 +7,6 @@ from data import FACADE_LABELS
 
 from common.cli import UserError
 
-COLOURS = np.array(list(FACADE_LABELS.values()))
 WINDOW, DOOR = (list(FACADE_LABELS).index(name) for name in ("window", "door"))
 
 
@@ -20,17 +19,17 @@ def pair(seed):
         classes[top : top + 2 * n // 5, left : left + n // 3] = label
     looks = np.zeros((12, 3)) + [200, 190, 170]
     looks[WINDOW], looks[DOOR] = (40, 50, 60), (150, 40, 30)
-    noisy = (COLOURS[classes] + rng.integers(-6, 7, (n, n, 3)), looks[classes] + rng.normal(0, 12, (n, n, 3)))
+    noisy = (readback.COLOURS[classes] + rng.integers(-6, 7, (n, n, 3)), looks[classes] + rng.normal(0, 12, (n, n, 3)))
     return tuple(image.clip(0, 255).astype(np.uint8) for image in noisy)
 
 
 def test_classes():
     for shift in (0, 20):
-        wide = np.clip(COLOURS + shift, 0, 255).astype(np.uint8)[None].repeat(128, 0).repeat(16, 1)
-        classes, far = readback.classes_of(wide)
+        wide = np.clip(readback.COLOURS + shift, 0, 255).astype(np.uint8)[None].repeat(128, 0).repeat(16, 1)
+        classes, far = readback.classes_of(wide, 128)
         assert far == 0 and np.unique(classes).tolist() == list(range(12)) and (np.diff(classes[0]) >= 0).all()
     grey = np.full((8, 8, 3), 128, np.uint8)
-    assert readback.classes_of(grey)[1] == 1
+    assert readback.classes_of(grey, 8)[1] == 1
     with pytest.raises(UserError, match="--readback: the inputs are not label maps"):
         readback.train_reader([(grey, grey)], 0, steps=1)
 
@@ -46,6 +45,6 @@ def test_reading_back(monkeypatch):
     monkeypatch.setattr(readback, "SIZE", 64)
     read = readback.train_reader(map(pair, range(8)), 0, steps=30)
     labels, photograph = pair(100)
-    classes, _ = readback.classes_of(labels)
+    classes, _ = readback.classes_of(labels, 64)
     ours, grey = (readback.scores(read(image), classes) for image in (photograph, np.full_like(labels, 128)))
     assert ours["pixel_accuracy"] > 0.8 and ours["class_iou"] > grey["class_iou"] + 0.2

@@ -45,7 +45,7 @@ def start(pair_set):
 
 @pytest.fixture
 def build(pair_set, tmp_path):
-    """What train.build makes of flags: the options, a first batch, the generator, the state and the step."""
+    """Of flags: the options, a first batch, and what train.build makes of them."""
 
     def call(*flags):
         args = train.parse_args([f"--data_path={pair_set}", "--batch_size=1", *TINY, *flags])
@@ -193,7 +193,7 @@ def test_what_a_run_leaves(finished, pair_set):
 
 
 def test_phase_test(finished, pair_set, tmp_path, capsys):
-    """Measures the run of --output_path, or a checkpoint of an epoch that was kept, and writes to --test_dir."""
+    """Measures the run of --output_path, or a checkpoint of an epoch that was kept."""
     before, found = json.loads((finished / "result.json").read_text()), []
     kept = finished / "checkpoints" / "epoch_001"
     for newest, flags in ((kept.parent / "ckpt-6", []), (kept / "ckpt-3", [f"--ckpt_path={kept}"])):
@@ -207,24 +207,22 @@ def test_phase_test(finished, pair_set, tmp_path, capsys):
 
 
 def test_folders_of_ones_own(start, tmp_path, capsys):
-    """--checkpoint_dir, --sample_dir, and --phase=test that finds the one and writes --test_dir."""
+    """--checkpoint_dir, --sample_dir, and --phase=test that finds the one and writes --test_dir. Another run takes no
+    other's checkpoints unasked, and overwrites no other's sheets."""
     places = [f"--{name}_dir={tmp_path / name}" for name in ("checkpoint", "sample", "test")]
     assert start(tmp_path / "run", "--train_steps=1", *places) == 0
     file = tmp_path / "checkpoint" / "ckpt-1.safetensors"
     assert file.exists() and not (tmp_path / "run" / "checkpoints").exists()
     [sheet] = (tmp_path / "sample").iterdir()
+    before = sheet.read_bytes()
     assert start(tmp_path / "none", "--phase=test", *places) == 0
     assert json.loads((tmp_path / "test" / "evaluation.json").read_text())["generator"] == str(file)
-
-    # Another run takes no other's checkpoints unasked, and overwrites no other's sheets.
-    before = sheet.read_bytes()
-    capsys.readouterr()
     assert start(tmp_path / "other", "--train_steps=3", *places) == 2
     assert f"--checkpoint_dir {file.parent} holds the checkpoints of another run" in capsys.readouterr().err
-    assert start(tmp_path / "third", "--train_steps=2", *places[:1], "--continue_train") == 0
-    assert "from step 1" in capsys.readouterr().out and (file.parent / "ckpt-2.safetensors").exists()
-    assert start(tmp_path / "fourth", "--train_steps=1", *places[1:]) == 0
+    assert start(tmp_path / "third", "--train_steps=1", *places[1:]) == 0
     assert sheet.read_bytes() == before and (sheet.parent / "step_0000001-2.png").exists()
+    assert start(tmp_path / "fourth", "--train_steps=2", *places[:1], "--continue_train") == 0
+    assert "from step 1" in capsys.readouterr().out and (file.parent / "ckpt-2.safetensors").exists()
 
 
 def test_continue_train(start, tmp_path, capsys):
