@@ -24,7 +24,6 @@ from common.cli import UserError
 from common.images import on_white
 
 MAX_PIXELS = 2**20  # of a photograph: what a page shows after seconds, and a browser then shows at all
-MAX_LENGTH = 8000  # pixels of its height and width: JPEG has a limit of 65500
 
 
 def enlarge_file(network: Enlarger, path: str, folder: str) -> tuple[tuple, str, str]:
@@ -35,7 +34,7 @@ def enlarge_file(network: Enlarger, path: str, folder: str) -> tuple[tuple, str,
     """
     pixels, _ = predict.read(Path(path))
     height, width = pixels.shape[:2]
-    if height * width > MAX_PIXELS or max(height, width) > MAX_LENGTH:
+    if height * width > MAX_PIXELS:
         limit = f"more than this page takes ({MAX_PIXELS})"
         raise UserError(f"{width} x {height} pixels are {limit}: python SRGAN/predict.py takes any")
     started = time.perf_counter()
@@ -64,7 +63,7 @@ def build(ckpt: Optional[str] = None) -> None:
     folder = tempfile.mkdtemp(prefix="srgan-")
     try:
         weights = checkpoint.load_weights(ckpt)
-        network = checkpoint.load(weights.path, fast=True)
+        network = checkpoint.load(weights.path, precision_mode=None)
         example = f"{folder}/coffee.png"  # a photograph that no training here has seen
         Image.fromarray(skimage.data.coffee()).resize((240, 160), Image.BICUBIC).save(example)
         first = enlarge_file(network, example, folder)

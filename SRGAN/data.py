@@ -97,9 +97,6 @@ class Crops:
                 self._kept[index] = lr, hr
                 kept_bytes += hr.nbytes
 
-    def __len__(self) -> int:
-        return len(self.files)
-
     def _read(self, path: Path) -> tuple[Optional[np.ndarray], np.ndarray]:
         """lr, where it is a file's, and hr."""
         hr = images.read_rgb(path)
@@ -114,7 +111,7 @@ class Crops:
         Args:
             crop_key, degradation_key: int32 [2], of which the random choices are a function.
         Raises:
-            UserError: it is too large, does not decode, or has more than 8 bits a channel and is no PNG.
+            UserError: it has ceased to decode.
         """
         size, scale = self.args.crop, self.args.scale
         lr, hr = self._kept.get(index) or self._read(self.files[index])
@@ -152,5 +149,5 @@ def batches(args: argparse.Namespace, crops: Crops, session: Any, start_step: in
         small = args.crop // args.scale
         return tf.ensure_shape(lr, [small, small, 3]), tf.ensure_shape(hr, [args.crop, args.crop, 3])
 
-    order = shuffled_batches(len(crops), args.batch_size, args.seed, start_step).unbatch()
+    order = shuffled_batches(len(crops.files), args.batch_size, args.seed, start_step).unbatch()
     return sample_batches(crop, order, args.batch_size, start_step, session)

@@ -1,24 +1,22 @@
 """A trained generator, whatever runs it, and images of any size through it in overlapping tiles (no TensorFlow)."""
 
 import argparse
+import itertools
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, NamedTuple, Optional, Union
 
 import _path  # noqa: F401  (finds ../common)
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from common.cli import UserError
 
 MEMORY = 2 * 2**30  # bytes for one tile
 MIN_TILE = 16  # pixels without the overlap: smaller tiles are nearly all overlap
-ROWS = 64  # that are handed on at a time
-LANCZOS = 3  # pixels that its kernel reaches to each side
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 class Window(NamedTuple):
@@ -77,60 +75,28 @@ class Enlarger:
             )
         return cut(height, high, field, exact), cut(width, wide, field, exact)
 
-    def rows(self, lr: np.ndarray, memory: int = MEMORY) -> Iterator[np.ndarray]:
-        """An image enlarged from the top down, some rows at a time; no seam shows between tiles.
+    def enlarge(self, lr: np.ndarray, memory: int = MEMORY) -> np.ndarray:
+        """An image enlarged by tiles; no seam shows between them.
 
         Args:
-            lr: uint8 or uint16 [height, width, 3].
+            lr: uint8 or uint16 [height, width, 3 or 1], RGB or grey.
             memory: bytes for one tile.
-        Yields:
-            float32 [n, scale width, 3], black 0 and white 1.
+        Returns:
+            The same kind of image, [scale height, scale width, 3 or 1].
         """
+        height, width, channels = lr.shape
         scale, white = self.scale, np.iinfo(lr.dtype).max
-        rows, columns = self.tiling(*lr.shape[:2], memory)
-        beyond = [(0, max(0, windows[-1].end - length)) for windows, length in zip((rows, columns), lr.shape)]
-        lr = np.pad(lr, [*beyond, (0, 0)], "symmetric")
-        with tqdm(total=len(rows) * len(columns), desc="tiles", leave=False, disable=None) as bar:
-            for high in rows:
-                band = np.empty([(high.last - high.first) * scale, columns[-1].last * scale, 3], np.float32)
-                for wide in columns:
-                    x = lr[None, high.start : high.end, wide.start : wide.end].astype(np.float32) * (2 / white) - 1
-                    y = self.run(x)[0, (high.first - high.start) * scale :, (wide.first - wide.start) * scale :]
-                    kept = y[: len(band), : (wide.last - wide.first) * scale]
-                    band[:, wide.first * scale : wide.last * scale] = (kept + 1) / 2
-                    bar.update()
-                for start in range(0, len(band), ROWS):
-                    yield band[start : start + ROWS]
-
-    def enlarge(self, lr: np.ndarray, memory: int = MEMORY) -> np.ndarray:
-        """What `rows` gives in one array: float32 [scale height, scale width, 3] in 0..1."""
-        return np.concatenate(list(self.rows(lr, memory)))
-
-
-def resampled(rows: Iterator[np.ndarray], source: tuple[int, int], target: tuple[int, int]) -> Iterator[np.ndarray]:
-    """An image of the height and width `source`, given from the top down, in another size; by Lanczos' kernel.
-
-    Args:
-        rows: float32 [n, width, 3].
-    Yields:
-        float32 [n, target width, 3].
-    """
-    ratio = source[0] / target[0]
-    margin = LANCZOS * max(1.0, ratio) + 1
-    held = np.empty([0, source[1], 3], np.float32)  # the rows that are still needed
-    first, done = 0, 0  # the number of the first of them; how many rows were given out
-    for new in rows:
-        held = np.concatenate([held, new])
-        known = first + len(held)
-        ready = target[0] if known == source[0] else math.floor((known - margin) / ratio)
-        if ready <= done:
-            continue
-        box = (0, done * ratio - first, source[1], min(ready * ratio - first, len(held)))
-        size = (target[1], ready - done)
-        channels = [Image.fromarray(np.ascontiguousarray(held[..., i])) for i in range(3)]
-        yield np.dstack([np.asarray(channel.resize(size, Image.LANCZOS, box)) for channel in channels])
-        done, start = ready, max(first, math.floor(ready * ratio - margin))
-        held, first = held[start - first :], start
+        rows, columns = self.tiling(height, width, memory)
+        lr = np.pad(lr, [(0, rows[-1].end - height), (0, columns[-1].end - width), (0, 0)], "symmetric")
+        sr = np.empty([scale * height, scale * width, channels], lr.dtype)
+        for high, wide in tqdm(list(itertools.product(rows, columns)), "tiles", unit="", leave=False, disable=None):
+            x = lr[None, high.start : high.end, wide.start : wide.end].astype(np.float32) * (2 / white) - 1
+            y = (self.run(x.repeat(3 // channels, 3))[0] + 1) / 2
+            y = y if channels == 3 else y @ LUMA[:, None]
+            kept = [slice(scale * (w.first - w.start), scale * (w.last - w.start)) for w in (high, wide)]
+            placed = [slice(scale * w.first, scale * w.last) for w in (high, wide)]
+            sr[tuple(placed)] = np.clip(np.rint(y[tuple(kept)] * white), 0, white)
+        return sr
 
 
 def from_export(path: Union[str, Path]) -> Enlarger:
@@ -145,9 +111,7 @@ def from_export(path: Union[str, Path]) -> Enlarger:
     about = Path(path).with_name(f"{Path(path).stem.replace('_saved_model', '')}.json")
     try:
         told = json.loads(about.read_text())
-        numbers = [told[name] for name in ("scale", "receptive_field", "bytes_per_pixel")]
-        if not all(type(number) is int and number > 0 for number in numbers):
-            raise ValueError("numbers that mean nothing")
+        numbers = [int(told[name]) for name in ("scale", "receptive_field", "bytes_per_pixel")]
         (lr, (batch, height, width, _)), (sr, _) = *exported.inputs.items(), *exported.outputs.items()
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"--model {path}: {about} is not what freeze.py writes beside it ({error})") from None

@@ -33,7 +33,7 @@ from tqdm import tqdm
 
 from common import cli
 from common.cli import UserError, notice
-from common.images import read_rgb, to_uint8, write_page
+from common.images import read_rgb, write_page
 from common.weights import run_folder
 
 PAPER = {  # table 2, x4: by name and number of images. Its SSIM is another program's: see metrics.py
@@ -99,7 +99,7 @@ def example_rows(network: Enlarger, examples: Sequence[tuple[np.ndarray, np.ndar
     size = min(size, *(length for lr, _ in examples for length in lr.shape[:2]))
     for lr, hr in examples:
         lr, hr = middle(lr, 1, size), middle(hr, scale, scale * size)
-        rows.append(np.concatenate([baseline.enlarge(lr, scale), to_uint8(network.enlarge(lr), (0.0, 1.0)), hr], 1))
+        rows.append(np.concatenate([baseline.enlarge(lr, scale), network.enlarge(lr), hr], 1))
     return np.stack(rows)
 
 
@@ -165,7 +165,7 @@ def measure_sets(
     for name, (options, files) in sets.items():
         rows: list[dict[str, Any]] = []
         for path, lr, hr in pairs(options, tqdm(files, "measuring", unit="", disable=None)):
-            results = {"bicubic": baseline.enlarge(lr, scale), "model": to_uint8(network.enlarge(lr), (0.0, 1.0))}
+            results = {"bicubic": baseline.enlarge(lr, scale), "model": network.enlarge(lr)}
             output = cli.new_file(folder / "images" / name / f"{path.stem}.png")
             Image.fromarray(results["model"]).save(output)
             row: dict[str, Any] = {"file": str(path), "output": str(output)}
@@ -197,11 +197,7 @@ def measure_sets(
 
 
 def evaluate(args: argparse.Namespace) -> dict[str, Any]:
-    """Evaluates the network and the sets that the flags name; returns what evaluation.json holds.
-
-    Raises:
-        UserError: no such network, images or weights.
-    """
+    """Evaluates the network and the sets that the flags name; returns what evaluation.json holds."""
     network = predict.load_network(args)
     trained = vars(network.options or argparse.Namespace())
     options = argparse.Namespace(scale=network.scale, degradation=args.degradation or "bicubic", lr_path=None, seed=0)
@@ -220,10 +216,10 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     if not sets:
         raise UserError("name the images to measure on: --sets NAME=DIR or --data_path DIR")
     sets = {name: (options, files[: args.max_images]) for name, (options, files) in sets.items()}
-    weights = args.vgg19_weights and os.path.abspath(args.vgg19_weights)
     folder = args.output_path or (run_folder(network.path) if args.ckpt_path else Path()) / "evaluation"
-    distance = feature_distance(weights) if weights else None
-    return measure_sets(network, sets, folder, distance, model=os.path.abspath(network.path), vgg19_weights=weights)
+    distance = feature_distance(args.vgg19_weights) if args.vgg19_weights else None
+    about = {"model": os.path.abspath(network.path), "vgg19_weights": args.vgg19_weights}
+    return measure_sets(network, sets, folder, distance, **about)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

@@ -4,8 +4,8 @@ python SRGAN/predict.py photo.jpg                                             wi
 python SRGAN/predict.py photo.jpg more_photos/ --ckpt_path=RUN --output_path=large --outscale=2.5
 python SRGAN/predict.py scan.png --model=exported/generator.onnx              an export, without TensorFlow
 
-An image goes through the network in overlapping tiles and into its file row by row, so that memory has a bound
-whatever its size, and no seam shows: the tiles overlap by as much as the network sees.
+An image goes through the network in overlapping tiles, which bound what that takes of memory whatever its size, and no
+seam shows: they overlap by as much as the network sees.
 
 What is kept: 16 bits a channel of PNG files, grey, the colour profile, and alpha, which is enlarged by bicubic
 interpolation (the network would invent texture in it). What comes out is new: photo_x4.png, or photo_x4-2.png, -3, ...
@@ -18,24 +18,23 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
 import _path  # noqa: F401  (finds ../common)
 import enlarger
 import numpy as np
+import png
 from enlarger import Enlarger
 from PIL import Image
-from png import png_writer, read_16_bit
 from scipy import ndimage
 from tqdm import tqdm
 
 from common import cli
 from common.cli import UserError, notice
-from common.config import SessionConfig, add_device_flags, device_config
+from common.config import add_device_flags
 from common.images import input_files, is_transparent, opened
 
-MAX_LENGTH = 2**17  # pixels: height or width of a result, of which whole rows are held in memory
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+MAX_VALUES = 2**31 - 1  # of a result, which is held in memory: pixels times channels
 ALPHA = (2, 4)  # channels of images with alpha, the last one
 
 
@@ -48,15 +47,13 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     text = "how many times larger; what the network does not do is resampled after it (the network's)"
     parser.add_argument("--outscale", type=cli.in_range(float, 0.05, 64), metavar="N", help=text)
     parser.add_argument("--suffix", metavar="TEXT", help="behind the names of the results (_x4, or what it is)")
-    text = "GiB that the network may take for a tile, beside about 1 for all else"
+    text = "GiB that the network may take for a tile, beside the result and about 1 for all else"
     parser.add_argument("--memory", type=cli.in_range(float, 0.01, 2**20), default=2.0, metavar="GIB", help=text)
     parser.set_defaults(precision_mode=None)  # the fastest that gives the same image; evaluate.py keeps float32
     args = parser.parse_args(argv)
     args.images += args.input
     if not args.images:
         parser.error("name the images to enlarge: predict.py photo.jpg (--help tells more)")
-    if args.suffix and Path(args.suffix).name != args.suffix:
-        parser.error(f"--suffix {args.suffix!r} is no part of a file's name")
     return args
 
 
@@ -81,9 +78,7 @@ def load_network(args: argparse.Namespace) -> Enlarger:
         import checkpoint
     except ImportError as error:
         raise UserError(f"without TensorFlow only an export can be run: --model=FILE.onnx ({error})") from None
-    if args.precision_mode is None:
-        return checkpoint.load(args.ckpt_path, SessionConfig(args.device), fast=True)
-    return checkpoint.load(args.ckpt_path, device_config(args))
+    return checkpoint.load(args.ckpt_path, args.device, args.precision_mode)
 
 
 def read(path: Path) -> tuple[np.ndarray, Optional[bytes]]:
@@ -93,7 +88,7 @@ def read(path: Path) -> tuple[np.ndarray, Optional[bytes]]:
     Raises:
         UserError: it is too large, does not decode, or has more than 8 bits a channel and is no PNG.
     """
-    deep = read_16_bit(path)
+    deep = png.read_16_bit(path)
     if deep:
         pixels, profile = deep
     else:
@@ -105,22 +100,23 @@ def read(path: Path) -> tuple[np.ndarray, Optional[bytes]]:
     return pixels, profile if fits else None
 
 
-def network_input(pixels: np.ndarray) -> np.ndarray:
-    """An image's colours as the network takes them, [height, width, 3]: grey repeated, and beneath full transparency
-    the colour of the nearest pixel that shows, lest a hidden one fringes it."""
-    channels = pixels.shape[2]
-    if channels in ALPHA:
-        hidden, pixels = pixels[..., -1] == 0, pixels[..., :-1]
-        if hidden.any() and not hidden.all():
-            nearest = ndimage.distance_transform_edt(hidden, return_distances=False, return_indices=True)
-            pixels = pixels[tuple(nearest)]
-    return np.repeat(pixels, 3, 2) if channels < 3 else pixels
+def visible_colours(pixels: np.ndarray) -> np.ndarray:
+    """An image without its alpha: beneath full transparency the colour of the nearest pixel that shows, lest a hidden
+    one fringes it."""
+    hidden, colours = pixels[..., -1] == 0, pixels[..., :-1]
+    if not hidden.any() or hidden.all():
+        return colours
+    nearest = ndimage.distance_transform_edt(hidden, return_distances=False, return_indices=True)
+    return colours[tuple(nearest)]
 
 
-def quantised(image: np.ndarray, dtype: Any) -> np.ndarray:
-    """An image in 0..1 as uint8 or uint16."""
-    white = np.iinfo(dtype).max
-    return np.clip(np.rint(image * white), 0, white).astype(dtype)
+def resize(image: np.ndarray, height: int, width: int, kernel: int) -> np.ndarray:
+    """A uint8 or uint16 image [h, w, c] in another size, by one of Pillow's kernels."""
+    planes, white = [], np.iinfo(image.dtype).max
+    for channel in np.moveaxis(image, 2, 0):
+        resized = Image.fromarray(channel.astype(np.float32)).resize((width, height), kernel)
+        planes.append(np.clip(np.rint(resized), 0, white).astype(image.dtype))
+    return np.dstack(planes)
 
 
 def enlarge_file(network: Enlarger, path: Path, args: argparse.Namespace) -> Path:
@@ -130,26 +126,19 @@ def enlarge_file(network: Enlarger, path: Path, args: argparse.Namespace) -> Pat
         UserError: it cannot be used, or no file can be written.
     """
     (pixels, profile), factor = read(path), args.outscale or network.scale
-    height, width, channels = pixels.shape
-    size, native = ([max(1, round(length * times)) for length in (height, width)] for times in (factor, network.scale))
-    if max(size) > MAX_LENGTH:
-        raise UserError(f"{path}: becomes more than {MAX_LENGTH} pixels high or wide; cut it, or lower --outscale")
-    rows = network.rows(network_input(pixels), int(args.memory * 2**30))
-    if size != native:
-        rows = enlarger.resampled(rows, native, size)
-    alpha = Image.fromarray(pixels[..., -1].astype(np.float32)) if channels in ALPHA else None
+    height, width = (max(1, round(length * factor)) for length in pixels.shape[:2])
+    if pixels.size * max(factor, network.scale) ** 2 > MAX_VALUES:
+        raise UserError(f"{path}: too large for memory when enlarged ({width} x {height}); cut it, or lower --outscale")
     suffix = f"_x{factor:g}" if args.suffix is None else args.suffix
-    target, done = cli.new_file(Path(args.output_path) / f"{path.stem}{suffix}.png"), 0
+    target = cli.new_file(Path(args.output_path) / f"{path.stem}{suffix}.png")
     try:
-        with png_writer(target, *size, channels, 8 * pixels.itemsize, profile) as write:
-            for colours in rows:
-                colours = quantised(colours @ LUMA[:, None] if channels < 3 else colours, pixels.dtype)
-                if alpha is not None:
-                    box = (0, done * height / size[0], width, min(height, (done + len(colours)) * height / size[0]))
-                    matte = np.asarray(alpha.resize((size[1], len(colours)), Image.BICUBIC, box=box))
-                    colours = np.dstack([colours, quantised(matte / np.iinfo(pixels.dtype).max, pixels.dtype)])
-                done += len(colours)
-                write(colours)
+        has_alpha = pixels.shape[2] in ALPHA
+        result = network.enlarge(visible_colours(pixels) if has_alpha else pixels, int(args.memory * 2**30))
+        if factor != network.scale:
+            result = resize(result, height, width, Image.LANCZOS)
+        if has_alpha:
+            result = np.dstack([result, resize(pixels[..., -1:], height, width, Image.BICUBIC)])
+        png.write(target, result, profile)
     except BaseException:
         os.unlink(target)
         raise
@@ -157,8 +146,7 @@ def enlarge_file(network: Enlarger, path: Path, args: argparse.Namespace) -> Pat
 
 
 def predict(args: argparse.Namespace) -> list[Path]:
-    """Enlarges each of the user's images, prints which is which, and returns the new files. Those that cannot be used
-    are told when all others are done.
+    """Enlarges each of the user's images, prints which is which, and returns the new files.
 
     Raises:
         UserError: no such weights or image; or, when all others are done, images that cannot be used.

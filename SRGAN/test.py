@@ -22,7 +22,7 @@ from common import cli
 INPUTS = {"test_model": "input_hig_res", "test_lr_images": "input_low_res"}
 
 
-def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+def main(argv: Optional[Sequence[str]] = None) -> int:
     parser = cli.ArgumentParser(description=__doc__)
     parser.add_argument("-ihr", "--input_hig_res", type=Path, metavar="DIR", help="hr images, for test_model")
     parser.add_argument("-ilr", "--input_low_res", type=Path, metavar="DIR", help="lr images, for test_lr_images")
@@ -33,15 +33,11 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if getattr(args, INPUTS[args.test_type]) is None:
         parser.error(f"--test_type {args.test_type} needs --{INPUTS[args.test_type]} DIR")
-    return args
+    return cli.run_main(test, args)
 
 
 def test(args: argparse.Namespace) -> None:
-    """What `--test_type` says.
-
-    Raises:
-        UserError: no such network or images, or one that cannot be used.
-    """
+    """What `--test_type` says."""
     flags = [f"--ckpt_path={args.model_dir}", f"--output_path={args.output_dir}"]
     if args.test_type == "test_model":
         flags += ["--sets", f"{args.input_hig_res.resolve().name}={args.input_hig_res}"]
@@ -49,11 +45,7 @@ def test(args: argparse.Namespace) -> None:
         evaluate.evaluate(evaluate.parse_args(flags))
     else:
         files = data.find_images(args.input_low_res, "--input_low_res ")[: args.number_of_images]
-        predict.predict(predict.parse_args([*flags, "--suffix=", "--input", *map(str, files)]))
-
-
-def main(argv: Optional[Sequence[str]] = None) -> int:
-    return cli.run_main(test, parse_args(argv))
+        predict.predict(predict.parse_args([*flags, "--suffix=", *map(str, files)]))
 
 
 if __name__ == "__main__":

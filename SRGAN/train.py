@@ -120,11 +120,7 @@ def srgan_rate(args: argparse.Namespace, steps: int) -> Callable[[tf.Tensor], tf
 
 
 def content_features(args: argparse.Namespace) -> Callable[[tf.Tensor], tf.Tensor]:
-    """The function of images in -1..1 whose results the content loss compares: VGG19's features, or the pixels.
-
-    Raises:
-        UserError: there is no file of weights, and neither random nor none was asked for.
-    """
+    """The function of images in -1..1 whose results the content loss compares: VGG19's features, or the pixels."""
     places = [os.path.join(folder, "h5", VGG19_FILE) for folder in (args.data_path, HERE)]
     without = "the content loss compares pixels; expect blur"
     vgg19 = find_vgg19(args.vgg19_weights, places, ["block5_conv4"], without, ", or --phase=srresnet")
@@ -203,12 +199,12 @@ def prepare(args: argparse.Namespace) -> SimpleNamespace:
     set_seed(args.seed)
     train_files, parts.val_files = split(args)
     parts.crops, found = Crops(args, train_files), len(train_files) + len(parts.val_files)
-    notice(f"{args.data_path}: {len(parts.crops)} images to train on, {len(parts.val_files)} held out")
+    notice(f"{args.data_path}: {len(train_files)} images to train on, {len(parts.val_files)} held out")
     if found < args.number_of_images:
         notice(f"--number_of_images {args.number_of_images}: there are {found}, and all are used")
     if parts.crops.small:
         notice(f"{parts.crops.small} images smaller than {args.crop}: mirrored to that size")
-    parts.steps_per_epoch = len(parts.crops) // args.batch_size
+    parts.steps_per_epoch = len(train_files) // args.batch_size
     parts.total_steps = args.train_epochs * parts.steps_per_epoch if args.train_epochs else args.train_steps
     pretrain_share = {"srresnet": 1.0, "srgan": 0.0, "both": args.pretrain_share}[args.phase]
     parts.pretraining = int(pretrain_share * parts.total_steps)
@@ -217,9 +213,8 @@ def prepare(args: argparse.Namespace) -> SimpleNamespace:
     parts.used = parts.ema or parts.generator
     parts.state = {"generator": named_variables(parts.generator)}
     if parts.ema is not None:
+        parts.ema.set_weights(parts.generator.get_weights())
         parts.state["ema_generator"] = named_variables(parts.ema)
-        for name, variable in parts.state["ema_generator"].items():
-            variable.assign(parts.state["generator"][name])
         parts.session.average(moving_statistics(parts.ema))
     optimizer = partial(parts.session.optimizer, loss_scale=LOSS_SCALE)  # scaled in float16 alone
     updates = [[], []]  # of SRResNet and of SRGAN, each without and with frozen batch norm

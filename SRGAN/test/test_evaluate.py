@@ -60,14 +60,12 @@ def sets_in(folder):
 
 def test_a_run_on_its_held_out_images(capsys, run, images):
     status, said, _ = call(capsys, evaluate.main, "--ckpt_path", run.folder)
-    found = sets_in(run.folder / "evaluation")
-    assert status == 0 and list(found) == ["held-out"] and "2 of 6 images left out" in said
+    found = sets_in(run.folder / "evaluation")["held-out"]
+    assert status == 0 and "2 of 6 images left out" in said
     assert "small.png: too small to be measured, it takes 15 pixels" in said
-    means, rows = found["held-out"]["metrics"], found["held-out"]["per_image"]
-    names = ["below/colour.png", "cmyk.jpg", "colour.png", "grey.png"]
-    assert found["held-out"]["images"] == 4 and {row["file"] for row in rows} == {
-        str(images / "val" / n) for n in names
-    }
+    means, rows = found["metrics"], found["per_image"]
+    names = ("below/colour.png", "cmyk.jpg", "colour.png", "grey.png")
+    assert {row["file"] for row in rows} == {str(images / "val" / name) for name in names}
     for row in rows:
         target = baseline.crop(read_rgb(row["file"]), 2)
         bicubic = baseline.enlarge(baseline.shrink(target, 2), 2)
@@ -76,8 +74,6 @@ def test_a_run_on_its_held_out_images(capsys, run, images):
             assert row[method] == pytest.approx(expected)
         assert row["original"] == {"blur": pytest.approx(metrics.blur(target))}
     assert means["model"]["ssim_y"] == pytest.approx(np.mean([row["model"]["ssim_y"] for row in rows]))
-    outputs = sorted(path.name for path in (run.folder / "evaluation" / "images" / "held-out").iterdir())
-    assert outputs == ["cmyk.png", "colour-2.png", "colour.png", "grey.png"]
     line = next(line for line in said.splitlines() if line.startswith("model "))
     assert [float(n) for n in line.split()[1:]] == pytest.approx(list(means["model"].values()), abs=0.006)
     shown = (run.folder / "evaluation" / "page.html").read_text()
@@ -146,8 +142,7 @@ def test_bad_input(capsys, tmp_path, run):
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     for reason, argv in (
         ("--sets none=", [*model, "--sets", f"none={tmp_path / 'none'}"]),
-        ("a.png", [*model, "--data_path", tmp_path]),
-        ("there is no such file", [*model, "--vgg19_weights", tmp_path / "none.h5"]),
+        ("none of the images can be measured", [*model, "--data_path", tmp_path]),
         ("name the images to measure on", []),
         ("is not NAME=DIR", [*model, "--sets", "a/b=c"]),
     ):
@@ -155,15 +150,12 @@ def test_bad_input(capsys, tmp_path, run):
         assert status == 2 and reason in error and error.count("\n") <= 2
 
 
-def test_held_out_images(capsys, tmp_path, run):
+def test_held_out_images(capsys, tmp_path, run, images):
     """The last ones of a run's own data, and all of a folder that nothing was trained on."""
-    folder = tmp_path / "data"
-    folder.mkdir()
-    for number in range(5):
-        scene(number, 30, 30).save(folder / f"{number}.png")
-    options = {**vars(run.options), "data_path": str(folder), "train_test_ratio": 0.6, "number_of_images": 4}
+    folder = images / "val"
+    options = {**vars(run.options), "data_path": str(folder), "train_test_ratio": 0.6, "number_of_images": 5}
     own = write_run(tmp_path / "run", **options)
-    for network, count in ((own.folder, 2), (run.folder, 5)):
+    for network, count in ((own.folder, 2), (run.folder, 4)):
         flags = [f"--data_path={folder}", "--output_path", tmp_path / f"out{count}"]
         assert call(capsys, evaluate.main, "--ckpt_path", network, *flags)[0] == 0
         assert sets_in(tmp_path / f"out{count}")["held-out"]["images"] == count
