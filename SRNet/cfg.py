@@ -31,7 +31,7 @@ save_ckpt_interval = 10000  # a checkpoint that is kept for good
 save_latest_interval = 500  # one to go on from, of which the newest three are kept (the original has none)
 gen_example_interval = 1000
 pretrained_ckpt_path = None
-train_name = None  # of the folder with the examples; None: of its time
+train_name = None  # a folder of its own for the sheets of examples
 
 # Data
 batch_size = 8

@@ -8,6 +8,8 @@ import argparse
 import math
 import zlib
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import count
 from pathlib import Path
 from typing import Any, Optional
 
@@ -119,7 +121,7 @@ def wanted_word(folder: Path, name: str) -> Optional[str]:
 
 def batches(samples: Sequence[Sample], args: argparse.Namespace, session: Any, start_step: int = 0) -> Iterator[Any]:
     """Endless shuffled batches of samples at `args.data_shape`, uint8 [batch, height, width, channels], their images in
-    the order of `FOLDERS`; a function of (seed, step) alone. Each is decoded once and kept as far as memory goes.
+    the order of `FOLDERS`; a function of (seed, step) alone. What is decoded is kept as far as memory goes.
 
     Raises:
         UserError: a batch is larger than the data, or a sample cannot be used.
@@ -132,30 +134,23 @@ def batches(samples: Sequence[Sample], args: argparse.Namespace, session: Any, s
     if batch_size > len(samples):
         told = f"a batch of {batch_size} is larger than the data ({len(samples)} samples)"
         raise UserError(f"--batch_size: {told}; give a smaller one")
-    shape, steps = (*args.data_shape, sum(CHANNELS)), len(samples) // batch_size
-    most, kept = MEMORY // math.prod(shape), {}
+    steps = len(samples) // batch_size
+    shape = (*args.data_shape, sum(CHANNELS))
 
-    def order(number):
-        rng = np.random.default_rng([zlib.crc32(b"order"), args.seed, int(number)])
-        own = rng.permutation(len(samples))[: steps * batch_size].reshape(steps, batch_size)
-        return rng.permutation(own).ravel().astype(np.int32)
+    def indices():
+        for epoch in count(start_step // steps):
+            rng = np.random.default_rng([zlib.crc32(b"order"), args.seed, epoch])
+            own = rng.permutation(len(samples))[: steps * batch_size].reshape(steps, batch_size)
+            yield from rng.permutation(own).ravel()
 
+    @lru_cache(maxsize=MEMORY // math.prod(shape))
     def read(index):
-        if index in kept:
-            return kept[index]
         sample = read_sample(*samples[index], args.tight_text)
-        stacked = np.concatenate([resized(sample[kind], args.data_shape) for kind in FOLDERS], 2)
-        if len(kept) < most:
-            kept[index] = stacked
-        return stacked
-
-    def epoch(number):
-        indices = tf.ensure_shape(tf.numpy_function(order, [number], tf.int32), [steps * batch_size])
-        return tf.data.Dataset.from_tensor_slices(indices)
+        return np.concatenate([resized(sample[kind], args.data_shape) for kind in FOLDERS], 2)
 
     def sample(index, number):
         return tf.ensure_shape(tf.numpy_function(lambda n: read(int(n)), [index], tf.uint8), shape)
 
-    first, skipped = divmod(start_step, steps)
-    indices = tf.data.Dataset.range(first, 2**31).flat_map(epoch).skip(skipped * batch_size)
-    return sample_batches(sample, indices, batch_size, start_step, session)
+    order = tf.data.Dataset.from_generator(indices, output_signature=tf.TensorSpec([], tf.int32))
+    order = order.skip(start_step % steps * batch_size)
+    return sample_batches(sample, order, batch_size, start_step, session)

@@ -19,7 +19,7 @@ from dataclasses import asdict, replace
 from itertools import product
 from multiprocessing import Pool
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 import _path  # noqa: F401  (finds ../common)
 import fonts
@@ -58,8 +58,6 @@ def parse_args(argv: Optional[list[str]] = None, description: str = __doc__, **d
     add("--plain", type=share, default=RECIPE.plain, metavar="SHARE", help="of samples on a board; the original's: 0")
     text = "of samples as small, noisy or compressed photographs; the original's: 0"
     add("--degraded", type=share, default=RECIPE.degraded, metavar="SHARE", help=text)
-    text = "pixels that the lines of t_sk are wide; the original's: 1"
-    add("--skeleton", type=int, choices=(1, 3, 5), default=RECIPE.skeleton, help=text)
     add("--seed", type=cli.in_range(int, 0), default=0, help="other seeds, other samples")
     cores = len(os.sched_getaffinity(0))
     add("--processes", type=cli.in_range(int, 1, 256), default=cores, metavar="N", help="at a time")
@@ -70,9 +68,6 @@ def parse_args(argv: Optional[list[str]] = None, description: str = __doc__, **d
     if not all(8 <= side <= 2048 for side in args.shape or ()):
         parser.error("--shape: give HEIGHTxWIDTH, each of 8 to 2048, such as 64x128")
     return args
-
-
-# What samples are made from.
 
 
 def read_words(path: Optional[str]) -> list[str]:
@@ -95,22 +90,19 @@ def read_words(path: Optional[str]) -> list[str]:
 
 
 def gather(args: argparse.Namespace) -> dict[str, Sources]:
-    """Reads fonts and words, looks for backgrounds, splits all three, and says what is left out or held out.
-
-    Returns: the sources of each folder of the data set: {"": ...}, or with --val {"train": ..., "val": ...}.
-    """
+    """What the samples of each folder are made of: {"": ...}, or with --val {"train": ..., "val": ...}. Says what is
+    left out or held out."""
     words = read_words(args.words)
-    used = {ord(sign) for word in words for variant in variants(word) for sign in variant}
+    used = {sign for word in words for variant in variants(word) for sign in variant}
     files = [path for name in args.fonts for path in fonts.font_files(None if name == "matplotlib" else name)]
-    faces = [(path, frozenset(map(chr, fonts.characters(path) & used))) for path in files]
-    faces = [(path, known) for path, known in faces if known]
+    faces = [(path, known) for path in files if (known := fonts.characters(path) & used)]
     drawable = covered(words, faces)
     if not drawable:
         raise UserError(f"no font covers any of the {len(words)} words; name fonts of their script with --fonts")
     if len(drawable) < len(words):
-        told = f"{len(words) - len(drawable)} of {len(words)} words"
-        notice(f"{told} have a character that no font has, and are left out")
-    given = {name: getattr(args, name) for name in ("padding", "fit", "plain", "degraded", "skeleton")}
+        left_out = f"{len(words) - len(drawable)} of {len(words)} words"
+        notice(f"{left_out} have a character that no font has, and are left out")
+    given = {name: getattr(args, name) for name in ("padding", "fit", "plain", "degraded")}
     photographs = find_backgrounds(args.backgrounds)
     whole = Sources(faces, drawable, photographs, args.seed, shape=args.shape, recipe=replace(RECIPE, **given))
     return split_sources(whole) if args.val else {"": whole}
@@ -124,7 +116,7 @@ def covered(words: list[str], faces: list[tuple[Path, frozenset]]) -> list[str]:
 def split_sources(whole: Sources) -> dict[str, Sources]:
     """The sources of train/ and val/: no word in any case, no family of fonts and no photograph is in both."""
 
-    def halves(purpose: int, items: Sequence, name: Any, least: int = 1) -> tuple[list, list]:
+    def halves(purpose: int, items: Sequence, name: Callable, least: int = 1) -> tuple[list, list]:
         """A tenth of the groups that `name` gives the items is held out, some at least where there are two groups."""
         groups = sorted({name(item) for item in items})
         if len(groups) < 2:
@@ -138,16 +130,17 @@ def split_sources(whole: Sources) -> dict[str, Sources]:
         "fonts": halves(1, whole.fonts, lambda face: fonts.family(face[0])),
         "backgrounds": halves(2, whole.backgrounds, str),
     }
-    parts, told = {}, []
+    parts = {}
     for number, name in enumerate(("train", "val")):
         own = {kind: both[number] for kind, both in split.items()}
         own["words"] = covered(own["words"], own["fonts"])
         parts[name] = replace(whole, part=number, **own)
         if len(own["words"]) < 2 or split["words"][0] == split["words"][1]:
             raise UserError(f"--val: too few words for {name}/ that its fonts have; give more words, or more fonts")
-    for kind, (train, val) in split.items():
-        one = f"no {kind} (there is one group only)"
-        told.append(one if train == val else f"{len(val)} of {len(train) + len(val)} {kind}")
+    told = (
+        f"no {kind} (there is one group only)" if train == val else f"{len(val)} of {len(train) + len(val)} {kind}"
+        for kind, (train, val) in split.items()
+    )  # fmt: skip
     notice(f"held out for val/: {', '.join(told)}")
     return parts
 
@@ -162,9 +155,6 @@ def find_backgrounds(folder: Optional[str]) -> list[Path]:
     if not files:
         raise UserError(f"--backgrounds {folder}: there is no image in such a folder, or below it")
     return files
-
-
-# The data set on disk.
 
 
 _shared: dict[str, Any] = {}  # what a process makes its samples from

@@ -73,7 +73,6 @@ class Recipe:
     jpeg_quality: tuple[int, int] = (30, 90)
     fit: bool = False  # the target word is as wide as the source's
     fit_range: tuple[float, float] = (0.6, 1.6)  # times its own width; other pairs are drawn again
-    skeleton: int = 3  # pixels that the lines of t_sk are wide; the original's are 1
 
 
 RECIPE = Recipe()
@@ -100,9 +99,6 @@ class Sources:
 def variants(word: str) -> list[str]:
     """A word as it is, capitalised, and in upper case."""
     return [word, word[:1].upper() + word[1:], word.upper()]
-
-
-# A word's shape.
 
 
 def chance(rng: np.random.Generator, probability: float) -> bool:
@@ -136,11 +132,8 @@ def draw_style(rng: np.random.Generator, font: Path, recipe: Recipe) -> SimpleNa
 
 
 def draw_word(text: str, style: SimpleNamespace) -> Optional[tuple[np.ndarray, np.ndarray]]:
-    """Draws a word and bends and turns it.
-
-    Returns: what its letters cover, and what they cover with their border, uint8 [h, w] 0..255, cut to the latter; None
-        where nothing can be seen of it, or it is too wide.
-    """
+    """What a word's letters cover, bent and turned, and what they cover with their border, uint8 [h, w] 0..255, cut to
+    the latter; None where nothing can be seen of it, or it is too wide."""
     size = style.size * FINE
     font = fonts.load(style.font, size)
     strokes = [round(size * 0.025) * style.bold]
@@ -161,9 +154,8 @@ def draw_word(text: str, style: SimpleNamespace) -> Optional[tuple[np.ndarray, n
         draw = ImageDraw.Draw(layer)
         draw.text((1 - left, 1 - top), text, 255, font, anchor="ls", stroke_width=stroke)
         if style.underline:
-            edge = stroke - strokes[0]
-            ends = (1 + strokes[-1] - edge, layer.width - 2 - strokes[-1] + edge)
-            draw.rectangle((ends[0], 1 - top + low - edge, ends[1], 1 - top + low + thick + edge - 1), 255)
+            x, y, edge = 1 + strokes[-1], 1 - top + low, stroke - strokes[0]
+            draw.rectangle((x - edge, y - edge, layer.width - 1 - x + edge, y + thick - 1 + edge), 255)
         if style.sag:
             layer = bend(layer, style.sag)
         if style.elastic is not None:
@@ -173,8 +165,7 @@ def draw_word(text: str, style: SimpleNamespace) -> Optional[tuple[np.ndarray, n
     if box is None:
         return None
     layers = [np.asarray(layer.crop(box).reduce(FINE)) for layer in layers]
-    seen = layers[0].max() > GREY // 4 and layers[0].shape[1] <= WIDEST  # neither specks nor too wide
-    return (layers[0], layers[-1]) if seen else None
+    return (layers[0], layers[-1]) if layers[0].max() > GREY // 4 else None  # more than specks
 
 
 def bend(layer: Image.Image, sag: float) -> Image.Image:
@@ -212,16 +203,8 @@ def warp(layer: Image.Image, matrix: np.ndarray) -> Image.Image:
     return layer.transform(size, Image.PERSPECTIVE, tuple((inverse / inverse[2, 2]).ravel()[:8]), Image.BICUBIC)
 
 
-# Colours and backgrounds.
-
-
 @lru_cache(maxsize=16)
 def photograph(path: Path) -> Image.Image:
-    """A background as RGB, no side longer than LARGEST_SIDE.
-
-    Raises:
-        UserError: it does not decode.
-    """
     image = Image.fromarray(images.read_rgb(path))
     image.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.BICUBIC)
     return image
@@ -260,14 +243,9 @@ def draw_background(rng: np.random.Generator, path: Path, height: int, width: in
     if piece.shape[:2] != (height, width):  # a small photograph goes on as its mirror image
         piece = np.pad(piece, [(0, height - piece.shape[0]), (0, width - piece.shape[1]), (0, 0)], "symmetric")
     luma = np.float32([0.299, 0.587, 0.114])
-    if chance(rng, recipe.jitter):
-        piece = piece * np.float32(rng.uniform(*recipe.jitter_range))
-    if chance(rng, recipe.jitter):
-        grey = (piece @ luma)[..., None]
-        piece = grey + (piece - grey) * np.float32(rng.uniform(*recipe.jitter_range))
-    if chance(rng, recipe.jitter):
-        mean = (piece @ luma).mean()
-        piece = mean + (piece - mean) * np.float32(rng.uniform(*recipe.jitter_range))
+    for still in (lambda x: 0, lambda x: (x @ luma)[..., None], lambda x: (x @ luma).mean()):
+        if chance(rng, recipe.jitter):  # of brightness, of colour, of contrast
+            piece = still(piece) + (piece - still(piece)) * np.float32(rng.uniform(*recipe.jitter_range))
     if recipe.plain and chance(rng, recipe.plain):  # no draw at 0: the samples are those of sets without boards
         piece = gaussian_filter(piece, (height / 2, height / 2, 0), mode="nearest")
     return piece.clip(0, 255)
@@ -316,12 +294,9 @@ def degrade(rng: np.random.Generator, sample: dict[str, np.ndarray], size: int, 
         sample["i_s"] = np.asarray(Image.open(stream))
 
 
-# A sample.
-
-
 def draw_paint(rng: np.random.Generator, background: np.ndarray, style: SimpleNamespace, recipe: Recipe) -> Callable:
-    """Draws a sample's colours, on a background of colours [n, 3], and its shadow. Returns a function that lays a word
-    over a ground float32 [h, w, 3], given what its letters cover without and with their border, uint8 [h, w]."""
+    """Draws a sample's colours, on a background of colours [n, 3], and its shadow. Returns a function that lays a word,
+    as `draw_word` gives it, over a ground float32 [h, w, 3]."""
     letter_colour = draw_colour(rng, background, recipe)
     border_colour = draw_colour(rng, letter_colour[None], recipe) if style.border else letter_colour
     shadow = chance(rng, recipe.shadow)
@@ -335,8 +310,7 @@ def draw_paint(rng: np.random.Generator, background: np.ndarray, style: SimpleNa
             shade = np.asarray(shade.filter(ImageFilter.GaussianBlur(blur)), np.float32)
             ground = ground * (1 - shade * (darkness / 255))[..., None]
         for mask, colour in ((ink, border_colour), (letters, letter_colour)):
-            opacity = (mask / np.float32(255))[..., None]
-            ground = ground + (colour - ground) * opacity
+            ground = ground + (colour - ground) * (mask / np.float32(255))[..., None]
         return ground
 
     return over
@@ -356,13 +330,12 @@ def draw_pair(rng: np.random.Generator, sources: Sources) -> tuple[str, str, Pat
     return (*(cased if known.issuperset(fonts.signs("".join(cased))) else (first, second)), path)
 
 
-def centred(layer: np.ndarray, height: int, width: int, top: int, left: int, room: tuple[int, int]) -> np.ndarray:
-    """A layer in the middle of a room at (top, left) of a canvas [height, width] of zeros."""
-    canvas = np.zeros((height, width), np.uint8)
-    top += (room[0] - layer.shape[0]) // 2
-    left += (room[1] - layer.shape[1]) // 2
-    canvas[top : top + layer.shape[0], left : left + layer.shape[1]] = layer
-    return canvas
+def centred(layer: np.ndarray, canvas: list[int], corner: tuple[int, int], room: tuple[int, int]) -> np.ndarray:
+    """A layer in the middle of a room, which begins at a corner of a canvas of zeros."""
+    result = np.zeros(canvas, np.uint8)
+    top, left = (start + (most - own) // 2 for start, most, own in zip(corner, room, layer.shape))
+    result[top : top + layer.shape[0], left : left + layer.shape[1]] = layer
+    return result
 
 
 def solid(mask: np.ndarray) -> np.ndarray:
@@ -370,13 +343,11 @@ def solid(mask: np.ndarray) -> np.ndarray:
     return mask > 0.45 * np.percentile(mask[mask > 0], 95)
 
 
-def thin(mask: np.ndarray, pixels: int) -> np.ndarray:
-    """The skeleton of the letters, uint8 [h, w] 0 or 255, its lines so many pixels wide (an odd number)."""
-    lines = skeletonize(solid(mask))
-    if pixels > 1:
-        # Very wide samples are made narrower than they are made lower.
-        across = 2 * max(pixels // 2, round(mask.shape[1] / 256)) + 1
-        lines = binary_dilation(lines, np.ones((pixels, across), bool))
+def thin(mask: np.ndarray) -> np.ndarray:
+    """The skeleton of the letters, uint8 [h, w] 0 or 255, in lines of three pixels: one would not outlive a resize."""
+    # Very wide samples are made narrower than they are made lower.
+    across = 2 * max(1, round(mask.shape[1] / 256)) + 1
+    lines = binary_dilation(skeletonize(solid(mask)), np.ones((3, across), bool))
     return lines.astype(np.uint8) * 255
 
 
@@ -385,8 +356,6 @@ def draw_sample(sources: Sources, index: int) -> tuple[dict[str, np.ndarray], di
 
     Returns: the seven images by their folders' names, uint8 [h, w, 3], or [h, w] of t_sk and mask_t. mask_t shows
         letters and border, t_sk letters alone, neither of them the shadow. And the words of i_s and i_t.
-    Raises:
-        UserError: no word can be drawn, or a background does not decode.
     """
     recipe = sources.recipe
     rng = np.random.default_rng([sources.seed, sources.part, index])
@@ -411,7 +380,8 @@ def draw_sample(sources: Sources, index: int) -> tuple[dict[str, np.ndarray], di
     # The canvas is larger by a margin, and by a little more where that makes its sines fast to compute.
     canvas = [next_fast_len(side + 2 * MARGIN - 1) + 1 for side in (height, width)]
     inside = (slice(MARGIN, MARGIN + height), slice(MARGIN, MARGIN + width))
-    layers = [[centred(layer, *canvas, MARGIN + above, MARGIN + before, room) for layer in pair] for pair in drawn]
+    corner = (MARGIN + above, MARGIN + before)
+    source, target = ([centred(layer, canvas, corner, room) for layer in pair] for pair in drawn)
     path = sources.backgrounds[rng.integers(len(sources.backgrounds))]
     background = draw_background(rng, path, *canvas, recipe)
     over = draw_paint(rng, background[inside][::5, ::5].reshape(-1, 3), style, recipe)
@@ -422,14 +392,12 @@ def draw_sample(sources: Sources, index: int) -> tuple[dict[str, np.ndarray], di
         changed = np.abs(blended - background).max(axis=2)[solid(pair[1])]
         return blended if np.percentile(changed, 20) >= recipe.visible else composite
 
-    source, target = layers
-    grey = np.full((*canvas, 3), GREY, np.float32)
     standard = fonts.standard_font(second, more=[path for path, _ in sources.having(second)[:1]])
     sample = {
         "i_t": fonts.standard_image(second, standard, (height, width)),
         "i_s": laid(source)[inside],
-        "t_sk": thin(target[0], recipe.skeleton)[inside],
-        "t_t": over(grey, *target)[inside],
+        "t_sk": thin(target[0])[inside],
+        "t_t": over(np.full((*canvas, 3), GREY, np.float32), *target)[inside],
         "t_b": background[inside],
         "t_f": laid(target)[inside],
         "mask_t": target[1][inside],

@@ -6,9 +6,9 @@ python SRNet/evaluate.py --data_path=other_words --ocr
 python SRNet/evaluate.py --data_path=other_words --model=exported/final.onnx
 
 o_f is compared with t_f, o_b with t_b, o_t with t_t and o_sk with t_sk, at the size of the training (64 x 128), as
-papers do, and o_f at the sample's own size too. Beside "ours": the source crop unchanged, the true background (erased),
-inpainted where the word was, plain grey, the standard image i_t, the mean skeleton, and the target itself for --ocr.
-metrics.py tells the conventions. Samples that cannot be used are left out, with a notice.
+papers do. Beside "ours": the source crop unchanged, the true background (erased), inpainted where the word was, plain
+grey, the standard image i_t, the mean skeleton, and the target itself for --ocr. metrics.py tells the conventions.
+Samples that cannot be used are left out, with a notice.
 
 A new folder, `evaluation` or `evaluation-2`, ..., takes the four images of each sample, evaluation.json and
 gallery.html, which shows them and the seven of the data for some samples.
@@ -17,7 +17,7 @@ gallery.html, which shows them and the seven of the data for some samples.
 import argparse
 import json
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional
 
@@ -27,7 +27,7 @@ import numpy as np
 import ocr
 import predict
 from data import resized
-from metrics import WINDOW, baselines, compare, psnr
+from metrics import baselines, compare, psnr
 from PIL import Image
 from tqdm import tqdm
 
@@ -45,15 +45,11 @@ Scores = dict[str, float]  # {"o_f/ours/psnr": 16.6, ...}: the output, the metho
 def evaluate_run(
     editor: predict.Editor, samples: Sequence[data.Sample], folder: str
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """The mean metrics of a generator in training, and of the trivial baselines.
+    """The mean metrics of a generator in training, and of the trivial baselines; see `measure`.
 
-    Args:
-        folder: as `measure` has it.
     Returns:
         {"o_f_mse", "o_f_psnr", "o_f_ssim", "o_b_mse", ..., "o_sk_dice", "samples"}, and the same names with the best of
         all baselines to each, and with a baseline's name before it: "source_o_b_psnr".
-    Raises:
-        UserError: none of the samples can be used.
     """
     result = measure(editor, samples, folder)
     ours, trivial = {"samples": result["samples"]}, {}
@@ -94,6 +90,8 @@ def measure(
     Returns:
         What evaluation.json holds: "metrics" has the means: {"o_f/ours/psnr", ..., "o_sk/mean/dice",
         "ocr/target/word_accuracy", ...}; "per_sample" the same of each sample.
+    Raises:
+        UserError: none of the samples can be used.
     """
     size, tight = tuple(editor.options.data_shape), getattr(editor.options, "tight_text", False)
     samples, mean_skeleton = usable(samples, size)
@@ -102,8 +100,7 @@ def measure(
     rows, shown = {}, []
     for number, (path, name) in enumerate(tqdm(samples, "measuring", unit="", disable=None)):
         sample = data.read_sample(path, name, tight)
-        own = sample["i_s"].shape[:2]
-        ours = editor.generate(*(resized(sample[kind], editor.size_of(*own)) for kind in ("i_t", "i_s")))
+        ours = editor.generate(sample["i_t"], sample["i_s"])
         at_size, images = ({kind: resized(x, size) for kind, x in group.items()} for group in (sample, ours))
         others = baselines(at_size, mean_skeleton)
         for output in TARGETS:
@@ -115,16 +112,12 @@ def measure(
             for method, image in {"ours": images[output], **others[output]}.items()
             for metric, value in compare(image, at_size[target], output == "o_sk").items()
         }
-        whole = {"ours": resized(ours["o_f"], own), "source": sample["i_s"], "erased": sample["t_b"]}
-        if min(own) >= WINDOW:
-            for method, image in whole.items():
-                values = compare(image, sample["t_f"])
-                row.update({f"own_size/{method}/{metric}": value for metric, value in values.items()})
         if reader:
-            row.update(read_words(reader, data.wanted_word(path, name), whole["ours"], sample))
+            o_f = resized(ours["o_f"], sample["i_s"].shape[:2])
+            row.update(read_words(reader, data.wanted_word(path, name), o_f, sample))
         rows[str(path / "i_s" / name)] = row
         if number in chosen:
-            shown.append({**at_size, **images, "inpainted": others["o_b"]["inpainted"], "name": name})
+            shown.append(gallery_row(name, {**at_size, **images, "inpainted": others["o_b"]["inpainted"]}))
     result = {
         "weights": os.path.abspath(editor.path),
         "data": os.path.abspath(samples[0][0]),
@@ -132,20 +125,14 @@ def measure(
         "size": list(size),
         "conventions": "of 8-bit images, means over them; mse: white is 1; psnr: peak 255; ssim: Gaussian 11 x 11, "
         "range 255; dice: 1 where skeletons agree; ned: 1 less edit distance over length, of letters and digits",
-        "metrics": means(rows.values()),
+        "metrics": {key: float(np.mean([scores[key] for scores in rows.values()])) for key in row},
         "per_sample": rows,
     }
     title = f"{len(rows)} samples of {result['data']}, {size[0]} x {size[1]}"
     (folder / "evaluation.json").write_text(json.dumps(result, indent=2) + "\n")
-    write_page(folder / "gallery.html", f"SRNet: {title}", table(result["metrics"]), gallery_rows(shown))
+    write_page(folder / "gallery.html", f"SRNet: {title}", table(result["metrics"]), shown)
     notice(f"{title}: wrote images/, evaluation.json and gallery.html in {folder}")
     return result
-
-
-def means(rows: Collection[Scores]) -> Scores:
-    """The mean of each metric over the samples that have it."""
-    keys = dict.fromkeys(key for row in rows for key in row)
-    return {key: float(np.mean([row[key] for row in rows if key in row])) for key in keys}
 
 
 def read_words(reader: ocr.Reader, word: Optional[str], o_f: np.ndarray, sample: Images) -> Scores:
@@ -158,16 +145,14 @@ def read_words(reader: ocr.Reader, word: Optional[str], o_f: np.ndarray, sample:
     }
 
 
-def gallery_rows(shown: Sequence[Images]) -> Iterator[tuple]:
+def gallery_row(name: str, images: Images) -> tuple:
     """Six columns of two: what is given, each output above its target, and what else there is."""
-    pairs = [("i_s", "i_t"), *TARGETS.items(), ("inpainted", "mask_t")]
-    for images in shown:
-        columns = []
-        for top, bottom in pairs:
-            both = [np.broadcast_to(images[kind], (*images[kind].shape[:2], 3)) for kind in (top, bottom)]
-            columns.append((f"{top}, below: {bottom}", np.concatenate(both)))
-        values = {"o_f psnr": psnr(images["o_f"], images["t_f"]), "source's psnr": psnr(images["i_s"], images["t_f"])}
-        yield images["name"], columns, values
+    columns = []
+    for top, bottom in (("i_s", "i_t"), *TARGETS.items(), ("inpainted", "mask_t")):
+        both = [np.broadcast_to(images[kind], (*images[kind].shape[:2], 3)) for kind in (top, bottom)]
+        columns.append((f"{top}, below: {bottom}", np.concatenate(both)))
+    values = {"o_f psnr": psnr(images["o_f"], images["t_f"]), "source's psnr": psnr(images["i_s"], images["t_f"])}
+    return name, columns, values
 
 
 def table(scores: Scores) -> dict[str, Scores]:
@@ -206,10 +191,7 @@ def held_out(data_path: Optional[str], options: argparse.Namespace) -> list[data
 
 
 def evaluate(args: argparse.Namespace) -> dict[str, Any]:
-    """Evaluates a checkpoint or an export, prints the metrics and writes the results to a new folder.
-
-    Returns: what evaluation.json holds.
-    """
+    """Evaluates a checkpoint or an export, and returns what evaluation.json holds."""
     reader = ocr.Reader() if args.ocr else None
     editor = predict.open_editor(args)
     run = weights.run_folder(editor.path)

@@ -1,7 +1,5 @@
-"""Fonts, and the standard image of a word: what the network is told to write (no TensorFlow needed).
-
-The standard image is black on grey, in one and the same plain font whatever the style of the photograph.
-"""
+"""Fonts, and the standard image of a word, which tells the network what to write: black on grey, in one plain font
+whatever the style of the photograph (no TensorFlow needed)."""
 
 import re
 import string
@@ -51,7 +49,7 @@ def clean(text: str) -> str:
 
 @lru_cache(maxsize=64)
 def characters(path: Path) -> frozenset:
-    """The numbers of all characters that a font has a glyph for (of a collection, its first font).
+    """The characters that a font has a glyph for (of a collection, its first font).
 
     Raises:
         UserError: it is no font.
@@ -60,11 +58,11 @@ def characters(path: Path) -> frozenset:
         if not path.is_file():
             raise ValueError("there is no such file")
         with TTFont(str(path), fontNumber=0, lazy=True) as font:
-            known = frozenset(font.getBestCmap() or ())
+            known = frozenset(map(chr, font.getBestCmap() or ()))
         if not known:
             raise ValueError("it maps no characters")
         if TEX_FONT.fullmatch(path.name):
-            known &= frozenset(map(ord, string.ascii_letters + string.digits))
+            known &= frozenset(string.ascii_letters + string.digits)
         load(path, 40)
     except Exception as error:  # fontTools and FreeType raise nearly every kind on a broken file
         raise UserError(f"{path}: is no font that can be used ({str(error)[:120]}); mend or remove it") from error
@@ -94,7 +92,7 @@ def signs(text: str) -> list[str]:
 def lacking(path: Path, text: str) -> str:
     """The first character of a text that a font has no glyph for, or ""."""
     known = characters(path)
-    return next((sign for sign in signs(text) if ord(sign) not in known), "")
+    return next((sign for sign in signs(text) if sign not in known), "")
 
 
 def standard_font(text: str, font: Union[str, Path, None] = None, more: Sequence[Path] = ()) -> Path:
@@ -105,8 +103,8 @@ def standard_font(text: str, font: Union[str, Path, None] = None, more: Sequence
         UserError: none has them, or `font` is none.
     """
     installed = font_files()
-    usual = next(path for path in installed if path.name == STANDARD)
-    candidates = [usual, *more, *installed] if font is None else [Path(font).expanduser()]
+    usual = [path for path in installed if path.name == STANDARD]
+    candidates = [*usual, *more, *installed] if font is None else [Path(font).expanduser()]
     for path in candidates:
         if not lacking(path, text):
             return path

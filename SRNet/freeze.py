@@ -40,18 +40,8 @@ DESCRIPTION = {
 }
 
 
-def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
-    parser = cli.ArgumentParser(description=__doc__)
-    add_export_flags(parser)
-    return parser.parse_args(argv)
-
-
 def freeze(args: argparse.Namespace) -> None:
-    """Exports the generator.
-
-    Raises:
-        UserError: no such checkpoint, a package that is missing, a file that is there already or cannot be written.
-    """
+    """Exports the generator."""
     folder = begin_export([NAME], args)
     loaded = weights.load(args.ckpt_path, NETWORK, Path(__file__).resolve().parent)
     generator = load_generator(loaded)
@@ -73,7 +63,9 @@ def freeze(args: argparse.Namespace) -> None:
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    return cli.run_main(freeze, parse_args(argv))
+    parser = cli.ArgumentParser(description=__doc__)
+    add_export_flags(parser)
+    return cli.run_main(freeze, parser.parse_args(argv))
 
 
 if __name__ == "__main__":

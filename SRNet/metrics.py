@@ -10,7 +10,6 @@ from skimage.metrics import structural_similarity
 from skimage.morphology import skeletonize
 from skimage.restoration import inpaint_biharmonic
 
-WINDOW = 11  # pixels, of SSIM: no side may be shorter
 GREY = 127  # around the words of i_t and t_t
 INK = 64  # levels: what is darker in i_t is the word
 # Of the values tried these made inpainting strongest: blending changes the background a little far around a word.
@@ -40,7 +39,7 @@ def ssim(image: np.ndarray, target: np.ndarray) -> float:
 def dice(image: np.ndarray, target: np.ndarray) -> float:
     """Overlap of two skeletons, white on black, 0 to 1: 2 sum(xy) / (sum x + sum y), greys counting as parts of 1.
 
-    It is 1 less the loss that trains them. Two black images agree: 1.
+    Two black images agree: 1.
     """
     x, y = image / 255, target / 255
     total = x.sum() + y.sum()
@@ -57,9 +56,6 @@ def compare(image: np.ndarray, target: np.ndarray, skeletons: bool = False) -> d
     return values
 
 
-# Trivial baselines.
-
-
 def baselines(sample: dict[str, np.ndarray], mean_skeleton: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
     """What could be given for each output without a network.
 
@@ -72,7 +68,7 @@ def baselines(sample: dict[str, np.ndarray], mean_skeleton: np.ndarray) -> dict[
         skeleton, "mean": the mean skeleton}}. "erased" and "inpainted" are told the answer or where the word is.
     """
     i_t, i_s, t_b = sample["i_t"], sample["i_s"], sample["t_b"]
-    filled = inpainted(i_s, text_mask(i_s, t_b))
+    filled = inpainted(i_s, t_b)
     return {
         "o_f": {"source": i_s, "erased": t_b, "inpainted": filled},
         "o_b": {"inpainted": filled, "source": i_s},
@@ -81,25 +77,18 @@ def baselines(sample: dict[str, np.ndarray], mean_skeleton: np.ndarray) -> dict[
     }
 
 
-def text_mask(i_s: np.ndarray, t_b: np.ndarray) -> np.ndarray:
-    """Where the source word is, bool [h, w].
+def inpainted(i_s: np.ndarray, t_b: np.ndarray) -> np.ndarray:
+    """The source with its word filled in from around it, by biharmonic functions; 10 to 100 ms for 64 x 128.
 
-    The source's mask is not among the seven images (mask_t is the target's), so it is taken from the answer: what
-    differs between the source and the background, and a margin. Inpainting is told more than the network is.
+    The source's mask is not among the seven images (mask_t is the target's), so where its word is is taken from the
+    answer: what differs between source and background, and a margin. Inpainting is told more than the network is.
     """
     difference = np.abs(i_s.astype(int) - t_b).max(-1)
-    return binary_dilation(difference >= DIFFERENT, iterations=MARGIN)
-
-
-def inpainted(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """A uint8 image [h, w, 3] with what the mask covers filled in from around it, by biharmonic functions.
-
-    10 to 100 ms for 64 x 128. Where the mask covers nothing or everything the image comes back as it is.
-    """
+    mask = binary_dilation(difference >= DIFFERENT, iterations=MARGIN)
     if mask.all() or not mask.any():
-        return image
-    filled = inpaint_biharmonic(image, mask, channel_axis=-1) * 255
-    return np.where(mask[..., None], np.clip(np.round(filled), 0, 255), image).astype(np.uint8)
+        return i_s
+    filled = inpaint_biharmonic(i_s, mask, channel_axis=-1) * 255
+    return np.where(mask[..., None], np.clip(np.round(filled), 0, 255), i_s).astype(np.uint8)
 
 
 def skeleton(i_t: np.ndarray) -> np.ndarray:

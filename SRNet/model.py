@@ -12,53 +12,13 @@ from tensorflow import keras
 from tensorflow.keras import layers
 
 from common.cli import UserError
-from common.layers import BatchNorm, Float32Weights
+from common.layers import BatchNorm
 
 RESIDUAL_BLOCKS = 4
 MOMENTUM = 0.9  # of the moving averages: with 0.99 they lag behind the first thousand steps, and o_t is blank
-GROUP = 8  # channels that are normalised together by --norm=group, or fewer
 DISCRIMINATOR = (2, 4, 8, 16)  # times the channels: 64, 128, 256, 512
 NO_SKIPS = (None,) * 4  # no skip connections into a decoder
 COLOURS = 4  # of the source that o_t, and anew o_b, are made of
-
-
-class GroupNorm(Float32Weights):
-    """Group normalisation (Wu and He, 2018): each sample by itself, so the same in training and after it."""
-
-    def build(self, shape) -> None:
-        channels = shape[-1]
-        self.size = next(size for size in range(GROUP, 0, -1) if channels % size == 0)
-        self.gamma = self.add_weight(name="gamma", shape=(channels,), initializer="ones")
-        self.beta = self.add_weight(name="beta", shape=(channels,), initializer="zeros")
-
-    def call(self, x):
-        def of_group(values):  # [batch, channels], a mean over each group
-            grouped = tf.reshape(values, [-1, values.shape[1] // self.size, self.size])
-            return tf.repeat(tf.reduce_mean(grouped, 2), self.size, axis=1)
-
-        x32 = tf.cast(x, tf.float32)
-        mean = of_group(tf.reduce_mean(x32, [1, 2]))
-        variance = tf.maximum(of_group(tf.reduce_mean(x32 * x32, [1, 2])) - mean**2, 0.0)
-        scale = self.gamma * tf.math.rsqrt(variance + 1e-3)
-        offset = self.beta - mean * scale
-        return tf.cast(scale, x.dtype)[:, None, None] * x + tf.cast(offset, x.dtype)[:, None, None]
-
-
-class Blend(layers.Layer):
-    """[logits [n, h, w, 1], before, after [n, h, w, 3]] -> each pixel of before, or of after, or between, float32."""
-
-    def call(self, inputs):
-        logits, before, after = inputs
-        return before + tf.sigmoid(logits) * (after - before)
-
-
-class Composite(layers.Layer):
-    """[word [n, h, w, 3], its share of each pixel [n, h, w, 1] in 0..1, background [n, h, w, 3]] -> the word over the
-    background, float32 [n, h, w, 3]. The word is given on grey, which is 0: its colours times their share."""
-
-    def call(self, inputs):
-        word, share, background = inputs
-        return word + (1.0 - share) * background
 
 
 class Palette(layers.Layer):
@@ -86,16 +46,14 @@ class Network:
     """Names layers and keeps them, so that a part that is applied to other inputs again has the same weights.
 
     Args:
-        options: of a training: `cnum`, channels of the first layers (8 times as many in the deepest), and `norm` and
-            `skips`, which are "batch" and False where a run does not say.
+        options: of a training: `cnum`, channels of the first layers (8 times as many in the deepest), and `skips`.
     """
 
     def __init__(self, options: argparse.Namespace) -> None:
-        self.channels, self._layers = options.cnum, {}
-        self.norm, self.skips = getattr(options, "norm", "batch"), getattr(options, "skips", False)
+        self.channels, self.skips = options.cnum, getattr(options, "skips", False)
+        self._layers: dict[str, keras.layers.Layer] = {}
 
     def layer(self, kind: Callable, name: str, *args: Any, **options: Any) -> keras.layers.Layer:
-        """The layer of a name, made where there is none yet."""
         if name not in self._layers:
             self._layers[name] = kind(*args, name=name, **options)
         return self._layers[name]
@@ -104,8 +62,6 @@ class Network:
         return self.layer(kind, name, channels, kernel, stride, padding="same")(x)
 
     def normalized(self, x, name: str):
-        if self.norm == "group":
-            return self.layer(GroupNorm, f"{name}_norm")(x)
         return self.layer(BatchNorm, f"{name}_norm", momentum=MOMENTUM)(x)
 
     def cbr(self, x, channels: int, name: str):
@@ -130,9 +86,10 @@ class Network:
         return self.layer(Paint, name, dtype="float32")([mixture, colours, *image])
 
     def blended(self, before, x, colours, name: str):
-        """An image, or what features make anew, of colours and freely: pixel by pixel one or the other."""
+        """An image, or what features make anew, of colours and freely: pixel by pixel one or the other, or between."""
         made, _ = self.painted(x, colours, f"{name}_painted", [self.image(x, f"{name}_made")])
-        return self.layer(Blend, name, dtype="float32")([self.conv(x, 1, f"{name}_mask"), before, made])
+        share = self.sigmoid(self.conv(x, 1, f"{name}_mask"), f"{name}_share")
+        return before + share * (made - before)
 
     def encoder(self, x, name: str):
         """Features at an eighth of the size, of 8 * channels, and those at a quarter, at a half and at all of it."""
@@ -234,7 +191,7 @@ def fusion(net: Network, o_t, share, o_b, background: Sequence, colours):
     x, _ = net.decoder(net.residual_blocks(x, "fusion"), "fused", connections)
     if not net.skips:
         return net.image(x, "o_f")
-    over = Composite(dtype="float32")([o_t, share, o_b])
+    over = o_t + (1.0 - share) * o_b  # o_t is on grey, which is 0: its colours times their share
     return net.blended(over, layers.Concatenate()([x, o_t, o_b]), colours, "o_f")
 
 
@@ -275,7 +232,7 @@ def build_generators(
 def build_discriminator(options: argparse.Namespace, size: Sequence[Optional[int]] = (None, None)) -> keras.Model:
     """Both discriminators: of a background with its source, and of a fused image with the wanted word.
 
-    With batch normalisation, which the last layer has too, images to be told apart must be in one batch.
+    The last layer is normalised too, so images to be told apart must be in one batch.
 
     Returns:
         A model of [background, i_s, fused, i_t] that gives float32 logits of patches
@@ -289,9 +246,7 @@ def build_discriminator(options: argparse.Namespace, size: Sequence[Optional[int
         for number, multiple in enumerate(DISCRIMINATOR, 1):
             x = net.conv(x, multiple * net.channels, f"{name}_d{number}", stride=2)
             x = leaky(net.normalized(x, f"{name}_d{number}") if number > 1 else x)
-        x = net.conv(x, 1, f"{name}_d5")
-        if net.norm == "batch":  # of one channel and one sample, a group's mean is all that the logits say
-            x = net.normalized(x, f"{name}_d5")
+        x = net.normalized(net.conv(x, 1, f"{name}_d5"), f"{name}_d5")
         logits.append(layers.Activation("linear", dtype="float32", name=f"{name}_logits")(x))
     return keras.Model(inputs, logits, name="discriminator")
 

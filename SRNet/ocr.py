@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import quads
 from PIL import Image
-from scipy import ndimage
+from scipy.ndimage import binary_dilation
 from scipy.spatial import ConvexHull
+from skimage.measure import label, regionprops
 
 from common.cli import UserError
 
@@ -69,15 +70,12 @@ class Reader:
         scale = min(max(1.0, least / min(photo.size)), most / max(photo.size))
         size = [max(32, round(side * scale / 32) * 32) for side in photo.size]
         probability = self._run(self._finder, photo.resize(size, Image.BICUBIC))[0]
-        labels, _ = ndimage.label(ndimage.binary_dilation(probability > TEXT, np.ones((2, 2), bool)))
+        marked = binary_dilation(probability > TEXT, np.ones((2, 2), bool))
         words = []
-        for number, (rows, columns) in enumerate(ndimage.find_objects(labels), 1):
-            inside = labels[rows, columns] == number
-            if min(inside.shape) < LEAST or probability[rows, columns][inside].mean() < SURE:
+        for region in regionprops(label(marked, connectivity=1)):
+            if min(region.image.shape) < LEAST or probability[tuple(region.coords.T)].mean() < SURE:
                 continue
-            points = np.argwhere(inside)[:, ::-1] + (columns.start, rows.start)
-            corners = rectangle(points) / size * photo.size
-            corners = np.clip(corners, 0, photo.size)
+            corners = np.clip(rectangle(region.coords[:, ::-1]) / size * photo.size, 0, photo.size)
             text = self.read(np.asarray(quads.cut(photo, corners))).strip()
             if text:
                 words.append((corners, text))

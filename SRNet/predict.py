@@ -39,12 +39,9 @@ LONGEST = 32  # heights: the width of a crop that is still taken as one line of 
 HERE = Path(__file__).resolve().parent
 
 
-# The network, whatever runs it.
-
-
 @dataclass
 class Editor:
-    """A trained generator."""
+    """A trained generator, whatever runs it."""
 
     run: Callable  # from i_t and i_s, float32 [1, h, w, 3] in -1..1, to the four outputs
     options: argparse.Namespace  # of its training: `data_shape` and `tight_text`
@@ -53,11 +50,7 @@ class Editor:
 
     def size_of(self, height: int, width: int) -> tuple[int, int]:
         """The height and width at which the network sees a crop of some size: as in training, or wider where letters
-        would be narrower than there.
-
-        Raises:
-            UserError: the crop is too long.
-        """
+        would be narrower than there; a crop that is too long is a UserError."""
         if width > LONGEST * height:
             told = f"a crop of {width} x {height} is more than {LONGEST} times as wide as high"
             raise UserError(f"{told}; edit it word by word")
@@ -65,35 +58,23 @@ class Editor:
         return self.size or (high, max(wide, MULTIPLE * round(high * width / (SQUEEZED * height * MULTIPLE))))
 
     def generate(self, i_t: np.ndarray, i_s: np.ndarray) -> dict[str, np.ndarray]:
-        """The four images, uint8 [h, w, 3] (o_sk [h, w, 1]), for i_t and i_s, uint8 [h, w, 3], of a size that `size_of`
-        gives.
+        """The four images, uint8 [h, w, 3] (o_sk [h, w, 1]), at the size that `size_of` gives for i_s.
 
-        Raises:
-            UserError: the network gives numbers that are not finite.
+        Args:
+            i_t, i_s: uint8 [any height, any width, 3]; i_t cut to its word where the training had it so.
         """
-        outputs = self.run(*(to_float(image[None], RANGE) for image in (i_t, i_s)))
+        size = self.size_of(*i_s.shape[:2])
+        outputs = self.run(*(to_float(resized(image, size)[None], RANGE) for image in (i_t, i_s)))
         if not all(np.isfinite(values).all() for values in outputs):
             raise UserError(f"{self.path} gives numbers that are not finite: its run diverged; use an earlier one")
         ranges = [(0.0, 1.0), RANGE, RANGE, RANGE]
         return {name: to_uint8(x[0], range_) for name, x, range_ in zip(OUTPUTS, outputs, ranges)}
 
     def edit(self, i_t: np.ndarray, i_s: np.ndarray) -> dict[str, np.ndarray]:
-        """Writes another word into a crop.
-
-        Args:
-            i_t: the wanted word in a standard font, uint8 [any height, any width, 3].
-            i_s: the crop, likewise of any size.
-        Returns:
-            o_sk, the word's skeleton, uint8 [h, w, 1]; o_t, the styled word on grey, o_b, the background, and o_f, the
-            edited crop, uint8 [h, w, 3]; of the crop's size.
-        Raises:
-            UserError: the crop is too long, or the weights are of no use.
-        """
-        size = self.size_of(*i_s.shape[:2])
+        """`generate` for a standard image with any borders; at the crop's own size."""
         if getattr(self.options, "tight_text", False):
             i_t = tightened(i_t)
-        outputs = self.generate(resized(i_t, size), resized(i_s, size))
-        return {name: resized(image, i_s.shape[:2]) for name, image in outputs.items()}
+        return {name: resized(image, i_s.shape[:2]) for name, image in self.generate(i_t, i_s).items()}
 
 
 def trained_editor(generator: Any, options: argparse.Namespace, path: str, device: str) -> Editor:
@@ -157,9 +138,6 @@ def open_editor(args: argparse.Namespace) -> Editor:
     return load_editor(args.ckpt_path, open_session(device_config(args)).device)
 
 
-# A photograph.
-
-
 class Place(NamedTuple):
     """Where a word is in a photograph."""
 
@@ -198,7 +176,7 @@ def find_places(photo: Image.Image) -> list[tuple[Place, str]]:
     if not ocr.installed():
         raise UserError(f"say where the word is: --box=left,top,right,bottom; or to find it: {ocr.HOW_TO_GET_IT}")
     found = []
-    for corners, text in ocr.Reader().find(photo):
+    for corners, text in ocr.Reader().find(photo.convert("RGB")):
         corners = corners.round().astype(int)
         ends = [*corners.min(0), *corners.max(0)]
         upright = np.abs(corners - quads.of_box(*ends)).max() <= 2
@@ -206,27 +184,27 @@ def find_places(photo: Image.Image) -> list[tuple[Place, str]]:
     return found
 
 
-def choose_place(photo: Image.Image, texts: Sequence[str]) -> list[Place]:
-    """The one word that is found; without a text, or where there are several, they are listed and it is an error."""
+def choose_place(photo: Image.Image, texts: Sequence[str]) -> Place:
+    """The one word that is found; without a text, or where there are several, they are listed and it is a UserError."""
     found = find_places(photo)
     if len(found) == 1 and texts:
         notice(f"found {found[0][1]!r} at {found[0][0].flag}")
-        return [found[0][0]]
-    for place, text in found:
-        print(f"{place.flag}  {text}")
+        return found[0][0]
+    for where, text in found:
+        print(f"{where.flag}  {text}")
     raise UserError(f"{len(found)} words found: give one of these flags, or --box, and --text=WORD for the new word")
 
 
 def find_edits(photo: Image.Image, places: Sequence[Place], texts: Sequence[str], font: Any = None) -> list[tuple]:
-    """What to write where: (place, text, file of the standard font: `font`, or one that will do).
+    """What to write where: (corners, text, file of the standard font: `font`, or one that will do).
 
     Raises:
         UserError: a place that is not in the photograph, or a text that cannot be rendered.
     """
     edits = []
-    for place, text in zip(places, texts):
-        quads.check(place.corners, *photo.size, place.flag)
-        edits.append((place, text, fonts.standard_font(text, font)))
+    for where, text in zip(places, texts):
+        quads.check(where.corners, *photo.size, where.flag)
+        edits.append((where.corners, text, fonts.standard_font(text, font)))
         fonts.standard_image(*edits[-1][1:], (8, 8))  # it can be rendered
     return edits
 
@@ -235,13 +213,13 @@ def edit_photo(editor: Editor, photo: Image.Image, edits: Sequence[tuple]) -> tu
     """A photograph with all its words changed, in the mode it has (its alpha stays), and for each word what
     `Editor.edit` gives."""
     pixels, edited = np.asarray(photo.convert("RGB")), []
-    for place, text, font in edits:
-        i_s = np.asarray(quads.cut(Image.fromarray(pixels), place.corners))
+    for corners, text, font in edits:
+        i_s = np.asarray(quads.cut(Image.fromarray(pixels), corners))
         height, width = i_s.shape[:2]
         high, _ = editor.size_of(height, width)
         i_t = fonts.standard_image(text, font, (high, max(8, round(high * width / height))))
         edited.append(editor.edit(i_t, i_s))
-        pixels = quads.paste(pixels, edited[-1]["o_f"], place.corners)
+        pixels = quads.paste(pixels, edited[-1]["o_f"], corners)
     result = Image.fromarray(pixels).convert("L" if photo.mode == "L" else "RGB")
     if photo.mode == "RGBA":
         result.putalpha(photo.getchannel("A"))
@@ -251,7 +229,7 @@ def edit_photo(editor: Editor, photo: Image.Image, edits: Sequence[tuple]) -> tu
 
 def predict_photo(args: argparse.Namespace) -> None:
     photo = read_photo(args.image)
-    edits = find_edits(photo, args.places or choose_place(photo, args.text), args.text, args.font)
+    edits = find_edits(photo, args.places or [choose_place(photo, args.text)], args.text, args.font)
     editor = open_editor(args)
     result, edited = edit_photo(editor, photo, edits)
     stem = Path(args.image).stem
@@ -262,15 +240,8 @@ def predict_photo(args: argparse.Namespace) -> None:
     notice(f"{len(edits)} words changed by {editor.path}")
 
 
-# Crops.
-
-
 def find_pairs(folder: str) -> list[tuple[str, Path, Path]]:
-    """(name, crop, wanted word) of all pairs in a folder, sorted.
-
-    Raises:
-        UserError: there is none, or one of a pair is missing.
-    """
+    """(name, crop, wanted word) of all pairs in a folder, sorted; none, or half of one, is a UserError."""
     files = {path.stem: path for path in find_images(Path(folder))}
     names = sorted({stem[:-4] for stem in files if stem.endswith(("_i_s", "_i_t"))})
     missing = [stem for name in names or ["NAME"] for stem in (f"{name}_i_s", f"{name}_i_t") if stem not in files]
@@ -290,9 +261,6 @@ def predict_crops(args: argparse.Namespace) -> None:
         for kind in OUTPUTS if args.save_mode == 1 else ("o_f",):
             save(edited[kind], args, name + suffixes[kind], i_s)
     notice(f"{len(pairs)} crops edited by {editor.path}")
-
-
-# The command.
 
 
 def save(image: Any, args: argparse.Namespace, name: str, source: Any) -> None:

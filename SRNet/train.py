@@ -11,7 +11,7 @@ Look at evaluate.py --ocr, whether the words can be read, more than at PSNR; NOT
 import argparse
 import os
 from collections.abc import Sequence
-from itertools import accumulate
+from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any, Callable, Optional
 
@@ -39,7 +39,6 @@ NETWORK = "SRNet"
 FEATURES = tuple(f"block{number}_conv1" for number in range(1, 6))  # of VGG19, section 3.3
 FEATURE_SCALE = 1 / 127.5  # VGG19 sees 0..255; at that scale its terms would outweigh all others a hundredfold
 EXAMPLES = 6  # held-out samples on a sheet
-LOSS_SCALE = {"init_scale": 2.0**16, "incr_every_n_steps": 1000, "decr_every_n_nan_or_inf": 2, "decr_ratio": 0.5}
 HERE = os.path.dirname(os.path.abspath(__file__))
 # What may differ when a run goes on, beside what common.run names: the rates, the order of the phases.
 MAY_CHANGE = ["decay_rate", "decay_steps", "staircase", "schedule", "warmup_steps", "teacher_forcing_steps",
@@ -69,13 +68,12 @@ def fast(steps: int) -> dict[str, Any]:
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
-    """The flags, those of the original under their names; cfg.py has their defaults."""
+    """The flags, those of the original under their names; a flag that cfg.py has is there with its default."""
     parser = cli.ArgumentParser(description=__doc__)
     count, step = cli.in_range(int, 1), cli.in_range(int, 0)
     weight, decay = cli.in_range(float, 0), cli.in_range(float, 0, 0.99999)
 
     def add(name, text, kind=count, default=None):
-        """A flag of the group under way; its default is cfg.py's where that has the name."""
         group.add_argument(f"--{name}", type=kind, default=getattr(cfg, name, default), help=text)
 
     group = parser.add_argument_group("data")
@@ -86,7 +84,6 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
 
     group = parser.add_argument_group("model")
     add("cnum", "channels of the networks' first layers")
-    group.add_argument("--norm", choices=("batch", "group"), default="batch", help="normalisation")
     text = "skip connections of features and pixels in all parts: i_t to o_sk and o_t, i_s to o_t and o_b, these to o_f"
     cli.add_boolean(group, "--skips", False, text)
     add_vgg19_flag(group, "of the perceptual and the style term")
@@ -182,11 +179,8 @@ def perceptual_features(args: argparse.Namespace) -> Optional[Callable[[tf.Tenso
 
 def scaled(stacked: tf.Tensor) -> dict[str, tf.Tensor]:
     """Samples as a batch holds them, as float32 images by name: -1..1, and 0..1 where there is one channel."""
-    sample = {}
-    for name, channels, end in zip(FOLDERS, CHANNELS, accumulate(CHANNELS)):
-        x = tf.cast(stacked[..., end - channels : end], tf.float32)
-        sample[name] = x / 255.0 if name in GREY else x / 127.5 - 1.0
-    return sample
+    images = zip(FOLDERS, tf.split(tf.cast(stacked, tf.float32), CHANNELS, axis=-1))
+    return {name: x / 255.0 if name in GREY else x / 127.5 - 1.0 for name, x in images}
 
 
 def make_train_step(args, networks, features, forced: bool, plain: bool, adversarial: bool) -> Callable:
@@ -201,11 +195,10 @@ def make_train_step(args, networks, features, forced: bool, plain: bool, adversa
 
     def discriminate(sample, o_b, o_f):
         """Logits of (background, fused), real and fake in one batch, as their batch normalisation needs it."""
-        double = [tf.concat(pair, 0) for pair in (
-            (sample["t_b"], o_b), (sample["i_s"], sample["i_s"]), (sample["t_f"], o_f), (sample["i_t"], sample["i_t"])
-        )]  # fmt: skip
-        background, fused = (tf.split(logits, 2) for logits in networks.discriminator(double, training=True))
-        return background, fused
+        real = [sample[name] for name in ("t_b", "i_s", "t_f", "i_t")]
+        fake = [o_b, sample["i_s"], o_f, sample["i_t"]]
+        double = [tf.concat(both, 0) for both in zip(real, fake)]
+        return [tf.split(logits, 2) for logits in networks.discriminator(double, training=True)]
 
     def train_step(stacked):
         sample = scaled(stacked)
@@ -265,15 +258,15 @@ def make_train_step(args, networks, features, forced: bool, plain: bool, adversa
 
 def make_update(args: argparse.Namespace, session: Session, networks: SimpleNamespace, features) -> Callable:
     """A function (batch, step) -> named scalars: the update of the phase of training that the step is in."""
-    compiled = {}
+
+    @cache
+    def compiled(*phase) -> Callable:
+        return session.compile(make_train_step(args, networks, *phase))
 
     def update(batch, step: int):
         plain = args.plain_l1_from is not None and step >= args.plain_l1_from
         terms = features if step >= args.perceptual_from else None
-        phase = (terms, step < args.teacher_forcing_steps, plain, step >= args.adversarial_from)
-        if phase not in compiled:  # a graph of its own
-            compiled[phase] = session.compile(make_train_step(args, networks, *phase))
-        return compiled[phase](batch)
+        return compiled(terms, step < args.teacher_forcing_steps, plain, step >= args.adversarial_from)(batch)
 
     return update
 
@@ -282,24 +275,19 @@ def build(args: argparse.Namespace, session: Session, total_steps: int) -> Simpl
     """The networks with their optimizers; `.state` is what a checkpoint holds, `.trained` what is measured."""
     generator, forced_generator = build_generators(args, args.data_shape, args.teacher_forcing_steps > 0)
     discriminator = build_discriminator(args, args.data_shape)
-    adam = {"beta_1": args.beta1, "beta_2": args.beta2, "loss_scale": LOSS_SCALE}  # scaled in float16 alone
-    d_rate = learning_rate(args, total_steps, args.adversarial_from)
-    d_optimizer = session.optimizer(discriminator, d_rate, **adam)
-    g_optimizer = session.optimizer(generator, learning_rate(args, total_steps), **adam)
+    scale = {"init_scale": 2.0**16, "decr_ratio": 0.5}  # in float16 alone
+    adam = partial(session.optimizer, beta_1=args.beta1, beta_2=args.beta2, loss_scale=scale)
+    d_optimizer = adam(discriminator, learning_rate(args, total_steps, args.adversarial_from))
+    g_optimizer = adam(generator, learning_rate(args, total_steps))
     built = {"generator": generator, "discriminator": discriminator}
     if args.ema:
         built["ema_generator"], _ = build_generators(args, args.data_shape)
         session.average(moving_statistics(built["ema_generator"]))
     state = {name: named_variables(network) for name, network in built.items()}
     state.update(d_optimizer=d_optimizer.state, g_optimizer=g_optimizer.state)
-    return SimpleNamespace(
-        **built,
-        forced_generator=forced_generator,
-        d_optimizer=d_optimizer,
-        g_optimizer=g_optimizer,
-        trained=built.get("ema_generator", generator),
-        state=state,
-    )
+    trained = built.get("ema_generator", generator)
+    optimizers = {"d_optimizer": d_optimizer, "g_optimizer": g_optimizer}
+    return SimpleNamespace(**built, **optimizers, forced_generator=forced_generator, trained=trained, state=state)
 
 
 def save_examples(run: Run, editor: predict.Editor, samples: Sequence) -> str:

@@ -10,7 +10,16 @@ import pytest
 MODEL = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(MODEL), str(MODEL.parent)]
 
-import common  # noqa: E402, F401  (before TensorFlow, whose start-up lines it holds back)
+import common  # noqa: E402, F401  isort: skip  (before TensorFlow, whose start-up lines it holds back)
+import numpy as np  # noqa: E402
+import predict  # noqa: E402
+import tensorflow as tf  # noqa: E402
+from data import FOLDERS, GREY  # noqa: E402
+from model import build_generators  # noqa: E402
+from PIL import Image  # noqa: E402
+
+from common import weights  # noqa: E402
+from common.layers import named_variables  # noqa: E402
 
 # Of train.py: small networks and images, no file of VGG19's weights.
 TINY = ["--cnum=2", "--data_shape=16,32", "--batch_size=2", "--vgg19_weights=none", "--precision_mode=force_fp32"]
@@ -29,14 +38,7 @@ def call(capsys, main, *argv) -> tuple[int, str, str]:
 
 def write_run(folder: Path, **options) -> SimpleNamespace:
     """A run's folder with the checkpoint of a small generator with random weights: `.folder`, `.options`."""
-    import tensorflow as tf
-    from model import build_generators
-
-    from common import weights
-    from common.layers import named_variables
-
-    options = {"cnum": 2, "norm": "batch", "data_shape": [64, 128], **options}
-    options = {"data_path": "nowhere", "seed": 0, **options}
+    options = {"cnum": 2, "data_shape": [64, 128], "data_path": "nowhere", "seed": 0, **options}
     tf.random.set_seed(1)
     variables = named_variables(build_generators(Namespace(**options))[0])
     for name, variable in variables.items():
@@ -49,33 +51,27 @@ def write_run(folder: Path, **options) -> SimpleNamespace:
 
 def write_samples(folder: Path, count: int, height: int = 16, width: int = 32) -> Path:
     """The seven folders with samples 00.png, 01.png, ...: a dark bar as the word. Returns the folder."""
-    import numpy as np
-    from PIL import Image
-
     rng = np.random.default_rng(0)
-    for name in ("i_t", "i_s", "t_sk", "t_t", "t_b", "t_f", "mask_t"):
-        (folder / name).mkdir(parents=True)
+    for kind in FOLDERS:
+        (folder / kind).mkdir(parents=True)
+    rows, line = slice(height // 4, height // 2), slice(height // 3, height // 3 + 1)
     for number in range(count):
-        background = np.full((height, width, 3), rng.integers(100, 256, 3), np.uint8)
-        source, target = (rng.integers(width // 4, width // 2, 2) for _ in range(2))
-
-        def bar(image, length, value, high=height // 4, left=height // 4):
-            copy = image.copy()
-            copy[high : 2 * high, left : left + length] = value
-            return copy
-
-        black, grey = np.zeros((height, width), np.uint8), np.full((height, width, 3), 127, np.uint8)
-        sample = {
-            "i_t": bar(grey, target[0], 0),
-            "i_s": bar(background, source[0], 40),
-            "t_sk": bar(black, target[0], 255, high=1, left=height // 4),
-            "t_t": bar(grey, target[0], 40),
-            "t_b": background,
-            "t_f": bar(background, target[0], 40),
-            "mask_t": bar(black, target[0], 255),
-        }
-        for name, image in sample.items():
-            Image.fromarray(image).save(folder / name / f"{number:02d}.png")
+        ground = rng.integers(100, 256, 3)
+        source, target = (
+            slice(height // 4, height // 4 + length) for length in rng.integers(width // 4, width // 2, 2)
+        )
+        for kind, level, places, word in (
+            ("i_t", 127, (rows, target), 0),
+            ("i_s", ground, (rows, source), 40),
+            ("t_sk", 0, (line, target), 255),
+            ("t_t", 127, (rows, target), 40),
+            ("t_b", ground, (rows, target), ground),
+            ("t_f", ground, (rows, target), 40),
+            ("mask_t", 0, (rows, target), 255),
+        ):
+            image = np.zeros((height, width) if kind in GREY else (height, width, 3), np.uint8) + np.uint8(level)
+            image[places] = word
+            Image.fromarray(image).save(folder / kind / f"{number:02d}.png")
     return folder
 
 
@@ -88,8 +84,6 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="session")
 def editor(run):
     """Its editor: all tests share one, since to trace it takes seconds."""
-    import predict
-
     return predict.load_editor(run.folder)
 
 

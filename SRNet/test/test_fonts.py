@@ -40,18 +40,14 @@ def test_what_a_font_lacks():
     assert not fonts.lacking(sans, "a\u2060b")  # a mark of formatting needs no glyph
 
 
-@pytest.mark.parametrize("kind", ["text", "cut", "folder", "missing"])
-def test_a_file_that_is_no_font_is_named(tmp_path, kind):
-    path = tmp_path / "letters.ttf"
-    if kind == "text":
-        path.write_text("not a font")
-    elif kind == "cut":
-        path.write_bytes(installed("cmr10.ttf").read_bytes()[:700])
-    elif kind == "folder":
-        path.mkdir()
-    with pytest.raises(UserError) as error:
-        fonts.characters(path)
-    assert str(error.value).startswith(f"{path}: is no font that can be used (") and "\n" not in str(error.value)
+def test_a_file_that_is_no_font_is_named(tmp_path):
+    (tmp_path / "cut.ttf").write_bytes(installed("cmr10.ttf").read_bytes()[:700])
+    (tmp_path / "folder.ttf").mkdir()
+    for name in ("cut.ttf", "folder.ttf", "missing.ttf"):
+        with pytest.raises(UserError) as error:
+            fonts.characters(tmp_path / name)
+        told = str(error.value)
+        assert told.startswith(f"{tmp_path / name}: is no font that can be used (") and "\n" not in told
 
 
 def test_the_standard_font():
@@ -70,7 +66,7 @@ def extent(image):
     return rows.min(), rows.max(), columns.min(), columns.max()
 
 
-@pytest.mark.parametrize("text", ["Hello", "gypsy", "a", "two  words", "internationalization"])
+@pytest.mark.parametrize("text", ["gypsy", "a", "two  words", "internationalization"])
 @pytest.mark.parametrize("size", [(64, 128), (48, 301)])
 def test_the_standard_image_fills_its_borders(text, size):
     image = fonts.standard_image(text, installed("DejaVuSans.ttf"), size)

@@ -6,18 +6,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import write_run
-from model import Blend, Composite, GroupNorm, Paint, Palette, build_discriminator, build_generators, load_generator
+from model import Paint, Palette, build_discriminator, build_generators, load_generator
 
 from common import weights
 from common.cli import UserError
 
 
-def trainable(model):
-    return sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
-
-
-def options(cnum=2, norm="batch", skips=False):
-    return Namespace(cnum=cnum, norm=norm, skips=skips)
+def options(cnum=2, skips=False):
+    return Namespace(cnum=cnum, skips=skips)
 
 
 def noise(seed, *shape):
@@ -25,8 +21,9 @@ def noise(seed, *shape):
 
 
 def test_parameters():
-    assert trainable(build_generators(options(32))[0]) == 18_930_026
-    assert trainable(build_discriminator(options(32))) == 3_118_214
+    """As many as the original's."""
+    for model, count in ((build_generators(options(32))[0], 18_930_026), (build_discriminator(options(32)), 3_118_214)):
+        assert sum(int(np.prod(weight.shape)) for weight in model.trainable_weights) == count
 
 
 def test_generator():
@@ -79,12 +76,6 @@ def test_colours_are_means_of_pixels_and_pixels_mixtures_of_colours():
     np.testing.assert_array_equal(painted[:, 0, 0], np.zeros((2, 3)))
     over, _ = Paint(dtype="float32")([tf.constant(shares), colours, tf.constant(image)])
     np.testing.assert_allclose(over[:, 2, 3] - painted[:, 2, 3], 0.5 * image[:, 2, 3], atol=1e-5)
-    logits = tf.constant([-99.0, np.log(3), 99.0])[:, None, None, None]
-    word, share, ground = (tf.constant([[[value]]], tf.float32) for value in ([[0.5] * 3], [[0.25]], [[-1.0, 0, 1]]))
-    over = Composite(dtype="float32")([word, share, ground])
-    np.testing.assert_allclose(np.ravel(over), [0.5 - 0.75, 0.5, 0.5 + 0.75])
-    blended = Blend(dtype="float32")([logits, tf.zeros([3, 1, 1, 3]), tf.ones([3, 1, 1, 3])])
-    np.testing.assert_allclose(blended[:, 0, 0, 0], [0, 0.75, 1], atol=1e-6)
 
 
 def test_discriminator():
@@ -94,18 +85,6 @@ def test_discriminator():
         assert logits.shape == (4, 4, 8, 1) and logits.dtype == tf.float32
         assert float(tf.reduce_mean(logits)) == pytest.approx(0, abs=1e-3)
         assert float(tf.math.reduce_std(logits)) == pytest.approx(1, abs=0.1)
-
-
-def test_group_normalisation_by_hand():
-    """Twelve channels are two groups of six: each sample's group has mean 0 and variance 1, then gamma and beta."""
-    layer, x = GroupNorm(), np.random.default_rng(0).normal(3, 2, (2, 4, 5, 12)).astype(np.float32)
-    layer(x)  # builds it
-    layer.gamma.assign(np.arange(12.0))
-    layer.beta.assign(np.ones(12))
-    groups = x.reshape(2, 4, 5, 2, 6)
-    mean, variance = (f(groups, axis=(1, 2, 4), keepdims=True) for f in (np.mean, np.var))
-    expected = ((groups - mean) / np.sqrt(variance + 1e-3)).reshape(x.shape) * np.arange(12) + 1
-    np.testing.assert_allclose(layer(x), expected, atol=2e-4)
 
 
 def test_teacher_forcing():
@@ -123,7 +102,7 @@ def test_teacher_forcing():
 
 def test_what_is_loaded(tmp_path):
     """The weights by their options; a file that says senseless things is refused in one line."""
-    loaded = weights.load(write_run(tmp_path / "run", norm="group").folder, "SRNet", tmp_path)
+    loaded = weights.load(write_run(tmp_path / "run").folder, "SRNet", tmp_path)
     layer = load_generator(loaded).get_layer("fused_1a")
     np.testing.assert_array_equal(layer.weights[0], loaded.tensors["generator/fused_1a.0"])
     loaded.options.data_shape = [64]

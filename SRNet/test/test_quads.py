@@ -5,8 +5,6 @@ import pytest
 import quads
 from PIL import Image
 
-from common.cli import UserError
-
 QUAD = np.array([(12.5, 9), (88, 20.25), (80, 61), (5, 40.5)])
 
 
@@ -53,21 +51,3 @@ def test_what_is_pasted_back_is_what_was_cut_out(corners):
     crop = cut(photo, corners)
     assert crop.shape[:2] == quads.upright_size(corners)
     assert np.abs(quads.paste(photo, crop, corners).astype(int) - photo).max() <= 3
-
-
-def test_what_cannot_be_cut_out():
-    def refused(reason, *corners):
-        with pytest.raises(UserError, match=f"^--quad: {reason}"):
-            quads.check(np.array(corners, float), 100, 70, "--quad")
-
-    quads.check(QUAD, 100, 70, "--quad")
-    quads.check(quads.of_box(0, 0, 100, 70), 100, 70, "--box")
-    quads.check(quads.of_box(99, 69, 100, 70), 100, 70, "--box")
-    refused("reaches outside the photograph, which is 100 x 70", (0, 0), (101, 0), (99, 60), (0, 60))
-    for corners in (
-        QUAD[::-1],  # anticlockwise
-        [(0, 0), (90, 60), (90, 0), (0, 60)],  # crosses itself
-        [(0, 0), (90, 0), (20, 20), (0, 60)],  # dented
-        [(9, 9), (9, 9), (9, 9), (9, 9)],
-    ):
-        refused("give left,top,right,bottom or a convex quadrangle", *corners)

@@ -1,7 +1,6 @@
 """Training: flags and their refusals, what a step does in each phase, and what a run leaves behind."""
 
 import json
-import re
 
 import cfg
 import losses
@@ -73,7 +72,7 @@ def test_a_recipe_sets_what_no_flag_does(tmp_path):
     flags = [f"--data_path={tmp_path}", "--recipe=fast", "--max_iter=1000"]
     args = train.parse_args([*flags, "--ema=0.5"])
     assert (args.teacher_forcing_steps, args.plain_l1_from, args.adversarial_from) == (500, 333, 800)
-    assert (args.schedule, args.norm, args.ema) == ("cosine", "batch", 0.5)
+    assert (args.schedule, args.ema) == ("cosine", 0.5)
     assert args.warmup_steps == 100 and args.skips and args.tight_text and args.balanced_l1
 
 
@@ -85,21 +84,13 @@ def test_a_recipe_sets_what_no_flag_does(tmp_path):
         (["--recipe=fast", "--train_epochs=2"], "give --train_steps, not --train_epochs"),
         (["--lt_mask=1"], "--lt_mask is of networks with --skips: give it too, or --lt_mask=0"),
         (["--vgg19_weights=none.pb"], "--vgg19_weights none.pb: there is no such file"),
+        (["--vgg19_weights="], "set/vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5 or "),
     ],
 )
 def test_refusals(start, flags, told):
     status, _, error = start("--max_iter=2", "--evaluate=False", *flags)
     lines = [line for line in error.splitlines() if line.startswith("[Error]")]
     assert status == 2 and len(lines) == 1 and told in lines[0]
-
-
-def test_without_vgg19(sample_set, tmp_path, capsys):
-    """No file of its weights: two lines that name both places and the ways out."""
-    tiny = [flag for flag in TINY if not flag.startswith("--vgg19")]
-    flags = [f"--data_path={sample_set}", f"--output_path={tmp_path / 'run'}", *tiny]
-    status, _, told = call(capsys, train.main, *flags)
-    assert f"{sample_set}/vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5 or {sample_set}/vgg19.pb" in told
-    assert status == 2 and "--vgg19_weights=random" in told and "none" in told
 
 
 def test_a_step_learns(prepare):
@@ -116,18 +107,23 @@ def test_a_step_learns(prepare):
 
 
 def test_phases(prepare):
-    """Before their steps the discriminators stay and the fusion is given t_t; then both change; the average follows."""
-    flags = ["--adversarial_from=1", "--teacher_forcing_steps=1", "--ema=0.9"]
-    args, networks, update, stream = prepare(*flags)
+    """Before their steps the discriminators stay, and the fusion is given t_t and its mask; then both change. The
+    average follows, and with --skips the loss has the mask of what is painted."""
+    flags = ["--adversarial_from=1", "--teacher_forcing_steps=1", "--ema=0.9", "--skips", "--lt_mask=2"]
+    _, networks, update, stream = prepare(*flags)
     batch = next(stream)
     sample = train.scaled(batch)
     update_average(networks.ema_generator, networks.generator, 0.0)
     start = [v.numpy() for v in networks.state["discriminator"].values()]
     begun = {name: v.numpy() for name, v in networks.state["generator"].items()}
-    forced = networks.forced_generator([sample["i_t"], sample["i_s"], sample["t_t"]], training=True)[3]
+    inputs = [sample[name] for name in ("i_t", "i_s", "t_t", "mask_t")]
+    o_sk, o_t, _, o_f, logits, share = networks.forced_generator(inputs, training=True)
+    l_t = losses.dice(sample["t_sk"], o_sk) + losses.cross_entropy(sample["t_sk"], logits)
+    l_t += losses.masked_l1(sample["t_t"], o_t, sample["mask_t"]) + 2 * losses.mask(sample["mask_t"], share)
     first = update(batch, 0)
     assert float(first["d_loss"]) == 0.0
-    assert float(first["l_f"]) == pytest.approx(args.lf_theta_1 * float(losses.l1(sample["t_f"], forced)), rel=1e-4)
+    assert float(first["l_t"]) == pytest.approx(float(l_t), rel=1e-4)
+    assert float(first["l_f"]) == pytest.approx(float(10 * losses.l1(sample["t_f"], o_f)), rel=1e-4)
     for name, average in networks.state["ema_generator"].items():
         expected = 0.9 * begun[name] + 0.1 * networks.state["generator"][name].numpy()
         np.testing.assert_allclose(average, expected, atol=1e-5)
@@ -166,20 +162,6 @@ def test_the_terms_of_the_loss(prepare):
         args.balanced_l1 = step == 1
 
 
-def test_the_mask_of_what_is_painted(prepare):
-    flags = ["--skips", "--learning_rate=0", "--adversarial_from=9", "--lt_mask=2", "--teacher_forcing_steps=1"]
-    _, networks, update, stream = prepare(*flags)
-    batch = next(stream)
-    sample = train.scaled(batch)
-    inputs = [sample[name] for name in ("i_t", "i_s", "t_t", "mask_t")]
-    o_sk, o_t, _, o_f, logits, share = networks.forced_generator(inputs, training=True)
-    l_t = losses.dice(sample["t_sk"], o_sk) + losses.cross_entropy(sample["t_sk"], logits)
-    l_t += losses.masked_l1(sample["t_t"], o_t, sample["mask_t"]) + 2 * losses.mask(sample["mask_t"], share)
-    found = update(batch, 0)
-    assert float(found["l_t"]) == pytest.approx(float(l_t), rel=1e-4)
-    assert float(found["l_f"]) == pytest.approx(float(10 * losses.l1(sample["t_f"], o_f)), rel=1e-4)
-
-
 def test_vgg19_of_the_original(tmp_path):
     """A frozen graph's constants, under longer names, become the layers' weights; what is lacking is named."""
     from vgg19_pb import read_vgg19
@@ -213,18 +195,15 @@ def test_learning_rate(tmp_path):
 
 
 def test_a_finished_run(start, tmp_path):
-    """What it prints and leaves behind: the original's line, sheets, kept checkpoints, the metrics."""
+    """What it leaves behind beside what ci/test asks of every folder: sheets, kept checkpoints, the metrics."""
     run = tmp_path / "run"
-    flags = ["--max_iter=2", "--show_loss_interval=1", "--gen_example_interval=1", "--save_ckpt_interval=1"]
-    status, said, _ = start(*flags, "--train_name=mine", "--ema=0.5")
-    assert status == 0
-    line = r"^step: {6}%d   d_loss: \d+\.\d{5}   g_loss: \d+\.\d{5}   time: \d+\.\d{4}$"
-    assert re.search(line % 1, said, re.M) and re.search(line % 2, said, re.M)
+    flags = ["--max_iter=2", "--gen_example_interval=1", "--save_ckpt_interval=1", "--train_name=mine", "--ema=0.5"]
+    status, said, _ = start(*flags)
+    assert status == 0 and "SSIM of o_f on 1 held-out samples" in said
     sheets = [path.name for path in find_images(run / "examples" / "mine")]
     assert sheets == ["step_0000001.png", "step_0000002.png"]
     assert (run / "checkpoints" / "iter_0000001" / "ckpt-1.safetensors").exists()
     result = json.loads((run / "result.json").read_text())
     assert {"o_f_psnr", "o_f_ssim", "o_sk_dice"} <= result["metrics"].keys()
     assert {"o_f_psnr", "source_o_f_psnr", "erased_o_f_ssim", "mean_o_sk_dice"} <= result["baseline"].keys()
-    assert result["train_steps"] == 2 and result["accuracy"] == result["metrics"]["o_f_ssim"]
-    assert "SSIM of o_f on 1 held-out samples" in said
+    assert result["accuracy"] == result["metrics"]["o_f_ssim"]
