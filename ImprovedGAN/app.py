@@ -3,7 +3,6 @@
 python ImprovedGAN/app.py [--ckpt_path=RUN]        needs Gradio 6; serves on 127.0.0.1 alone, asks no other host
 """
 
-import argparse
 import tempfile
 import time
 from pathlib import Path
@@ -23,9 +22,9 @@ EXAMPLE = [(187, 72), (106, 72), (100, 133), (140, 122), (180, 138), (192, 175),
 GENERATED = 64
 
 
-def example(size: int = 280) -> Image.Image:
+def example() -> Image.Image:
     """A five in thick black strokes, what the page shows when it opens."""
-    image = Image.new("RGB", (size, size), "white")
+    image = Image.new("RGB", (280, 280), "white")
     ImageDraw.Draw(image).line(EXAMPLE, fill="black", width=20, joint="curve")
     return image
 
@@ -68,20 +67,18 @@ def build(ckpt: Optional[str] = None) -> None:
             raise gr.Error(str(error), print_exception=False) from None
 
     try:
-        predictor = open_checkpoint(ckpt, argparse.Namespace(device="auto", precision_mode="allow_fp32_to_fp16"))
+        predictor = open_checkpoint(ckpt)
     except UserError as error:
         gr.Markdown(f"ImprovedGAN cannot be shown: {error}", elem_classes="message")
         return
     first = recognise(predictor, example())
-    labels, steps = predictor.loaded.options.n_labels or "all", predictor.loaded.step
-    trained_on = f"{predictor.about['dataset']} with {labels} labels, {steps} steps"
-    gr.Markdown(f"Trained on {trained_on}. Draw one digit, or give a photograph of one on paper.")
+    trained = f"Trained on {predictor.dataset}, {predictor.loaded.step} steps."
+    gr.Markdown(f"{trained} Draw one digit, or give a photograph of one on paper.")
     with gr.Row():
         with gr.Column():
             brush = gr.Brush(default_size=20, colors=["#000000"], color_mode="fixed")
-            pad = gr.Sketchpad(
-                example(), type="pil", canvas_size=(280, 280), brush=brush, layers=False, label="A digit"
-            )
+            look = {"canvas_size": (280, 280), "brush": brush, "layers": False, "label": "A digit"}
+            pad = gr.Sketchpad(example(), type="pil", **look)
             ask = gr.Button("What is it?", variant="primary", elem_classes="run")
             file = gr.File(type="filepath", label="or an image file", elem_classes="input")
         with gr.Column():

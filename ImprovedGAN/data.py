@@ -1,14 +1,5 @@
-"""A data set on disk -> uint8 arrays in memory, checked; and the label budget of semi-supervised training.
-
-`load` finds and reads any of:
-
-    data.npz                                         what download.py and sample_data.py write
-    train.tfrecord, test.tfrecord                    the original's forms
-    data.hdf5, id.txt
-    train-images-idx3-ubyte[.gz] and three others    MNIST as published
-    train/<class>/*.png, test/<class>/*.png          your own images; train/unlabelled/ may hold some without a label
-    <class>/*.png                                    the same without a split: a tenth of each class is held out
-"""
+"""A data set on disk, in any of the forms that README.md lists -> uint8 arrays in memory, checked; and the label budget
+of semi-supervised training."""
 
 import argparse
 import os
@@ -21,7 +12,7 @@ from typing import Callable, Optional, Union
 
 import numpy as np
 import preprocess
-from formats import ARRAYS, FORMS, Data, both_splits, form_of, read_class_folders, read_npz, subfolders
+from formats import ARRAYS, FORMS, Data, form_of, read_class_folders, subfolders
 
 from common import cli
 from common.cli import UserError
@@ -35,7 +26,7 @@ def load(
     size: Optional[tuple[int, int]] = None,
     read: Optional[Callable[[Path], np.ndarray]] = None,
 ) -> Data:
-    """Reads a data set, whichever of the forms above it has.
+    """Reads a data set, whichever form it has.
 
     Args:
         data_path: the set's own folder, or `datasets/`, or the folder above `datasets/`.
@@ -53,12 +44,7 @@ def load(
     try:
         folder = find_set(Path(data_path).expanduser().resolve(), dataset)
         form = form_of(folder)
-        if form == "data.npz":
-            found = read_npz(folder)
-        elif form in FORMS:
-            found = both_splits(FORMS[form], folder)
-        else:
-            found = read_class_folders(folder, read or read_scaled)
+        found = FORMS[form](folder) if form in FORMS else read_class_folders(folder, read or read_scaled)
         files = tuple(sorted(path for path in folder.glob(form) if path.is_file()))
     except OSError as error:
         raise UserError(f"{error.filename or data_path}: cannot be read ({error.strerror or error})") from error
@@ -88,16 +74,17 @@ def check(data: Data, where: Path) -> Data:
     train, test = data.train_images, data.test_images
     used = np.unique(data.train_labels[data.train_labels >= 0]).tolist()
     names = list(data.class_names or map(str, used))
+    kinds = [(images.dtype.name, *images.shape[1:]) for images in (train, test)]
+    sound = kinds[0] == kinds[1] and len(kinds[0]) == 4 and kinds[0][0] == "uint8" and kinds[0][3] in (1, 3)
     counts = data.train_labels.shape + data.test_labels.shape
-    shapes = f"images to train on are {train.shape[1:]}, to test on {test.shape[1:]}; both [h, w, 1 or 3]"
-    for wrong, what in (
-        (not (train.size and test.size), "there must be images to train on, and others to test on"),
-        (train.shape[1:] != test.shape[1:] or train.ndim != 4 or train.shape[-1] not in (1, 3), shapes),
-        (counts != train.shape[:1] + test.shape[:1], "not as many labels as images"),
-        (used != list(range(len(names))) or len(names) < 2, "every class (two at least) needs a label to train on"),
-        (not np.isin(data.test_labels, used).all(), "each image to test on needs a label that is trained on"),
+    for right, what in (
+        (train.size and test.size, "there must be images to train on, and others to test on"),
+        (sound, f"images to train on are {kinds[0]}, to test on {kinds[1]}; both must be (uint8, h, w, 1 or 3)"),
+        (counts == train.shape[:1] + test.shape[:1], "not as many labels as images"),
+        (used == list(range(len(names))) and len(names) > 1, "every class (two at least) needs a label to train on"),
+        (np.isin(data.test_labels, used).all(), "each image to test on needs a label that is trained on"),
     ):
-        if wrong:
+        if not right:
             raise UserError(f"{where}: {what}")
     return replace(data, class_names=names)
 
@@ -130,8 +117,7 @@ def choose_labels(labels: np.ndarray, n_labels: int, split_seed: int) -> np.ndar
 
     Args:
         labels: int [n], 0, 1, ...; -1 where there is none.
-        n_labels: how many labels in all.
-        split_seed: the draw's seed. With one seed a smaller budget's images are among a larger one's.
+        split_seed: with one of them a smaller budget's images are among a larger one's.
     Returns:
         Sorted int64 [n_labels] indices.
     Raises:
@@ -143,14 +129,13 @@ def choose_labels(labels: np.ndarray, n_labels: int, split_seed: int) -> np.ndar
     if rest or each > fewest:
         raise UserError(f"--n_labels={n_labels}: give a multiple of the {classes} classes, at most {classes * fewest}")
     rng = np.random.default_rng(split_seed)
-    return np.sort(
-        np.concatenate([rng.permutation(np.flatnonzero(labels == label))[:each] for label in range(classes)])
-    )
+    drawn = [rng.permutation(np.flatnonzero(labels == label))[:each] for label in range(classes)]
+    return np.sort(np.concatenate(drawn))
 
 
 def choose_images(args: argparse.Namespace, data: Data) -> tuple[Data, np.ndarray]:
     """The images to train on (`--max_sample`), and the indices of those whose labels training may see."""
-    if args.max_sample and args.max_sample < len(data.train_images):
+    if args.max_sample:
         order = np.random.default_rng(args.split_seed).permutation(len(data.train_images))
         chosen = np.sort(order[: args.max_sample])
         data = replace(data, train_images=data.train_images[chosen], train_labels=data.train_labels[chosen])
@@ -176,9 +161,8 @@ def training_batches(
 
     low, high = value_range
     images, labelled = tf.constant(parts.data.train_images), parts.labelled
-    labels = np.full(len(images), -1, np.int32)
-    labels[labelled] = parts.data.train_labels[labelled]
-    labels = tf.constant(labels)
+    seen = np.isin(np.arange(len(images)), labelled)
+    labels = tf.constant(np.where(seen, parts.data.train_labels, -1).astype(np.int32))
 
     def order(count, purpose):
         return shuffled_batches(count, args.batch_size, args.seed, start_step, purpose).map(parts.session.shard)

@@ -55,10 +55,9 @@ def load_data(args: argparse.Namespace, predictor: Predictor) -> tuple[data.Data
     elif path is None:
         path, dataset = options.get("data_path"), dataset or options.get("dataset")
     if path is None:
-        raise UserError("--data_path DIR: an exported file does not say what it was trained on")
-    shape, names = predictor.image_shape, predictor.class_names
-    scaled = options.get("image_size", shape[:2]) and shape[:2]  # an exported file does not know if it was
-    loaded = data.load(path, dataset, scaled, lambda file: to_input(read_image(file), shape, predictor.ink))
+        raise UserError("--data_path DIR: neither an exported file nor shipped weights say where their data is")
+    shape, names = tuple(predictor.image_shape), predictor.class_names
+    loaded = data.load(path, dataset, shape[:2], lambda file: to_input(read_image(file), shape, predictor.ink))
     if loaded.test_images.shape[1:] != shape or len(loaded.class_names) != len(names):
         found = f"images of {loaded.test_images.shape[1:]} in {len(loaded.class_names)} classes"
         raise UserError(f"--data_path {path}: {found}, but the network was trained on {shape} in {len(names)}")
@@ -71,7 +70,8 @@ def evaluate(args: argparse.Namespace) -> dict:
     if predictor.classify is None:
         raise UserError(f"--model {args.model}: not a classifier; evaluate.py takes exported/classifier....")
     loaded, path = load_data(args, predictor)
-    chosen, total = np.array(args.data_id or range(len(loaded.test_images))), len(loaded.test_images)
+    total = len(loaded.test_images)
+    chosen = np.array(args.data_id or range(total))
     if chosen.max() >= total:
         raise UserError(f"--data_id {chosen.max()}: the held-out images are numbered 0 to {total - 1}")
     images, labels = loaded.test_images[chosen], loaded.test_labels[chosen]

@@ -1,8 +1,4 @@
-"""Data sets in the files they come in -> arrays. Nothing in a file is believed unchecked, and nothing in it is run.
-
-A file is read up to a limit, whatever its header promises, and an array is made only of bytes that are there (SVHN's,
-which SciPy reads, in a process whose memory is bounded).
-"""
+"""Data sets in the files they come in -> arrays. Nothing in a file is believed unchecked, and nothing in it is run."""
 
 import gzip
 import io
@@ -10,13 +6,12 @@ import math
 import pickletools
 import re
 import resource
-import struct
 import tarfile
-import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -27,7 +22,7 @@ from tqdm import tqdm
 from common.cli import UserError, notice
 from common.images import find_images
 
-MAX_BYTES = 2**30  # of one file, unpacked
+MAX_BYTES = 2**30  # of one file, unpacked; a whole set may have four times as many
 UNLABELLED = ("unlabelled", "unlabeled")
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -56,6 +51,8 @@ class Data:
 def expecting(what: str, path: Path) -> Iterator[None]:
     """Whatever goes wrong meanwhile is told in a line: the file does not hold `what`."""
     try:
+        if not path.is_file():  # a pipe would never end
+            raise ValueError("there is no such file")
         yield
     except Exception as error:  # readers raise nearly every kind on a broken file
         reason = (str(getattr(error, "strerror", None) or error) or type(error).__name__).splitlines()[0][:100]
@@ -63,9 +60,7 @@ def expecting(what: str, path: Path) -> Iterator[None]:
 
 
 def read_file(path: Path) -> bytes:
-    """A file's content, unpacked where its name ends in .gz."""
-    if not path.is_file():  # a pipe would never end
-        raise ValueError("there is no such file")
+    """A file's content, unpacked where its name ends in .gz, whatever its header promises."""
     with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
@@ -74,16 +69,14 @@ def read_file(path: Path) -> bytes:
 
 
 def read_npz(folder: Path) -> Data:
-    """What download.py and sample_data.py write. Its arrays lie unpacked, so that none is larger than the file."""
+    """What download.py and sample_data.py write."""
     path = folder / "data.npz"
-    with expecting("what download.py writes", path), zipfile.ZipFile(path) as archive:
-        if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
-            raise ValueError("its arrays are packed")
-        with np.load(path, allow_pickle=False) as arrays:
-            *parts, names = (arrays[name] for name in (*ARRAYS, "class_names"))
-        if [array.dtype for array in parts] != [np.uint8, np.int32] * 2 or names.dtype.kind != "U" or names.ndim != 1:
-            raise ValueError("its arrays are of other kinds")
-        return Data(*parts, names.tolist())
+    with expecting("what download.py writes", path), np.load(str(path), allow_pickle=False) as arrays:
+        if sum(member.file_size for member in arrays.zip.infolist()) > 4 * MAX_BYTES:
+            raise ValueError(f"more than {4 * MAX_BYTES} bytes, which this program does not read")
+        images, labels, test_images, test_labels = (arrays[name] for name in ARRAYS)
+        names = [str(name) for name in arrays["class_names"]]
+        return Data(images, labels.astype(np.int32), test_images, test_labels.astype(np.int32), names)
 
 
 def both_splits(read: Callable[[Path, str], tuple], folder: Path, class_names: Optional[list[str]] = None) -> Data:
@@ -102,7 +95,7 @@ def read_idx(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
             content = read_file(path)
             if content[:4] != bytes([0, 0, 8, dims]):
                 raise ValueError("another beginning")
-            shape = struct.unpack_from(f">{dims}I", content, 4)
+            shape = np.frombuffer(content, ">u4", dims, offset=4)
             arrays.append(np.frombuffer(content, np.uint8, offset=4 + 4 * dims).reshape(shape))
     return arrays[0][..., None], arrays[1]
 
@@ -113,79 +106,54 @@ def read_svhn(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
 
     path = folder / f"{split}_32x32.mat"
     with expecting("X, bytes [height, width, 3, n], and y, n labels from 1 to 10", path):
-        if not path.is_file():  # a pipe would never end
-            raise ValueError("there is no such file")
         # Apart, since SciPy's reader crashes on some damaged files; with bounded memory, since it believes all of them.
-        with ProcessPoolExecutor(1, get_context("fork"), bound_memory) as apart:
+        bound = resource.RLIMIT_DATA, (4 * MAX_BYTES, resource.RLIM_INFINITY)
+        with ProcessPoolExecutor(1, get_context("fork"), resource.setrlimit, bound) as apart:
             found = apart.submit(loadmat, str(path), variable_names=["X", "y"]).result()
-        x, y = found["X"], found["y"].reshape(-1)
-        if x.ndim != 4 or x.dtype != np.uint8 or len(y) != x.shape[3] or not np.isin(y, range(11)).all():
-            raise ValueError(f"X is {x.dtype} {x.shape}, y holds {len(y)} labels")
-        return np.ascontiguousarray(x.transpose(3, 0, 1, 2)), np.where(y == 10, 0, y)
-
-
-def bound_memory() -> None:
-    """Lets this process take two gigabytes more than it has: SVHN's arrays have 0.25, and reading them makes copies."""
-    pages = int(Path("/proc/self/statm").read_text().split()[5])
-    resource.setrlimit(resource.RLIMIT_DATA, (pages * resource.getpagesize() + 2 * MAX_BYTES, resource.RLIM_INFINITY))
+        return np.ascontiguousarray(found["X"].transpose(3, 0, 1, 2)), found["y"].reshape(-1) % 10
 
 
 def read_cifar10(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     """CIFAR-10 as it is published: pickles in an archive (no path in it is followed), or beside it."""
     archive, batches = folder / "cifar-10-python.tar.gz", "test_batch" if split == "test" else "data_batch_[1-9]"
-    with expecting("data_batch_1, ... and test_batch", archive if archive.exists() else folder):
+    with expecting("data_batch_1, ... and test_batch", archive if archive.exists() else folder / "test_batch"):
         if archive.exists():
-            files = unpacked(read_file(archive))
+            content = read_file(archive)
+            with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as tar:  # no member is larger than all of it
+                files = {Path(m.name).name: tar.extractfile(m).read(len(content)) for m in tar if m.isfile()}
         else:
             files = {path.name: read_file(path) for path in folder.glob("*_batch*")}
-        names = [name for name in sorted(files) if re.fullmatch(batches, name)]
-        images, labels = zip(*(read_batch(files[name]) for name in names))
+        images, labels = zip(*(read_batch(files[name]) for name in sorted(files) if re.fullmatch(batches, name)))
         return np.concatenate(images), np.concatenate(labels)
 
 
-def unpacked(content: bytes) -> dict[str, bytes]:
-    """The files of a tar archive by the last part of their names."""
-    files = {}
-    with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as tar:
-        for member in tar:
-            if not 0 <= member.size <= len(content):
-                raise ValueError(f"{member.name[:40]} promises {member.size} bytes")
-            if member.isfile():
-                files[member.name.rsplit("/", 1)[-1]] = tar.extractfile(member).read()
-    return files
-
-
 def read_batch(content: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """A batch -> uint8 [n, h, w, 3], int32 [n]: the numbers after "labels" and the bytes after "data" in its pickle.
+    """A batch -> uint8 [n, 32, 32, 3], int [n]: the numbers after "labels" and the bytes after "data" in its pickle.
 
     Nothing of the pickle is run or built, so nothing in it can do harm.
     """
     key, labels, pixels = b"", [], b""
     for opcode, value, _ in pickletools.genops(content):
-        if key == b"labels" and opcode.name.startswith("BININT"):
-            labels.append(value)
         # Python 2 wrote bytes as strings; Python 3 writes them in an old protocol as text.
         text = value.encode("latin-1") if isinstance(value, str) else value
         if text in (b"labels", b"data"):
             key = text
+        elif key == b"labels" and opcode.name.startswith("BININT"):
+            labels.append(value)
         elif key == b"data" and isinstance(text, bytes) and len(text) > 100:
             pixels = text
-    size = math.isqrt(len(pixels) // (3 * len(labels)))
-    images = np.frombuffer(pixels, np.uint8).reshape(len(labels), 3, size, size).transpose(0, 2, 3, 1)
-    return np.ascontiguousarray(images), np.array(labels, np.int32)
+    images = np.frombuffer(pixels, np.uint8).reshape(len(labels), 3, 32, 32)
+    return images.transpose(0, 2, 3, 1), np.array(labels)
 
 
 def read_tfrecord(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     """The original's form: examples of a square image, grey or RGB, as bytes or as floats from -1 to 1, and a label."""
     import tensorflow as tf
 
-    path, images, labels, start = folder / f"{split}.tfrecord", [], [], 0
+    path, images, labels = folder / f"{split}.tfrecord", [], []
     with expecting("examples of an image and a label, all of one size", path):
-        content = read_file(path)
-        while start < len(content):
-            # A frame: the record's length, four bytes, the record, four bytes.
-            end = start + 12 + int.from_bytes(content[start : start + 8], "little")
-            feature = tf.train.Example.FromString(content[start + 12 : end]).features.feature
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            feature = tf.train.Example.FromString(record).features.feature
             pixels = np.frombuffer(b"".join(feature["image"].bytes_list.value), np.uint8)
             if not len(pixels):
                 floats = np.array(feature["image"].float_list.value, np.float32)
@@ -194,9 +162,6 @@ def read_tfrecord(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
                 pixels = np.rint((floats + 1) * 127.5).astype(np.uint8)
             images.append(pixels)
             labels.append(list(feature["label"].int64_list.value) or list(feature["label"].float_list.value))
-            start = end + 4
-        if start != len(content):
-            raise ValueError("cut short, or no TFRecord file")
         count = len(images[0])
         channels = next(c for c in (1, 3) if math.isqrt(count // c) ** 2 * c == count > 0)
         size = math.isqrt(count // channels)
@@ -215,35 +180,22 @@ def read_hdf5(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
         ids = read_file(folder / "id.txt").decode().split()
     np.random.RandomState(123).shuffle(ids)
     cut = int(0.8 * len(ids))
-    ids = ids[:cut] if split == "train" else ids[cut:]
-
-    def read(place):
-        found = file[place]
-        # Whole in this very file, as the original stores it: so there are as many bytes as its shape says.
-        if found.file.filename != str(path) or found.id.get_offset() is None:
-            raise ValueError(f"{place} is stored in another way than the original's")
-        return found[()]
-
-    with expecting("an image and a label for each id of id.txt", path), h5py.File(path, "r") as file:
-        bar = tqdm(ids, path.name, unit="", disable=None)
-        images, labels = zip(*((read(f"{name}/image"), read(f"{name}/label")) for name in bar))
+    images, labels = [], []
+    with expecting("an image and a label for each id of id.txt", path), h5py.File(str(path), "r") as file:
+        for name in tqdm(ids[:cut] if split == "train" else ids[cut:], path.name, unit="", disable=None):
+            for rows, stored in ((images, file[f"{name}/image"]), (labels, file[f"{name}/label"])):
+                # Whole in this very file, as the original stores it: so there are as many bytes as its shape says.
+                if stored.file.filename != str(path) or stored.id.get_offset() is None:
+                    raise ValueError(f"{stored.name} is stored in another way than the original's")
+                rows.append(stored[()])
         images = np.stack(images)
-        if images.dtype != np.uint8:
-            raise ValueError(f"images are {images.dtype}, not uint8")
         return images.reshape(*images.shape[:3], -1), class_indices(labels)
 
 
 def class_indices(rows: Any) -> np.ndarray:
-    """Labels written as class numbers (-1: none) or one-hot (all zeros: none) -> int32 [n]."""
-    rows = np.asarray(rows).astype(np.float64)
-    if rows.ndim == 2 and rows.shape[1] > 1:
-        sound = np.isin(rows, (0, 1)).all() and (rows.sum(1) <= 1).all()
-        rows = np.where(rows.any(1), rows.argmax(1), -1)
-    else:
-        sound = np.isin(rows, range(-1, 1000)).all()
-    if not sound:
-        raise ValueError("a label is neither a class number (-1 for none) nor one-hot")
-    return rows.reshape(len(rows)).astype(np.int32)
+    """Labels written as class numbers or one-hot -> [n]."""
+    rows = np.asarray(rows, np.float64)
+    return rows.argmax(1) if rows.ndim == 2 and rows.shape[1] > 1 else rows.reshape(len(rows))
 
 
 def subfolders(folder: Path) -> list[Path]:
@@ -270,21 +222,18 @@ def read_class_folders(folder: Path, read: Callable[[Path], np.ndarray]) -> Data
     """
     root, rng = training_root(folder), np.random.default_rng(0)
     names = [path.name for path in class_folders(root)]
-    train, test = [], []
-    for label, name in enumerate(names):
-        own = find_images(root / name)
-        if root != folder:
-            held = find_images(folder / "test" / name)
-        else:
-            own = [own[i] for i in rng.permutation(len(own))]
-            cut = max(1, round(len(own) / 10))
-            own, held = own[cut:], own[:cut]
-        train += [(path, label) for path in own]
-        test += [(path, label) for path in held]
+    own = [find_images(root / name) for name in names]
     if root == folder:
-        notice(f"{folder}: no train/ and test/, so a tenth of each class ({len(test)} images) is held out to test on")
-    elif strange := [path.name for path in class_folders(folder / "test") if path.name not in names]:
-        raise UserError(f"{folder}: test/{strange[0]} has no fellow in train/; both hold a folder a class")
+        own = [[paths[i] for i in rng.permutation(len(paths))] for paths in own]
+        cuts = [max(1, round(len(paths) / 10)) for paths in own]
+        own, held = zip(*[(paths[cut:], paths[:cut]) for paths, cut in zip(own, cuts)])
+        notice(f"{folder}: no train/ and test/, so a tenth of each class ({sum(cuts)} images) is held out to test on")
+    else:
+        held = [find_images(folder / "test" / name) for name in names]
+        strange = [path.name for path in class_folders(folder / "test") if path.name not in names]
+        if strange:
+            raise UserError(f"{folder}: test/{strange[0]} has no fellow in train/; both hold a folder a class")
+    train, test = ([(path, label) for label, paths in enumerate(split) for path in paths] for split in (own, held))
     train += [(path, -1) for sub in subfolders(root) if sub.name.lower() in UNLABELLED for path in find_images(sub)]
     train = [train[i] for i in rng.permutation(len(train))]  # so that the first so many hold all classes
     rows: list[np.ndarray] = []
@@ -292,24 +241,23 @@ def read_class_folders(folder: Path, read: Callable[[Path], np.ndarray]) -> Data
         rows.append(read(path))
         if rows[-1].shape[:2] != rows[0].shape[:2]:
             raise UserError(f"{folder}: images of different sizes; give --image_size=N to scale them all to N x N")
-        if rows[-1].nbytes * len(train + test) > 4 * MAX_BYTES:
-            raise UserError(f"{folder}: {len(train + test)} images as large as {path.name} do not fit into memory")
     channels = max(row.shape[2] for row in rows)  # grey ones become RGB where one of them is
     images = np.stack([np.broadcast_to(row, row.shape[:2] + (channels,)) for row in rows])
     labels, cut = np.array([label for _, label in train + test], np.int32), len(train)
     return Data(images[:cut], labels[:cut], images[cut:], labels[cut:], names)
 
 
-FORMS = {  # files -> what reads a split of them
-    "*.tfrecord": read_tfrecord,
-    "data.hdf5": read_hdf5,
-    "*-images*ubyte*": read_idx,
+FORMS = {  # files -> what reads the set in a folder with such files
+    "data.npz": read_npz,
+    "*.tfrecord": partial(both_splits, read_tfrecord),
+    "data.hdf5": partial(both_splits, read_hdf5),
+    "*-images*ubyte*": partial(both_splits, read_idx),
 }
 
 
 def form_of(folder: Path) -> Optional[str]:
-    """A folder's form of data set: "data.npz", one of `FORMS`, "**/*.*" for a folder a class; None: it holds none."""
-    for form in ("data.npz", *FORMS):
+    """A folder's form of data set: one of `FORMS`, or "**/*.*" for a folder a class; None: it holds none."""
+    for form in FORMS:
         if any(path.is_file() for path in folder.glob(form)):  # and no pipe, which would never end
             return form
     return "**/*.*" if len(class_folders(training_root(folder))) > 1 else None

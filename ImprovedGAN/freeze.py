@@ -19,7 +19,7 @@ from typing import Optional
 import _path  # noqa: F401  (finds ../common)
 import numpy as np
 import tensorflow as tf
-from model import FOLDER, NETWORK, classify, describe, load_discriminator, load_generator
+from model import FOLDER, NETWORK, classify, describe, load_networks
 
 from common import cli, weights
 from common.export import Exported, add_export_flags, begin_export, export
@@ -28,16 +28,9 @@ from common.images import to_float
 ANY_BATCH = {"saved_model": (0,), "onnx": (0,)}
 
 
-def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
-    parser = cli.ArgumentParser(description=__doc__)
-    add_export_flags(parser)
-    return parser.parse_args(argv)
-
-
 def write_weights(loaded: weights.Weights, folder: Path) -> None:
     """Both networks in one file, for others."""
-    parts = {part: loaded.part(part) for part in ("generator", "average")}
-    tensors = {f"{part}/{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
+    tensors = {f"{part}/{name}": x for part in ("generator", "average") for name, x in loaded.part(part).items()}
     record = vars(loaded.options), loaded.about, loaded.step
     target = weights.save(folder / f"{NETWORK}{weights.ENDING}", NETWORK, tensors, *record, half=True)
     cli.notice(f"wrote {target}")
@@ -60,9 +53,11 @@ def freeze(args: argparse.Namespace) -> None:
         write_weights(loaded, folder)
         args.format.remove("weights")
 
-    discriminator, network, about = load_discriminator(loaded), load_generator(loaded), describe(loaded)
+    (discriminator, network), about = load_networks(loaded), describe(loaded)
     (size, low, high), (black, white) = about["latent"], about["values"]
     rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (args.batch_size, *about["image_shape"])).astype(np.uint8)
+    latents = rng.uniform(low, high, (args.batch_size, size)).astype(np.float32)
 
     def classifier(inputs):
         return {"probabilities": tf.nn.softmax(classify(discriminator, loaded.options, inputs["images"]))}
@@ -70,8 +65,6 @@ def freeze(args: argparse.Namespace) -> None:
     def generator(inputs):
         return {"images": network(inputs["latents"], training=False)}
 
-    images = rng.integers(0, 256, (args.batch_size, *about["image_shape"])).astype(np.uint8)
-    latents = rng.uniform(low, high, (args.batch_size, size)).astype(np.float32)
     networks = {
         "classifier": (classifier, {"images": to_float(images, (black, white))}),
         "generator": (generator, {"latents": latents}),
@@ -83,8 +76,7 @@ def freeze(args: argparse.Namespace) -> None:
     }
     for name in names:
         function, inputs = networks[name]
-        expected = function({key: tf.constant(array) for key, array in inputs.items()})
-        expected = {key: array.numpy() for key, array in expected.items()}
+        expected = {key: x.numpy() for key, x in function(inputs).items()}
         export(name, function, inputs, expected, args, description, loaded, dynamic=ANY_BATCH)
         if not args.check:
             beside = folder / f"{name}.json"
@@ -93,7 +85,9 @@ def freeze(args: argparse.Namespace) -> None:
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    return cli.run_main(freeze, parse_args(argv))
+    parser = cli.ArgumentParser(description=__doc__)
+    add_export_flags(parser)
+    return cli.run_main(freeze, parser.parse_args(argv))
 
 
 if __name__ == "__main__":

@@ -21,11 +21,9 @@ JUDGED = 1000  # images generated to be judged
 SURE = 0.9  # the probability from which on the judge counts an image as recognised
 
 
-def count_errors(
-    discriminator: keras.Model, options: argparse.Namespace, images: np.ndarray, labels: np.ndarray
-) -> int:
+def count_errors(network: keras.Model, options: argparse.Namespace, images: np.ndarray, labels: np.ndarray) -> int:
     """How many images' largest class logit is not their label's."""
-    return int((predict_logits(discriminator, options, images).argmax(-1) != labels).sum())
+    return int((predict_logits(network, options, images).argmax(-1) != labels).sum())
 
 
 def train_supervised(
@@ -65,9 +63,9 @@ def train_supervised(
         data_dependent_init(discriminator, [tf.constant(first), noise(options, session, f"{name}_init", 0)])
     begin_average(session, tested, discriminator)
     supervised_step = session.compile(supervised_step)
-    order = iter(shuffled_batches(len(images), batch_size, options.seed, purpose=f"{name}_order"))
-    for step in tqdm(range(updates), name, unit="step", disable=None):
-        chosen = session.shard(next(order).numpy())
+    order = shuffled_batches(len(images), batch_size, options.seed, purpose=f"{name}_order").take(updates)
+    for step, indices in enumerate(tqdm(order.as_numpy_iterator(), name, updates, unit="step", disable=None)):
+        chosen = session.shard(indices)
         batch = to_float(images[chosen], value_range(options))
         supervised_step(tf.constant(batch), tf.constant(labels[chosen]), tf.constant(step))
     return tested
@@ -91,8 +89,8 @@ def judge_generated(
     The classifier is a discriminator trained apart for so many `steps`, on all labels that the training data has.
     """
     known = loaded.train_labels >= 0
-    sets = loaded.train_images[known], loaded.train_labels[known]
-    classifier = train_supervised(options, session, *sets, steps, "judge")
+    labelled = loaded.train_images[known], loaded.train_labels[known]
+    classifier = train_supervised(options, session, *labelled, steps, "judge")
     z = latents(options, "judged_latents", 0, JUDGED).numpy()
     draw = tf.function(lambda rows: generator(rows, training=False))
     generated = to_uint8(in_batches(lambda rows: draw(tf.constant(rows)).numpy(), z, 100), value_range(options))

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -227,34 +227,25 @@ def predict_logits(
 # Trained ones.
 
 
-def load_generator(loaded: Weights) -> keras.Model:
-    """The trained generator, or the exponential average of its weights where the file has it."""
-    return _load(loaded, "generator", lambda shape, classes: build_generator(loaded.options, shape))
+def load_networks(loaded: Weights) -> tuple[keras.Model, keras.Model]:
+    """The trained discriminator (the average of its weights), and the generator (where there is one, its average).
 
-
-def load_discriminator(loaded: Weights) -> keras.Model:
-    """The trained discriminator that is tested: the average of its weights."""
-    return _load(loaded, "average", lambda shape, classes: build_discriminator(loaded.options, shape, classes))
-
-
-def _load(loaded: Weights, part: str, build: Callable) -> keras.Model:
-    """One of a file's networks, built as its record says if that is no more than the file can hold."""
+    Raises:
+        UserError: the file's record is none of train.py's, or its networks are of other sizes than that says.
+    """
     options, about = loaded.options, loaded.about
-    with suppress(LookupError, TypeError, ValueError, AttributeError):  # of a record that train.py did not write
-        (height, width, channels), n_z, ink = about["image_shape"], options.n_z, about.get("ink")
-        pixels, classes = height * width * channels, len(about["class_names"])
-        layer = n_z * (SIZES["ssgan_generator"] if options.model == "ssgan" else height * width)
-        if options.model == "paper" and options.recipe == "mnist":
-            layer = (n_z + pixels) * SIZES["mlp_generator"]
-        fits = max(layer, pixels) <= sum(array.size for array in loaded.tensors.values())
-        fits = fits and 1 < classes <= 10**4 and min(height, width, n_z) > 0 and channels in (1, 3)
-        if fits and (ink is None or 0 < min(ink["extent"], ink["stroke"]) <= max(ink["extent"], ink["stroke"]) < 100):
-            return loaded.restore(build((height, width, channels), classes), part)
+    with suppress(LookupError, TypeError, ValueError, AttributeError, tf.errors.OpError):
+        shape, classes, ink = tuple(about["image_shape"]), len(about["class_names"]), about.get("ink")
+        sound = ink is None or all(0 < ink[name] < 10 for name in ("extent", "stroke"))
+        values = sum(array.size for array in loaded.tensors.values())
+        if sound and max(options.n_z, math.prod(shape), classes) <= values:  # else no memory might hold them
+            discriminator, generator = build_discriminator(options, shape, classes), build_generator(options, shape)
+            return loaded.restore(discriminator, "average"), loaded.restore(generator)
     raise UserError(f"{loaded.path}: does not tell its networks, images and classes as train.py does")
 
 
 def describe(loaded: Weights) -> dict[str, Any]:
-    """What `predict.Predictor` has to know of the networks in a file."""
+    """What `predict.Predictor` has to know of the networks in a file, by its attributes' names."""
     options, about = loaded.options, loaded.about
     return {
         **{name: about.get(name) for name in ("image_shape", "class_names", "dataset", "ink")},

@@ -11,7 +11,6 @@ files: -2, -3, ... where they are there already.
 import argparse
 import csv
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from data import in_batches
 
 from common import cli, weights
 from common.cli import UserError, notice
-from common.config import add_device_flags, device_config
+from common.config import SessionConfig, add_device_flags, device_config
 from common.export import Exported
 from common.images import input_files, save_grid, to_float, to_uint8
 
@@ -54,25 +53,23 @@ class Predictor:
     """A trained network as it is used, from a file of weights or an exported one (which may need no TensorFlow).
 
     Attributes:
-        about: `model.describe`'s: its images' shape and its classes, how the images show ink, what black and white are
-            to it, and a latent's size and range.
         classify: (uint8 images [n, height, width, channels], rows at a time) -> probabilities float32 [n, classes].
-        draw: (latents float32 [n, n_z], rows at a time) -> images in the network's range. None where there is none.
+        draw: latents float32 [n, n_z] -> images in the network's range.
         loaded, generator, session: what it was made of, where that is a file of weights.
     """
 
     path: str
-    about: dict[str, Any]
+    image_shape: Sequence[int]
+    class_names: Sequence[str]
+    dataset: str
+    ink: Optional[preprocess.Ink]  # how its images show ink
+    values: Sequence[float]  # of black and of white
+    latent: Sequence[float]  # size of a latent, its lowest and its highest value
     classify: Optional[Callable] = None
     draw: Optional[Callable] = None
     loaded: Optional[weights.Weights] = None
     generator: Any = None
     session: Any = None
-
-    def __post_init__(self) -> None:
-        self.image_shape, self.values = tuple(self.about["image_shape"]), tuple(self.about["values"])
-        self.class_names, self.ink = list(self.about["class_names"]), self.about["ink"]
-        self.latent = tuple(self.about["latent"])
 
     def generate(self, count: int, seed: int) -> np.ndarray:
         """`count` generated images, uint8 [count, height, width, channels]."""
@@ -81,29 +78,26 @@ class Predictor:
         return to_uint8(self.draw(z), self.values)
 
 
-def open_checkpoint(path: Optional[str], args: argparse.Namespace) -> Predictor:
-    """The networks in a file of weights or a run's folder; without a `path` those in pretrained/.
-
-    Args:
-        args: the flags `device` and `precision_mode`.
-    """
+def open_checkpoint(path: Optional[str], config: Optional[SessionConfig] = None) -> Predictor:
+    """The networks in a file of weights or a run's folder; without a `path` those in pretrained/."""
     import model  # which needs TensorFlow
     import tensorflow as tf
 
     from common.session import open_session
 
     loaded = weights.load(path, model.NETWORK, model.FOLDER)
-    session = open_session(device_config(args))
-    discriminator, generator = model.load_discriminator(loaded), model.load_generator(loaded)
+    session = open_session(config or SessionConfig())
+    discriminator, generator = model.load_networks(loaded)
     graph = tf.function(lambda z: generator(z, training=False))
 
     def classify(images, size=BATCH):
         return tf.nn.softmax(model.predict_logits(discriminator, loaded.options, images, size)).numpy()
 
-    def draw(z, size=BATCH):
-        return in_batches(lambda rows: graph(tf.constant(rows)).numpy(), z, size)
+    def draw(z):
+        return in_batches(lambda rows: graph(tf.constant(rows)).numpy(), z, BATCH)
 
-    return Predictor(loaded.path, model.describe(loaded), classify, draw, loaded, generator, session)
+    made = {"loaded": loaded, "generator": generator, "session": session}
+    return Predictor(loaded.path, **model.describe(loaded), classify=classify, draw=draw, **made)
 
 
 def open_export(path: str) -> Predictor:
@@ -111,7 +105,7 @@ def open_export(path: str) -> Predictor:
     exported, file = Exported(path), Path(path)
     beside = file.with_name(f"{file.name.replace('_saved_model', '') if file.is_dir() else file.stem}.json")
     try:
-        predictor = Predictor(path, json.loads(beside.read_text())["about"])
+        predictor = Predictor(path, **json.loads(beside.read_text())["about"])
     except (OSError, ValueError, LookupError, TypeError):
         raise UserError(f"--model {path}: needs {beside.name} beside it, as freeze.py wrote it") from None
     (name, (rows, *_)), (output, *_) = *exported.inputs.items(), exported.outputs
@@ -128,7 +122,7 @@ def open_export(path: str) -> Predictor:
 
 def open_predictor(args: argparse.Namespace) -> Predictor:
     """The network that --model or --ckpt_path names."""
-    return open_export(args.model) if args.model else open_checkpoint(args.ckpt_path, args)
+    return open_export(args.model) if args.model else open_checkpoint(args.ckpt_path, device_config(args))
 
 
 def predict(args: argparse.Namespace) -> None:
@@ -140,17 +134,16 @@ def predict(args: argparse.Namespace) -> None:
     if files:
         how = predictor.image_shape, predictor.ink, args.invert
         images = np.stack([preprocess.to_input(preprocess.read_image(file), *how) for file in files])
-        probabilities = predictor.classify(images)
-        names = predictor.class_names
-        rows = [(str(file), names[row.argmax()], f"{row.max():.4f}") for file, row in zip(files, probabilities)]
-        for row in rows:
-            print(*row, sep="  ")
-        target = cli.new_file(os.path.join(args.output_path, "predictions.csv"))
+        rows = [("file", "class", "probability")]
+        for file, probabilities in zip(files, predictor.classify(images)):
+            rows.append((str(file), predictor.class_names[probabilities.argmax()], f"{probabilities.max():.4f}"))
+            print(*rows[-1], sep="  ")
+        target = cli.new_file(Path(args.output_path, "predictions.csv"))
         with open(target, "w", newline="", encoding="utf-8", errors="replace") as file:
-            csv.writer(file).writerows([("file", "class", "probability"), *rows])
+            csv.writer(file).writerows(rows)
         notice(f"wrote {target}")
     if args.generate:
-        target = cli.new_file(os.path.join(args.output_path, "generated.png"))
+        target = cli.new_file(Path(args.output_path, "generated.png"))
         save_grid(predictor.generate(args.generate, args.seed), str(target))
         notice(f"wrote {target}: {args.generate} generated images")
 

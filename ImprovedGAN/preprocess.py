@@ -39,7 +39,7 @@ def to_input(
         return np.array(np.broadcast_to(255 - pixels if invert else pixels, image_shape))
     grey = image.convert("L")
     if grey.size == (width, height):  # of the set's own size: taken as it is
-        pixels = to_pixels(grey)
+        pixels = np.atleast_3d(grey)
         invert = (np.median(_border(pixels[..., 0])) > 127) != ink["dark"] if invert is None else invert
         return 255 - pixels if invert else pixels
     return draw_like(grey, (height, width), ink, invert)[..., None]
@@ -48,7 +48,7 @@ def to_input(
 def fit(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
     """An image (L or RGB), all of it, scaled into (h, w); what is left over has its border's colour."""
     height, width = size
-    inner = to_pixels(_scaled(image, min(width / image.width, height / image.height)))
+    inner = np.atleast_3d(_scaled(image, min(width / image.width, height / image.height)))
     whole = np.tile(np.median(_border(inner), 0).astype(np.uint8), (height, width, 1))
     y, x = (height - inner.shape[0]) // 2, (width - inner.shape[1]) // 2
     whole[y : y + inner.shape[0], x : x + inner.shape[1]] = inner
@@ -68,13 +68,13 @@ def ink_of(rows: np.ndarray) -> Optional[Ink]:
     Returns: `dark`: on a light ground; `extent`: the larger side of a digit; `stroke`: how wide its lines are, both as
         fractions of the image's smaller side.
     """
-    rows = rows[:500, ..., 0] if rows.shape[3] == 1 else rows[:0, ..., 0]
-    ground = np.array([np.median(_border(row)) for row in rows])
-    dark = bool(len(rows) and np.median(ground) > 127)
-    if not len(rows) or np.mean(ground >= 224 if dark else ground <= 31) < 0.9:
+    if rows.shape[3] != 1:
         return None
+    rows = rows[:500, ..., 0]
+    ground = np.array([np.median(_border(row)) for row in rows])
+    dark = bool(np.median(ground) > 127)
     masks = [mask for mask in (rows < 128 if dark else rows > 127) if mask.any()]
-    if len(masks) < len(rows) / 2:
+    if np.mean(ground >= 224 if dark else ground <= 31) < 0.9 or len(masks) < len(rows) / 2:
         return None
     length = min(rows.shape[1:])
     extents, strokes = zip(*[(max(mask[_box(mask)].shape), _stroke(mask)) for mask in masks])
@@ -85,7 +85,7 @@ def draw_like(
     grey: Image.Image, size: tuple[int, int], ink: Ink, invert: Optional[bool] = None, nearer: bool = False
 ) -> np.ndarray:
     """A drawing or a photograph of one digit as uint8 of `size` (h, w) that shows ink as the training data does."""
-    height, width = size
+    drawn = np.full(size, 255 if ink["dark"] else 0, np.uint8)
     scale = WORK / max(grey.size)
     pixels = np.asarray(_scaled(grey, scale), np.float32)
     signal = pixels - _ground(pixels)
@@ -93,38 +93,29 @@ def draw_like(
     dark = -low > high if invert is None else ink["dark"] != invert
     signal = np.maximum(0, -signal if dark else signal)
     peak = np.percentile(signal, 99.8)
-    drawn = np.zeros(size, np.float32)
-    if peak >= CONTRAST:  # else nothing is drawn here
-        mask = _digit(signal > 0.45 * peak)
-        box = _box(mask)
-        mask = mask[box]
-        if max(mask.shape) < 0.4 * WORK and max(mask.shape) > 8 and not nearer:  # small in its frame: looked at again
-            margin = 0.4 * max(mask.shape)
-            starts = [max(0, round((part.start - margin) / scale)) for part in box[::-1]]
-            stops = [round((part.stop + margin) / scale) for part in box[::-1]]
-            place = (*starts, *(min(stop, length) for stop, length in zip(stops, grey.size)))
-            return draw_like(grey.crop(place), size, ink, dark != ink["dark"], nearer=True)
-        # A thin pen is made as thick as the training data's, or nothing would be left of it at this size.
-        grow = (ink["stroke"] / ink["extent"] * max(mask.shape) - _stroke(mask)) / 2
-        if grow >= 1:
-            mask = np.pad(mask, int(grow))
-            mask = ndimage.distance_transform_edt(~mask) <= grow
-        scale = ink["extent"] * min(size) / max(mask.shape)
-        inner = np.asarray(_scaled(Image.fromarray(mask.astype(np.uint8) * 255), scale), np.float32)[:height, :width]
-        centre = ndimage.center_of_mass(inner)
-        y, x = (
-            min(max(0, round(length / 2 - 0.5 - middle)), length - own)
-            for length, middle, own in zip(size, centre, inner.shape)
-        )
-        drawn[y : y + inner.shape[0], x : x + inner.shape[1]] = inner
-    drawn = np.rint(drawn).astype(np.uint8)
-    return 255 - drawn if ink["dark"] else drawn
-
-
-def to_pixels(image: Image.Image) -> np.ndarray:
-    """An image (L or RGB) as uint8 [h, w, 1 or 3]."""
-    pixels = np.asarray(image, np.uint8)
-    return pixels if pixels.ndim == 3 else pixels[..., None]
+    if peak < CONTRAST:  # nothing is drawn here
+        return drawn
+    mask = _digit(signal > 0.45 * peak)
+    box = _box(mask)
+    mask = mask[box]
+    if 8 < max(mask.shape) < 0.4 * WORK and not nearer:  # small in its frame: looked at again
+        margin = 0.4 * max(mask.shape)
+        starts = [max(0, round((part.start - margin) / scale)) for part in box[::-1]]
+        stops = [min(round((part.stop + margin) / scale), end) for part, end in zip(box[::-1], grey.size)]
+        return draw_like(grey.crop((*starts, *stops)), size, ink, dark != ink["dark"], nearer=True)
+    # A thin pen is made as thick as the training data's, or nothing would be left of it at this size.
+    grow = (ink["stroke"] / ink["extent"] * max(mask.shape) - _stroke(mask)) / 2
+    if grow >= 1:
+        mask = np.pad(mask, int(grow))
+        mask = ndimage.distance_transform_edt(~mask) <= grow
+    scale = ink["extent"] * min(size) / max(mask.shape)
+    inner = np.asarray(_scaled(Image.fromarray(mask.astype(np.uint8) * 255), scale))[: size[0], : size[1]]
+    places = []
+    for length, own, middle in zip(size, inner.shape, ndimage.center_of_mass(inner.astype(np.float32))):
+        start = min(max(0, round(length / 2 - 0.5 - middle)), length - own)
+        places.append(slice(start, start + own))
+    drawn[tuple(places)] = 255 - inner if ink["dark"] else inner
+    return drawn
 
 
 def _scaled(image: Image.Image, scale: float) -> Image.Image:
@@ -142,7 +133,8 @@ def _box(mask: np.ndarray) -> tuple[slice, slice]:
 
 def _stroke(mask: np.ndarray) -> float:
     """How wide the lines of a drawing are in pixels: of a line w wide, pixels lie w / 4 + 1 / 2 from its edge."""
-    return max(1.0, 4 * float(ndimage.distance_transform_edt(np.pad(mask, 1))[np.pad(mask, 1)].mean()) - 2)
+    mask = np.pad(mask, 1)
+    return max(1.0, 4 * float(ndimage.distance_transform_edt(mask)[mask].mean()) - 2)
 
 
 def _ground(pixels: np.ndarray) -> np.ndarray:
@@ -161,11 +153,11 @@ def _ground(pixels: np.ndarray) -> np.ndarray:
 
 def _digit(mask: np.ndarray) -> np.ndarray:
     """The parts of a mask that are a digit: no specks, and no shadows or edges of paper that leave the image."""
-    labels, count = ndimage.label(mask, np.ones((3, 3)))
+    labels, _ = ndimage.label(mask, np.ones((3, 3)))
     boxes = ndimage.find_objects(labels)
-    sizes = [max(part.stop - part.start for part in box) for box in boxes]
-    outside = set(np.unique(_border(labels)).tolist())
-    inside = [number for number in range(1, count + 1) if number not in outside]
-    whole = inside if inside and max(sizes[n - 1] for n in inside) >= 0.15 * max(mask.shape) else range(1, count + 1)
-    largest = max(sizes[number - 1] for number in whole)
-    return np.isin(labels, [number for number in whole if sizes[number - 1] >= 0.2 * largest])
+    sizes = np.array([0, *(max(part.stop - part.start for part in box) for box in boxes)])  # by label; 0: no part
+    inside = sizes.copy()
+    inside[_border(labels)] = 0
+    if inside.max() >= 0.15 * max(mask.shape):
+        sizes = inside
+    return (sizes >= 0.2 * sizes.max())[labels]

@@ -8,7 +8,6 @@ python ImprovedGAN/train.py --data_path=datasets/MNIST --model=paper            
 
 import argparse
 import datetime
-import glob
 import os
 import time
 from collections.abc import Sequence
@@ -50,7 +49,8 @@ OWN_FLAGS = {
     "paper": ("recipe", "feature_matching", "minibatch_discrimination", "label_smoothing", "historical_averaging"),
 }
 NORM_TYPES = {"ssgan": ("batch", "instance", "None"), "paper": ("batch", "virtual", "None")}
-MAY_CHANGE = ("baseline_steps", "judge_steps", "val_samples", "seeds", "prefix")
+MAY_CHANGE = ("baseline_steps", "judge_steps", "seeds", "prefix")
+VALIDATED = 1000  # held-out images of a validation
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -71,9 +71,9 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     group.add_argument("--model", choices=["ssgan", "paper"], default="ssgan", help="the ModelZoo's or the paper's")
     group.add_argument("--recipe", choices=["mnist", "svhn", "cifar10"], help="the paper's networks and settings")
     group.add_argument("--n_z", type=count, help="size of a latent (ssgan 128, paper 100)")
-    norms, deconv = ["batch", "instance", "virtual", "None"], ["bilinear", "nn", "transpose"]
+    norms, upsamplings = ["batch", "instance", "virtual", "None"], ["bilinear", "nn", "transpose"]
     group.add_argument("--norm_type", choices=norms, default="batch", help="instance: ssgan; virtual: paper")
-    group.add_argument("--deconv_type", "--deconv", choices=deconv, default="bilinear", help="ssgan: upsampling")
+    group.add_argument("--deconv_type", "--deconv", choices=upsamplings, default="bilinear", help="ssgan: upsampling")
     cli.add_boolean(group, "--feature_matching", True, "paper: the generator matches features")
     cli.add_boolean(group, "--minibatch_discrimination", False, "paper: section 3.2")
     group.add_argument("--label_smoothing", type=part, default=0.0, help="paper: section 3.4")
@@ -98,8 +98,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     group.add_argument("--prefix", metavar="NAME", help="put the run into a folder of this name in --output_path")
     group.add_argument("--log_step", type=count, default=10, help="a line every so many steps")
     group.add_argument("--write_summary_step", type=count, default=100, help="a row of metrics.jsonl and TensorBoard")
-    group.add_argument("--test_sample_step", type=count, default=100, help="validate on --val_samples images")
-    group.add_argument("--val_samples", type=count, default=1000, help="held-out images of a validation")
+    group.add_argument("--test_sample_step", type=count, default=100, help="validate on 1000 held-out images")
     group.add_argument("--ckpt_save_step", type=count, default=1000, help="a checkpoint")
     group.add_argument("--output_save_step", type=count, default=1000, help="a grid of generated images")
     text = "updates of the supervised-only baseline, 0: none (as many as the discriminator's)"
@@ -118,11 +117,11 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
         parser.error(f"--norm_type {args.norm_type}: --model={args.model} takes {', '.join(NORM_TYPES[args.model])}")
     if args.prefix:
         args.output_path = os.path.join(args.output_path, args.prefix)
-    if args.recipe is None:
-        args.recipe = {"svhn": "svhn", "cifar10": "cifar10"}.get((args.dataset or "").lower(), "mnist")
-    own_length = args.train_steps or args.train_epochs
+    dataset = (args.dataset or "").lower()
+    args.recipe = args.recipe or (dataset if dataset in ("svhn", "cifar10") else "mnist")
+    length = ("train_steps", "train_epochs") if args.train_steps or args.train_epochs else ()
     for name, value in RECIPES["ssgan" if args.model == "ssgan" else args.recipe].items():
-        if getattr(args, name) is None and not (own_length and name in ("train_steps", "train_epochs")):
+        if getattr(args, name) is None and name not in length:
             setattr(args, name, value)
     if args.seeds > 1 and not args.evaluate:
         parser.error("--seeds compares the splits' errors, so it needs --evaluate=True")
@@ -199,7 +198,7 @@ def train(args: argparse.Namespace) -> dict:
     if args.model == "paper" and args.recipe != "mnist" and any("train_" in text for text in claimed.changed):
         notice("the learning rate falls over the last third of the run's new length")
     example_latents = latents(args, "example_latents", 0, 64)  # fixed, so that grids compare from step to step
-    held_out = loaded.test_images[: args.val_samples], loaded.test_labels[: args.val_samples]
+    held_out = loaded.test_images[:VALIDATED], loaded.test_labels[:VALIDATED]
     about = {
         "image_shape": loaded.train_images.shape[1:],
         "class_names": loaded.class_names,
@@ -215,8 +214,7 @@ def train(args: argparse.Namespace) -> dict:
             run.end_step(metrics)
 
             if run.due(args.log_step):
-                values = run.fetch(metrics)
-                run.log(log_line("train", run.step, values, run.step_seconds(), args.batch_size))
+                run.log(log_line("train", run.step, run.fetch(metrics), run.step_seconds(), args.batch_size))
             if run.due(args.write_summary_step):
                 run.scalars("train", run.fetch(metrics))
             if run.due(args.test_sample_step):
@@ -239,7 +237,7 @@ def train(args: argparse.Namespace) -> dict:
             scores, baseline = evaluate_run(args, parts, updates)
             run.log(f"[Info] on {len(loaded.test_images)} held-out images: {scores}; baselines: {baseline}")
         name = f"accuracy on {len(loaded.test_images)} held-out images"
-        examples = max(glob.glob(glob.escape(run.path("examples")) + "/*.png"), default=None)
+        examples = run.path("examples", f"step_{run.step:06d}.png")  # of the last step, where all is due
         losses = ["train/d_loss", "train/g_loss"]
         result = run.finish(losses, scores, baseline, scores.get("accuracy"), name, examples)
     if args.obs_url and session.chief:

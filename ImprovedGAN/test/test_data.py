@@ -20,7 +20,7 @@ from test_formats import fails, same
 def test_the_folder_above(tmp_path, below):
     made = toy.write_idx(tmp_path / below / "MNIST")
     for path in {tmp_path, tmp_path / below, tmp_path / below / "MNIST"}:
-        for name in (None, "MNIST", "mnist"):
+        for name in (None, "mnist"):
             read = data.load(path, name)
             same(made, read)
             assert read.name == (name or "MNIST")
@@ -46,13 +46,7 @@ def test_choose_labels():
     assert set(data.choose_labels(labels, 9, 7)) <= set(chosen)
     # NumPy drew these on both stacks (1.19 and 2.4).
     assert data.choose_labels(np.arange(40) % 4, 8, 1).tolist() == [1, 3, 5, 6, 14, 16, 31, 32]
-
-
-def test_choose_labels_refuses():
-    labels = np.array([0] * 5 + [1] * 9 + [-1] * 40)
-    for n_labels in (7, 12):
-        text = f"--n_labels={n_labels}: give a multiple of the 2 classes, at most 10"
-        fails(lambda n_labels=n_labels, text=text: data.choose_labels(labels, n_labels, 0), text)
+    fails(lambda: data.choose_labels(labels, 153, 0), "--n_labels=153: give a multiple of the 3 classes, at most 150")
 
 
 def test_sample_data(call, refused, tmp_path):
@@ -65,49 +59,38 @@ def test_sample_data(call, refused, tmp_path):
     assert read.class_names == [str(digit) for digit in range(10)]
     assert set(np.bincount(read.test_labels)) <= {35, 36, 37}  # a fifth of each class
     assert read.train_images.max() > 200 and read.train_images.min() == 0
-    before = (folder / "data.npz").read_bytes()
-    assert "is not an empty folder" in refused(sample_data.main, "--output_path", folder, "--seed", 1)
-    assert (folder / "data.npz").read_bytes() == before and len(list(folder.iterdir())) == 1
-    assert not np.array_equal(sample_data.digits(16, 1).test_labels, sample_data.digits(16, 0).test_labels)
+    assert "is not an empty folder" in refused(sample_data.main, "--output_path", folder)
 
 
 # download.py
 
 
-@pytest.mark.parametrize("name, below", [("MNIST", "."), ("SVHN", "svhn"), ("CIFAR10", "raw")])
-def test_from_a_folder(call, tmp_path, name, below):
-    made = toy.PUBLISHED[name](tmp_path / "source" / below)
+@pytest.mark.parametrize("name", toy.PUBLISHED)
+def test_from_a_folder(call, tmp_path, name):
+    made = toy.PUBLISHED[name](tmp_path / "source")
     flags = ("--dataset", name.lower(), "--source", tmp_path / "source", "--output_path", tmp_path / "o p")
     status, said, _ = call(download.main, *flags)
     assert status == 0 and "train.py --data_path='" in said
     assert [path.name for path in (tmp_path / "o p" / name).iterdir()] == ["data.npz"]
     same(made, data.load(tmp_path / "o p"))
-    before = (tmp_path / "o p" / name / "data.npz").stat().st_mtime_ns
     status, said, _ = call(download.main, *flags)
     assert status == 0 and f"holds {name} already; nothing was done" in said
-    assert before == (tmp_path / "o p" / name / "data.npz").stat().st_mtime_ns
 
 
 def test_bad_sources(refused, tmp_path):
-    toy.write_idx(tmp_path / "source")
-    flags = ("--dataset", "MNIST", "--output_path", tmp_path / "out", "--source")
-    assert "no such folder" in refused(download.main, *flags, tmp_path / "none")
-    assert "no file of SVHN" in refused(download.main, "--dataset", "SVHN", *flags[2:], tmp_path / "source")
-    path = tmp_path / "source" / "train-images-idx3-ubyte"
-    path.write_bytes(path.read_bytes()[:-1])
-    assert str(path) in refused(download.main, *flags, tmp_path / "source")
+    flags = ("--dataset", "MNIST", "--output_path", tmp_path / "out", "--source", tmp_path)
+    assert "train-images-idx3-ubyte.gz: does not hold" in refused(download.main, *flags)
     assert "IMAGENET" in refused(download.main, "--dataset", "IMAGENET")
     assert not (tmp_path / "out").exists()
 
 
 @pytest.fixture
 def published(tmp_path, monkeypatch):
-    """A folder that a server here shows: a small MNIST, whose sizes and SHA-256 take the place of the published ones.
-    The first of the two addresses has nothing."""
+    """A folder that a server here shows: a small MNIST, whose SHA-256 take the place of the published ones. The first
+    of the two addresses has nothing."""
     folder = tmp_path / "web" / "mnist"
     toy.write_idx(folder, ".gz")
-    contents = {path.name: path.read_bytes() for path in folder.iterdir()}
-    known = {name: (len(content), hashlib.sha256(content).hexdigest()) for name, content in contents.items()}
+    known = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
     monkeypatch.setattr(http.server.SimpleHTTPRequestHandler, "log_message", lambda *args: None)
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder.parent))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
@@ -129,20 +112,12 @@ def test_fetching(call, published, tmp_path):
     (raw / bad.name).write_bytes(b"y" * bad.stat().st_size)
     assert call(download.main, "--dataset", "MNIST", "--output_path", tmp_path / "out")[0] == 0
     same(toy.write_idx(tmp_path / "same"), data.load(tmp_path / "out"))
-    assert (raw / bad.name).read_bytes() == bad.read_bytes()
+    assert (raw / bad.name).read_bytes() == bad.read_bytes() and not list(raw.glob("*.partial"))
 
 
-@pytest.mark.parametrize("change", [lambda x: x[:-1] + b"z", lambda x: x + b"longer", lambda x: x[:-5]])
-def test_other_content_is_refused(refused, published, tmp_path, change):
+def test_other_content_is_refused(refused, published, tmp_path):
     path = published / "train-labels-idx1-ubyte.gz"
-    path.write_bytes(change(path.read_bytes()))
+    path.write_bytes(path.read_bytes()[:-5])
     text = refused(download.main, "--dataset", "MNIST", "--output_path", tmp_path / "out")
     assert path.name in text and "--source=FOLDER" in text and "SHA-256" in text
-    assert not list(tmp_path.rglob("data.npz")) and not list((tmp_path / "out").rglob(path.name))
-
-
-def test_no_network(refused, tmp_path, monkeypatch):
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setitem(download.ADDRESSES, "SVHN", ("http://127.0.0.1:9/housenumbers/",))
-    text = refused(download.main, "--dataset", "SVHN", "--output_path", tmp_path)
-    assert "http://127.0.0.1:9/housenumbers/" in text and "--source=FOLDER" in text and "refused" in text
+    assert not list(tmp_path.rglob("data.npz")) and not list((tmp_path / "out").rglob(f"{path.name}*"))

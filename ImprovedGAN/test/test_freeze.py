@@ -1,10 +1,6 @@
-"""freeze.py: every network freezes to plain operations that ATC reads; what is written beside."""
+"""freeze.py: every network freezes to plain operations that ATC reads. (What it writes: test_predict.py, ci/test.)"""
 
-import json
-
-import freeze
 import model
-import numpy as np
 import pytest
 import tensorflow as tf
 from test_model import VARIANTS, build_networks, options
@@ -28,20 +24,3 @@ def test_every_network_freezes_to_plain_operations(changed, image_shape):
     ):
         graph = frozen_graph(function, {"input": shape}, ["output"])
         assert {node.op for node in graph.node} <= {*OPERATIONS.split(), *STATIC.split()} and not graph.library.function
-
-
-def test_what_is_written(call, tmp_path, paper_run):
-    flags = ["--ckpt_path", paper_run.folder, "--output_path", tmp_path, "--batch_size=4", "--soc_version=Ascend310P3"]
-    status, said, _ = call(freeze.main, *flags)
-    assert status == 0 and "atc --model=" in said and "images:4,8,8,3" in said and "latents:4,8" in said
-    names = {"{}.pb", "{}.onnx", "{}_saved_model", "{}.json", "{}.npz"}
-    assert {path.name for path in tmp_path.iterdir()} == {
-        n.format(m) for n in names for m in ("classifier", "generator")
-    }
-    told = json.loads((tmp_path / "classifier.json").read_text())
-    assert told["about"]["class_names"] == ["above", "middle", "below"] and told["about"]["image_shape"] == [8, 8, 3]
-    assert told["inputs"]["images"]["shape"] == [4, 8, 8, 3] and told["outputs"]["probabilities"]["shape"] == [4, 3]
-    example = np.load(str(tmp_path / "classifier.npz"))
-    np.testing.assert_allclose(example["probabilities"].sum(1), 1, atol=1e-5)
-    status, said, _ = call(freeze.main, *flags, "--check", tmp_path / "generator.onnx")
-    assert status == 0 and "cosine 1.0" in said

@@ -147,16 +147,6 @@ def test_virtual_batch_norm_by_hand(shape):
     np.testing.assert_allclose(layer(np.concatenate([x[:3], x[4:]]))[3], y[4], atol=1e-6)
 
 
-def test_virtual_batch_norm_in_the_generator():
-    """A image depends on its own latent and the reference batch alone, in training too."""
-    generator, _ = build_networks(options(norm_type="virtual"), (6, 6, 1), 3)
-    z = random(4, 16)
-    whole = generator(z, training=True)
-    np.testing.assert_allclose(generator(z[2:], training=True), whole[2:], atol=1e-6)
-    np.testing.assert_allclose(generator(z, training=False), whole, atol=1e-6)
-    assert not generator.get_layer("reference").trainable_weights
-
-
 WEIGHT_NORMS = {  # its arguments, its input, and Keras' layer
     "dense": ({}, (9, 50), keras.layers.Dense(6)),
     "convolution": ({"kernel": 3}, (4, 5, 5, 3), keras.layers.Conv2D(6, 3, padding="same")),
@@ -170,7 +160,7 @@ WEIGHT_NORMS = {  # its arguments, its input, and Keras' layer
 
 
 def weight_norm(arguments, x):
-    """A network of one layer, with scales that differ."""
+    """A network of one layer."""
     inputs = keras.layers.Input(x.shape[1:])
     network = keras.Model(inputs, WeightNorm(6, **arguments, name="layer")(inputs))
     return network, network.get_layer("layer")
@@ -206,16 +196,6 @@ def test_data_dependent_init(kind):
     np.testing.assert_allclose(network(x).numpy().reshape(-1, 6), y, atol=1e-6)
 
 
-def test_init_goes_from_first_to_last():
-    """In a whole network every layer has its statistics when the later ones already have theirs."""
-    _, discriminator = build_networks(options(), (6, 6, 1), 3)
-    x = tf.constant(np.abs(random(50, 6, 6, 1)))
-    data_dependent_init(discriminator, [x, NO_NOISE])
-    _, logits = discriminator([x, NO_NOISE], training=True)
-    np.testing.assert_allclose(np.mean(logits, 0), 0, atol=1e-4)
-    np.testing.assert_allclose(np.std(logits, 0), 1, rtol=1e-3)
-
-
 def test_noise_goes_by_seed_and_place_and_is_off_at_test():
     def drawn(place, *seed, training=True):
         return Noise(place, stddev=0.5)([tf.ones([4, 6]), tf.constant(seed)], training=training).numpy() - 1
@@ -228,9 +208,8 @@ def test_noise_goes_by_seed_and_place_and_is_off_at_test():
 
 def test_dropout():
     x = tf.ones([100, 10, 10, 3])
-    y = Noise(0, dropout=0.2)([x, tf.constant([1, 2])], training=True).numpy()
-    assert set(np.unique(y)) == {np.float32(0), np.float32(1 / 0.8)}
-    assert abs((y == 0).mean() - 0.2) < 0.01
+    y = Noise(0, dropout=0.2)([x, NO_NOISE], training=True).numpy()
+    assert set(np.unique(y)) == {np.float32(0), np.float32(1 / 0.8)} and abs((y == 0).mean() - 0.2) < 0.01
     np.testing.assert_array_equal(Noise(0, dropout=0.2)([x, NO_NOISE], training=False), x)
 
 

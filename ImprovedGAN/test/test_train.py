@@ -88,16 +88,13 @@ def arrays(variables):
     return [v.numpy() for v in variables.values()]
 
 
-def test_a_step_lowers_the_discriminators_loss(prepared):
-    """The ModelZoo's model, the discriminator alone, on one batch."""
-    parts = prepared("--learning_rate_d=1e-2")
+@pytest.mark.parametrize("model, loss", [("ssgan", "d_loss"), ("paper", "supervised_loss")])
+def test_steps_lower_the_discriminators_loss(prepared, model, loss):
+    """On one batch, of the ModelZoo's model the discriminator's own steps alone: the even ones."""
+    parts = prepared("--learning_rate_d=1e-2", f"--model={model}", "--n_labels=6")
     batch = next(parts.batches(0))
-    before = arrays(named_variables(parts.generator, trainable_only=True))
-    values = [parts.update(batch, 0) for _ in range(12)]  # even steps are the discriminator's
-    assert float(values[-1]["d_loss"]) < 0.7 * float(values[0]["d_loss"])
-    assert float(values[-1]["supervised_loss"]) < float(values[0]["supervised_loss"])
-    assert float(values[-1]["accuracy"]) == 1
-    np.testing.assert_equal(arrays(named_variables(parts.generator, trainable_only=True)), before)
+    values = [float(parts.update(batch, step)[loss]) for step in range(0, 30, 2)]
+    assert np.mean(values[-3:]) < 0.7 * np.mean(values[:3])
 
 
 GENERATORS = {
@@ -110,7 +107,7 @@ GENERATORS = {
 
 @pytest.mark.parametrize("kind", GENERATORS)
 def test_a_step_lowers_the_generators_loss(prepared, kind):
-    """The generator alone: the ModelZoo's images come nearer, the paper's features do; the discriminator stays."""
+    """The generator alone; the discriminator stays."""
     parts = prepared("--learning_rate_g=1e-2", "--learning_rate_d=0", *GENERATORS[kind])
     batch = next(parts.batches(0))
     trained = named_variables(parts.discriminator, trainable_only=True)
@@ -118,13 +115,6 @@ def test_a_step_lowers_the_generators_loss(prepared, kind):
     values = [float(parts.update(batch, 1)["g_loss"]) for _ in range(10)]
     assert values[-1] < values[0] - 0.1 * abs(values[0])
     np.testing.assert_equal(arrays(trained), before)
-
-
-def test_the_papers_model_learns_its_labels(prepared):
-    parts = prepared("--model=paper", "--n_labels=6", "--learning_rate_d=1e-2")
-    batches = parts.batches(0)
-    values = [float(parts.update(next(batches), step)["supervised_loss"]) for step in range(15)]
-    assert np.mean(values[-3:]) < 0.7 * np.mean(values[:3])
 
 
 @pytest.mark.parametrize("model", ["ssgan", "paper"])
@@ -272,9 +262,9 @@ def test_what_training_is_given(prepared, capsys, flags, low):
 
 
 def test_what_a_run_says_and_writes(start, tmp_path, capsys):
-    """The original's log lines and the rows with the same numbers, validation on held-out images, examples."""
-    flags = ["--log_step=2", "--write_summary_step=2", "--test_sample_step=4", "--output_save_step=6"]
-    assert start(*flags, "--train_steps=7", "--n_labels=30", "--baseline_steps=2", "--judge_steps=2") == 0
+    """Validation on held-out images, the numbers of the evaluation, a grid of examples, the labels that were seen."""
+    flags = ["--test_sample_step=4", "--output_save_step=6", "--write_summary_step=7", "--train_steps=7"]
+    assert start(*flags, "--n_labels=30", "--baseline_steps=2", "--judge_steps=2") == 0
     run = tmp_path / "run"
     output, result = capsys.readouterr().out, json.loads((run / "result.json").read_text())
     metrics, baseline = result["metrics"], result["baseline"]
@@ -284,36 +274,13 @@ def test_what_a_run_says_and_writes(start, tmp_path, capsys):
     assert {"generated_recognised", "generated_class_entropy", "real_recognised", "real_class_entropy"} < set(metrics)
     assert baseline["accuracy"] == pytest.approx(1 / 3) and baseline["supervised_only_updates"] == 2
 
-    rows = testing.json_lines(run / "metrics.jsonl")
-    curve = {row["step"]: row for row in rows if "train/d_loss" in row}
-    assert list(curve) == [2, 4, 6, 7] and [row["step"] for row in rows if "val/accuracy" in row] == [4, 7]
-    line = r"\[(train|val  ) step (\d+)\] Supervised loss: (\S+) D loss: (\S+) G loss: (\S+) Accuracy: (\S+) \("
-    lines = re.findall(line, output)
-    assert [int(step) for kind, step, *_ in lines if kind == "val  "] == [4, 7]
-    names = [f"train/{name}" for name in ("supervised_loss", "d_loss", "g_loss", "accuracy")]
-    told = {int(step): [float(value) for value in values] for kind, step, *values in lines if kind == "train"}
-    assert told == {step: [pytest.approx(row[name], abs=1e-5) for name in names] for step, row in curve.items()}
-
+    rows = {row["step"]: row["val/accuracy"] for row in testing.json_lines(run / "metrics.jsonl") if len(row) == 2}
+    lines = re.findall(r"\[val   step (\d+)\] .* Accuracy: (\S+) \(", output)
+    assert list(rows) == [4, 7] and {int(step): pytest.approx(float(x), abs=1e-5) for step, x in lines} == rows
     assert sorted(path.name for path in (run / "examples").iterdir()) == ["step_000006.png", "step_000007.png"]
     assert result["examples"] == str(run / "examples" / "step_000007.png")
     assert np.asarray(Image.open(result["examples"])).shape == (64, 64)  # 8 x 8 images of 8 x 8
     assert len(json.loads((run / "labels.json").read_text())["indices"]) == 30
-
-
-def test_a_recipe_from_official_files(call, tmp_path):
-    """Files of the published form -> download.py -> a step of the paper's convolutional recipe."""
-    import download
-
-    toy.write_svhn(tmp_path / "source")
-    flags = ["--dataset=SVHN", "--source", tmp_path / "source", "--output_path", tmp_path / "datasets"]
-    assert call(download.main, *flags)[0] == 0
-    flags = ["--data_path", tmp_path, "--dataset=SVHN", "--model=paper", "--n_labels=10", "--batch_size=4"]
-    flags += ["--train_steps=1", "--baseline_steps=0", "--judge_steps=0", "--output_path", tmp_path / "run"]
-    status, said, error = call(train.main, *flags)
-    assert status == 0, error
-    result = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert result["options"]["recipe"] == "svhn" and result["metrics"]["test_images"] == 10
-    assert np.isfinite(list(result["loss"].values())).all()
 
 
 def test_seeds(start, tmp_path, capsys):

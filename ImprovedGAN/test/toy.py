@@ -26,8 +26,7 @@ def write_set(folder, shape=(8, 8, 1), train=60, test=12):
 
 def random_set(shape=(6, 6, 1), train=12, test=6, classes=3, unlabelled=0):
     """Random images; every class is in both splits."""
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (train + test,) + shape).astype(np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (train + test, *shape)).astype(np.uint8)
     labels = (np.arange(train + test) % classes).astype(np.int32)
     labels[train - unlabelled : train] = -1
     names = [str(number) for number in range(classes)]
@@ -71,22 +70,13 @@ def cifar10_batch(images, labels):
     def text(value):
         return b"U" + bytes([len(value)]) + value
 
-    def number(value):
-        return b"K" + bytes([value]) if value < 256 else b"J" + int(value).to_bytes(4, "little", signed=True)
-
-    array = (
-        b"cnumpy.core.multiarray\n_reconstruct\nq\x07cnumpy\nndarray\nq\x08K\x00\x85q\x09U\x01b\x87Rq\x0a(K\x01"
-        + number(rows.shape[0])
-        + number(rows.shape[1])
-        + b"\x86cnumpy\ndtype\nq\x0bU\x02u1K\x00K\x01\x87Rq\x0c(K\x03U\x01|NNN"
-        + b"J\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89T"
-        + rows.size.to_bytes(4, "little")
-        + rows.tobytes()
-        + b"tb"
-    )
-    items = [text(b"batch_label"), text(b"training batch 1 of 5"), text(b"labels"), b"]q\x02("]
-    items += [number(int(label)) for label in labels] + [b"e", text(b"data"), array, text(b"filenames"), b"]q\x0d("]
-    return b"\x80\x02}q\x01(" + b"".join(items) + text(b"labels.png") + b"eu."
+    shape = b"(K\x01K" + bytes([len(rows)]) + b"M" + struct.pack("<H", rows.shape[1]) + b"\x86"
+    array = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R" + shape
+    array += b"cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89"
+    array += b"T" + struct.pack("<I", rows.size) + rows.tobytes() + b"tb"
+    items = [text(b"batch_label"), text(b"training batch 1 of 5"), text(b"labels"), b"]("]
+    items += [*(b"K" + bytes([label]) for label in labels), b"e", text(b"data"), array, text(b"filenames"), b"]("]
+    return b"\x80\x02}(" + b"".join(items) + text(b"labels.png") + b"eu."
 
 
 def cifar10_files():
@@ -120,11 +110,13 @@ def write_examples(path: Path, rows):
     """Writes TFRecord examples whose features are given as lists of bytes, ints or floats."""
     import tensorflow as tf
 
-    kinds = {bytes: ("bytes_list", "BytesList"), int: ("int64_list", "Int64List"), float: ("float_list", "FloatList")}
+    lists = {bytes: "bytes_list", int: "int64_list", float: "float_list"}
 
     def feature(values):
-        field, kind = kinds[type(values[0])]
-        return tf.train.Feature(**{field: getattr(tf.train, kind)(value=values)})
+        made = tf.train.Feature()
+        for value in values:
+            getattr(made, lists[type(value)]).value.append(value)
+        return made
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
