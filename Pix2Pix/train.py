@@ -22,7 +22,6 @@ import losses
 import numpy as np
 import tensorflow as tf
 from data import DIRECTIONS, MODES, MULTIPLE, Pairs, as_rgb, batches, find_pairs
-from layers import BatchNorm
 from metrics import l1
 from model import NETWORK, build_discriminator, build_generator
 from PIL import Image
@@ -125,10 +124,6 @@ def build(args: argparse.Namespace, session: Session, schedule: LearningRate) ->
     sizes = {"height": args.fine_size, "width": args.fine_size, "input_nc": args.input_nc, "output_nc": args.output_nc}
     generator = build_generator(**sizes, ngf=args.ngf)
     discriminator = build_discriminator(**sizes, ndf=args.ndf)
-    if args.sync_batch_norm and session.world_size > 1:
-        for layer in (*generator.layers, *discriminator.layers):
-            if isinstance(layer, BatchNorm):
-                layer.all_reduce = session.all_reduce_mean
     adam = {"beta_1": args.beta1, "loss_scale": LOSS_SCALE}  # scaled where gradients pass through float16
     d_optimizer = session.optimizer(discriminator, schedule, **adam)
     g_optimizer = session.optimizer(generator, schedule, **adam)

@@ -15,7 +15,7 @@ from tensorflow import keras
 from common import npu
 from common.cli import TrainingError, UserError, notice
 from common.config import PRECISION_MODES, SessionConfig
-from common.layers import BatchNorm, moving_statistics, named_variables
+from common.layers import moving_statistics, named_variables
 from common.loss_scale import Adam, ExponentialUpdateLossScale, FixedLossScale, LearningRate, Optimizer
 
 NPU_ONLY = ("autotune", "blacklist_path", "fusion_switch_file", "customize_dtypes")
@@ -114,7 +114,7 @@ class Session:
             self.average(moving_statistics(model))
             if self.config.sync_batch_norm and self.world_size > 1:
                 for layer in model.layers:
-                    if isinstance(layer, BatchNorm):
+                    if hasattr(layer, "all_reduce"):  # which normalises by the batch
                         layer.all_reduce = self.all_reduce_mean
             prefix = f"{model.name}/" if len(models) > 1 else ""
             variables.update({prefix + name: v for name, v in named_variables(model, trainable_only=True).items()})
