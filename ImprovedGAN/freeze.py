@@ -19,7 +19,8 @@ from typing import Optional
 import _path  # noqa: F401  (finds ../common)
 import numpy as np
 import tensorflow as tf
-from model import FOLDER, NETWORK, classify, describe, load_networks
+from model import NETWORK, classify, describe, load_networks, load_weights
+from predict import CLASSIFIER
 
 from common import cli, weights
 from common.export import Exported, add_export_flags, begin_export, export
@@ -48,7 +49,7 @@ def freeze(args: argparse.Namespace) -> None:
         names = ["classifier" if "images" in inputs else "generator"]
         args.batch_size = next(iter(inputs.values()))[0] or args.batch_size
     folder = begin_export([*names, NETWORK], args)
-    loaded = weights.load(args.ckpt_path, NETWORK, FOLDER)
+    loaded = load_weights(args.ckpt_path, CLASSIFIER)
     if "weights" in args.format and not args.check:
         write_weights(loaded, folder)
         args.format.remove("weights")

@@ -26,6 +26,7 @@ from layers import (
 from tensorflow import keras
 from tensorflow.keras import layers
 
+from common import weights
 from common.cli import UserError
 from common.images import to_float
 from common.layers import BatchNorm
@@ -225,6 +226,12 @@ def predict_logits(
 
 
 # Trained ones.
+
+
+def load_weights(path: Optional[str], shipped: str) -> Weights:
+    """The weights that `--ckpt_path` names; without one those of this name in pretrained/, or what else is there."""
+    file = FOLDER / "pretrained" / f"{shipped}{weights.ENDING}"
+    return weights.load(path or (file if file.is_file() else None), NETWORK, FOLDER)
 
 
 def load_networks(loaded: Weights) -> tuple[keras.Model, keras.Model]:

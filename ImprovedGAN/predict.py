@@ -4,7 +4,8 @@ python ImprovedGAN/predict.py digit.png more_digits/
 python ImprovedGAN/predict.py --generate=64
 python ImprovedGAN/predict.py --model=exported/classifier.onnx digit.png
 
-Without --ckpt_path the weights are those in ImprovedGAN/pretrained/. Writes predictions.csv and generated.png to new
+Without --ckpt_path the weights are those in ImprovedGAN/pretrained/: the ModelZoo's model to classify, the paper's to
+generate. Writes predictions.csv and generated.png to new
 files: -2, -3, ... where they are there already.
 """
 
@@ -28,6 +29,7 @@ from common.export import Exported
 from common.images import input_files, save_grid, to_float, to_uint8
 
 BATCH = 64  # images at a time
+CLASSIFIER, GENERATOR = "ssgan", "paper"  # of pretrained/
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -78,15 +80,21 @@ class Predictor:
         return to_uint8(self.draw(z), self.values)
 
 
-def open_checkpoint(path: Optional[str], config: Optional[SessionConfig] = None) -> Predictor:
-    """The networks in a file of weights or a run's folder; without a `path` those in pretrained/."""
+def open_checkpoint(
+    path: Optional[str], config: Optional[SessionConfig] = None, shipped: str = CLASSIFIER, session: Any = None
+) -> Predictor:
+    """The networks in a file of weights or a run's folder; without a `path` those of this name in pretrained/.
+
+    Args:
+        config: of the session to open, where none is open yet.
+    """
     import model  # which needs TensorFlow
     import tensorflow as tf
 
     from common.session import open_session
 
-    loaded = weights.load(path, model.NETWORK, model.FOLDER)
-    session = open_session(config or SessionConfig())
+    loaded = model.load_weights(path, shipped)
+    session = session or open_session(config or SessionConfig())
     discriminator, generator = model.load_networks(loaded)
     graph = tf.function(lambda z: generator(z, training=False))
 
@@ -120,15 +128,15 @@ def open_export(path: str) -> Predictor:
     return predictor
 
 
-def open_predictor(args: argparse.Namespace) -> Predictor:
-    """The network that --model or --ckpt_path names."""
-    return open_export(args.model) if args.model else open_checkpoint(args.ckpt_path, device_config(args))
+def open_predictor(args: argparse.Namespace, shipped: str = CLASSIFIER) -> Predictor:
+    """The network that --model or --ckpt_path names, or the one of this name in pretrained/."""
+    return open_export(args.model) if args.model else open_checkpoint(args.ckpt_path, device_config(args), shipped)
 
 
 def predict(args: argparse.Namespace) -> None:
     """Prints and writes what the images show, and writes generated ones."""
     files = input_files(args.images)
-    predictor = open_predictor(args)
+    predictor = open_predictor(args, CLASSIFIER if files else GENERATOR)
     if (files and predictor.classify is None) or (args.generate and predictor.draw is None):
         raise UserError(f"--model {args.model}: exported/classifier.* takes images, exported/generator.* --generate=N")
     if files:
@@ -143,6 +151,8 @@ def predict(args: argparse.Namespace) -> None:
             csv.writer(file).writerows(rows)
         notice(f"wrote {target}")
     if args.generate:
+        if files and not (args.model or args.ckpt_path):
+            predictor = open_checkpoint(None, shipped=GENERATOR, session=predictor.session)
         target = cli.new_file(Path(args.output_path, "generated.png"))
         save_grid(predictor.generate(args.generate, args.seed), str(target))
         notice(f"wrote {target}: {args.generate} generated images")

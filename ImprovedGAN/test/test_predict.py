@@ -73,7 +73,6 @@ def test_shipped_weights(call, refused, tmp_path, monkeypatch, ssgan_run, images
     import freeze
 
     monkeypatch.setattr(model, "FOLDER", tmp_path)
-    monkeypatch.setattr(freeze, "FOLDER", tmp_path)
     assert "pretrained/ holds no weights" in refused(predict.main, images)
     flags = ["--ckpt_path", ssgan_run.folder, "--output_path", tmp_path / "pretrained", "--format=weights"]
     assert call(freeze.main, *flags)[0] == 0
@@ -82,6 +81,7 @@ def test_shipped_weights(call, refused, tmp_path, monkeypatch, ssgan_run, images
     monkeypatch.chdir(tmp_path)
     status, said, _ = call(predict.main, images, "--generate=4")
     assert status == 0 and said.count(".png  ") == 3 and (tmp_path / "generated.png").exists()
+    assert "generated.png: 4 generated images" in said
     rows = read_csv(tmp_path / "predictions.csv")[1:]
     expected = opened(ssgan_run).classify(ssgan_run.data.test_images[:3])
     np.testing.assert_allclose([float(row[2]) for row in rows], expected.max(1), atol=0.01)  # float16 on disk
@@ -92,6 +92,15 @@ def test_the_weights_that_ship_read_drawn_digits(full_size):
     drawn = np.stack([preprocess.to_input(drawing(points), SHAPE, shipped.ink) for points in (FIVE, SEVEN)])
     probabilities = shipped.classify(drawn)
     assert probabilities.argmax(1).tolist() == [5, 7] and probabilities.max(1).min() > 0.9
+
+
+def test_the_weights_that_ship_generate_every_digit(full_size):
+    """The entropy of the classes is the card's, as far as 500 images tell, by the classifier that ships."""
+    config = SessionConfig("cpu", "force_fp32")
+    classifier = predict.open_checkpoint(None, config)
+    images = predict.open_checkpoint(None, shipped=predict.GENERATOR, session=classifier.session).generate(500, 0)
+    shares = np.bincount(classifier.classify(images).argmax(1), minlength=10) / 500
+    assert -(shares * np.log(np.maximum(shares, 1e-9))).sum() == pytest.approx(2.278, abs=0.05)
 
 
 def test_bad_images(refused, tmp_path, ssgan_run, images):
