@@ -78,6 +78,24 @@ class ShortSentences:
         if self.pairs and rng.random() < 0.5:
             first = self.pairs[rng.integers(len(self.pairs))]
             row = rng.choice(self.rows[first])
+        sentence, pairs = self.shorter(rng, row, first)
+        if not pairs:
+            return None
+        rows = reduce(partial(np.intersect1d, assume_unique=True), [self.rows[pair] for pair in pairs])
+        if len(rows) < FEWEST:
+            return None
+        mean = self.embeddings[rows[:: 1 + len(rows) // MOST]].mean(0)
+        return sentence, mean * (self.length / np.sqrt(np.mean(mean**2)))
+
+    def shorter(
+        self, rng: np.random.Generator, row: int, first: Optional[tuple[str, str]] = None
+    ) -> tuple[str, list[tuple[str, str]]]:
+        """A sentence that names a part of what a caption does, and its pairs of noun and adjective; "" and none, where
+        too few captions name one of them.
+
+        Args:
+            row: the caption's. first: a pair of its that is to be among them.
+        """
         whole, found = self.captions[row]
         of_whole = found.get(self.whole, []) if whole == self.whole else []
         of_whole = [word for word in of_whole if rng.random() < 0.6 or (self.whole, word) == first]
@@ -86,14 +104,9 @@ class ShortSentences:
         others = sorted(others, key=lambda noun: not first or noun != first[0])[: rng.integers(0, PARTS + 1)]
         pairs = [(self.whole, word) for word in of_whole] + [(noun, word) for noun in others for word in found[noun]]
         if not pairs or not all(pair in self.rows for pair in pairs):
-            return None
-        rows = reduce(partial(np.intersect1d, assume_unique=True), [self.rows[pair] for pair in pairs])
-        if len(rows) < FEWEST:
-            return None
-        mean = self.embeddings[rows[:: 1 + len(rows) // MOST]].mean(0)
+            return "", []
         parts = " and ".join(article([*found[noun], noun]) for noun in others)
-        sentence = self.text(rng, of_whole, parts)
-        return sentence, mean * (self.length / np.sqrt(np.mean(mean**2)))
+        return self.text(rng, of_whole, parts), pairs
 
     def text(self, rng: np.random.Generator, whole: Sequence[str], parts: str) -> str:
         """The same in one of the ways that people write it."""

@@ -55,6 +55,8 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument("--batch_size", type=cli.in_range(int, 2), default=64, help="images a step")
     parser.add_argument("--learning_rate", type=cli.in_range(float, 0), default=1e-3, help="falls to 0")
     parser.add_argument("--seed", type=cli.in_range(int, 0, 10**8), default=0, help="initial weights, order")
+    text = "short sentences of each training image, beside its captions, for train.py to learn from"
+    parser.add_argument("--short_sentences", type=cli.in_range(int, 0, 100), default=0, metavar="N", help=text)
     add_vgg19_flag(parser, "for the images' side")
     add_device_flags(parser)
     return parser.parse_args(argv)
@@ -216,12 +218,28 @@ def retrieval(captions: np.ndarray, owner: np.ndarray, images: np.ndarray, pool:
     return right / len(owner), 1 / pool
 
 
-def write_embeddings(part: Part, encoder: TextEncoder) -> None:
-    """Embeds a split's captions. An image with fewer than others has its own repeated, so that each has as many."""
+def short_sentences(part: Part, number: int, seed: int) -> list[list[str]]:
+    """`number` sentences of each image that name less than its captions do; fewer different ones are repeated."""
+    texts, rows = np.unique(part.texts, return_inverse=True)
+    short, rng, made = ShortSentences(texts.tolist(), np.zeros([len(texts), 1])), np.random.default_rng([seed, 2]), []
+    for own in np.split(rows.ravel(), np.flatnonzero(np.diff(part.owner)) + 1):
+        drawn = [short.shorter(rng, own[rng.integers(len(own))]) for _ in range(4 * number)]
+        different = list(dict.fromkeys(sentence for sentence, pairs in drawn if pairs)) or [str(texts[own[0]])]
+        made.append([different[i % len(different)] for i in range(number)])
+    return made
+
+
+def write_embeddings(part: Part, encoder: TextEncoder, short: Optional[list[list[str]]] = None) -> None:
+    """Embeds a split's captions, and behind them as many short sentences of each image. An image with fewer captions
+    than others has its own repeated, so that each has as many."""
     distinct, row = np.unique(part.numbers, axis=0, return_inverse=True)
     counts = np.bincount(part.owner)
     captions = (np.cumsum(counts) - counts)[:, None] + np.arange(counts.max()) % counts[:, None]
     embeddings = encoder.encode_numbers(distinct)[row.ravel()[captions]]
+    if short:
+        texts, row = np.unique(short, return_inverse=True)
+        more = encoder.encode(texts.tolist())[row.reshape(len(short), -1)]
+        embeddings = np.concatenate([embeddings, more], 1)
     data.save_embeddings(part.split.folder, part.split.filenames, embeddings, data.BY_ENCODER)
 
 
@@ -256,8 +274,9 @@ def train(args: argparse.Namespace) -> None:
     tensors.update({f"image/{name}": variable.numpy() for name, variable in named_variables(images).items()})
     about = {"words": known.words[:MAX_WORDS], "vgg19": bool(vgg19), "accuracy": accuracy, "chance": chance}
     print(weights.save(folder / FILE, text_encoder.NETWORK, tensors, vars(args), about, args.steps))
+    short = args.short_sentences and short_sentences(known, args.short_sentences, args.seed)
     for part in parts if not others else ():
-        write_embeddings(part, encoder)
+        write_embeddings(part, encoder, short if part is known else None)
         print(part.split.folder / data.EMBEDDINGS)
 
 

@@ -93,7 +93,7 @@ def birds(tmp_path, monkeypatch):
     return write_set(tmp_path / "set", 12, size=8)
 
 
-def test_the_command(birds, capsys):
+def test_the_command(birds, capsys, monkeypatch):
     """Colours are learned; the encoder's embeddings replace those that it may replace, and no others."""
     flags = [f"--data_path={birds}", "--steps=250", "--batch_size=6", "--learning_rate=0.003"]
     status, said, _ = call_main(capsys, train_text_encoder.main, *flags)
@@ -113,12 +113,21 @@ def test_the_command(birds, capsys):
         split = data.Split(birds / part)
         data.save_embeddings(split.folder, split.filenames, split.embeddings, data.BY_ATTRIBUTES)
     (birds / "train" / "captions" / "red" / "00.txt").write_text("a red one\na red\n")  # fewer than the others
-    assert call_main(capsys, train_text_encoder.main, *flags[:1], "--steps=1", "--batch_size=3")[0] == 0
+    monkeypatch.setattr("short_sentences.FEWEST", 3)  # captions that say so: there are no more
+    more = ["--steps=1", "--batch_size=3", "--short_sentences=2"]
+    assert call_main(capsys, train_text_encoder.main, *flags[:1], *more)[0] == 0
     split, encoder = data.Split(birds / "train"), text_encoder.load(path)
     assert data.embeddings_made_by(split.folder) == data.BY_ENCODER
     row = split.filenames.index("red/00")
     wanted = encoder.encode(["a red one", "a red", "a red one", *split.captions[row - 1]]).reshape(2, 3, 24)
-    np.testing.assert_allclose(split.embeddings[[row, row - 1]], wanted, atol=1e-5)
+    np.testing.assert_allclose(split.embeddings[[row, row - 1], :3], wanted, atol=1e-5)
+    short = train_text_encoder.short_sentences(train_text_encoder.Part(birds / "train", None), 2, 0)
+    colours = [name.split("/")[0] for name in split.filenames]
+    assert all(colour in sentence for colour, own in zip(colours, short) for sentence in own)
+    assert {"a red bird", "the bird is blue"} <= {sentence.strip(".") for own in short for sentence in own}
+    wanted = encoder.encode([sentence for own in short for sentence in own]).reshape(12, 2, 24)
+    np.testing.assert_allclose(split.embeddings[:, 3:], wanted, atol=1e-5)
+    assert data.Split(birds / "test").embeddings.shape[1] == 3  # what is measured are captions
 
 
 def test_short_sentences_are_learned(birds):
