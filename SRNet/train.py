@@ -12,6 +12,7 @@ import argparse
 import os
 from collections.abc import Sequence
 from functools import cache, partial
+from itertools import accumulate
 from types import SimpleNamespace
 from typing import Any, Callable, Optional
 
@@ -179,8 +180,11 @@ def perceptual_features(args: argparse.Namespace) -> Optional[Callable[[tf.Tenso
 
 def scaled(stacked: tf.Tensor) -> dict[str, tf.Tensor]:
     """Samples as a batch holds them, as float32 images by name: -1..1, and 0..1 where there is one channel."""
-    images = zip(FOLDERS, tf.split(tf.cast(stacked, tf.float32), CHANNELS, axis=-1))
-    return {name: x / 255.0 if name in GREY else x / 127.5 - 1.0 for name, x in images}
+    sample = {}
+    for name, channels, end in zip(FOLDERS, CHANNELS, accumulate(CHANNELS)):
+        x = tf.cast(stacked[..., end - channels : end], tf.float32)
+        sample[name] = x / 255.0 if name in GREY else x / 127.5 - 1.0
+    return sample
 
 
 def make_train_step(args, networks, features, forced: bool, plain: bool, adversarial: bool) -> Callable:
