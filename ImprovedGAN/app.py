@@ -68,7 +68,7 @@ def build(ckpt: Optional[str] = None) -> None:
 
     try:
         predictor = open_checkpoint(ckpt)
-        artist = predictor if ckpt else open_checkpoint(None, shipped=GENERATOR, session=predictor.session)
+        sampler = predictor if ckpt else open_checkpoint(None, shipped=GENERATOR, session=predictor.session)
     except UserError as error:
         gr.Markdown(f"ImprovedGAN cannot be shown: {error}", elem_classes="message")
         return
@@ -90,10 +90,10 @@ def build(ckpt: Optional[str] = None) -> None:
         with gr.Column():
             seed = gr.Number(0, precision=0, minimum=0, maximum=2**31 - 1, label="Seed")
             draw = gr.Button(f"Generate {GENERATED} digits")
-        generated = gr.Image(generate(artist, 0), type="filepath", label="Generated", interactive=False)
+        generated = gr.Image(generate(sampler, 0), type="filepath", label="Generated", interactive=False)
     ask.click(on_sketch, pad, [answer, seen, seconds])
     file.upload(on_file, file, [answer, seen, seconds])
-    draw.click(lambda number: generate(artist, number or 0), seed, generated)
+    draw.click(lambda number: generate(sampler, number or 0), seed, generated)
 
 
 if __name__ == "__main__":

@@ -195,9 +195,16 @@ def read_hdf5(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def class_indices(rows: Any) -> np.ndarray:
-    """Labels written as class numbers or one-hot -> [n]."""
-    rows = np.asarray(rows, np.float64)
-    return rows.argmax(1) if rows.ndim == 2 and rows.shape[1] > 1 else rows.reshape(len(rows))
+    """Labels written as class numbers (-1: none) or one-hot (all zeros: none) -> int32 [n]."""
+    rows = np.asarray(rows).astype(np.float64)
+    if rows.ndim == 2 and rows.shape[1] > 1:
+        sound = np.isin(rows, (0, 1)).all() and (rows.sum(1) <= 1).all()
+        rows = np.where(rows.any(1), rows.argmax(1), -1)
+    else:
+        sound = np.isin(rows, range(-1, 1000)).all()
+    if not sound:
+        raise ValueError("a label is neither a class number (-1 for none) nor one-hot")
+    return rows.reshape(len(rows)).astype(np.int32)
 
 
 def subfolders(folder: Path) -> list[Path]:
@@ -243,6 +250,8 @@ def read_class_folders(folder: Path, read: Callable[[Path], np.ndarray]) -> Data
         rows.append(read(path))
         if rows[-1].shape[:2] != rows[0].shape[:2]:
             raise UserError(f"{folder}: images of different sizes; give --image_size=N to scale them all to N x N")
+        if rows[-1].nbytes * len(train + test) > 4 * MAX_BYTES:
+            raise UserError(f"{folder}: {len(train + test)} images as large as {path.name} do not fit into memory")
     channels = max(row.shape[2] for row in rows)  # grey ones become RGB where one of them is
     images = np.stack([np.broadcast_to(row, row.shape[:2] + (channels,)) for row in rows])
     labels, cut = np.array([label for _, label in train + test], np.int32), len(train)

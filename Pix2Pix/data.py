@@ -71,38 +71,48 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
     return np.broadcast_to(image[..., :3], (*image.shape[:2], 3))
 
 
-def split_pair(pair: Image.Image, which_direction: str, path: Path) -> tuple[Image.Image, Image.Image]:
-    """The two halves of a side-by-side image as (input, target).
+def check_pair(path: Path, width: int, height: int) -> None:
+    """Refuses an image of a size that no two halves side by side have.
 
     Raises:
         UserError: it is of odd width, or no wider than high.
     """
-    width, height = pair.size
     if width % 2 or width <= height:
         raise UserError(
             f"{path}: is {width} x {height} and no pair, which is two halves of one width side by side (prepare.py)"
         )
+
+
+def split_pair(pair: Image.Image, which_direction: str, path: Path) -> tuple[Image.Image, Image.Image]:
+    """The two halves of a side-by-side image as (input, target).
+
+    Raises:
+        UserError: it cannot be a pair.
+    """
+    width, height = pair.size
+    check_pair(path, width, height)
     left, right = pair.crop((0, 0, width // 2, height)), pair.crop((width // 2, 0, width, height))
     return (left, right) if which_direction == "AtoB" else (right, left)
 
 
 class Pairs:
-    """The pairs of a split as (input, target), by number: decoded once and kept, or again where they are too many.
+    """The pairs of a split as (input, target), by number: decoded once and kept, or each time where they are too many.
 
     Args:
         args: of train.py.
         size: height and width to scale each half to, by itself, so that neither bleeds into the other.
     Raises:
-        UserError: a file does not decode or is no pair.
+        UserError: a file does not decode or is no pair; of a set that is not kept only the sizes are looked at.
     """
 
     def __init__(self, args: argparse.Namespace, files: Sequence[Path], size: int) -> None:
         self.args, self.files, self.size = args, list(files), size
         self.channels = args.input_nc + args.output_nc
         keep = len(files) * size * size * self.channels <= MEMORY
+        look = self._decode if keep else self._check
         with ThreadPoolExecutor(THREADS) as pool:  # Pillow decodes outside Python's lock
-            decoded = tqdm(pool.map(self._decode, files), "pairs", len(files), disable=None)
-            self.kept = [pair if keep else None for pair in decoded]
+            found = list(tqdm(pool.map(look, files), "pairs", len(files), disable=None))
+        self.kept = found if keep else None
 
     def __len__(self) -> int:
         return len(self.files)
@@ -113,8 +123,11 @@ class Pairs:
         Raises:
             UserError: the file has ceased to decode.
         """
-        pair = self._decode(self.files[index]) if self.kept[index] is None else self.kept[index]
+        pair = self._decode(self.files[index]) if self.kept is None else self.kept[index]
         return pair[..., : self.args.input_nc], pair[..., self.args.input_nc :]
+
+    def _check(self, path: Path) -> None:
+        check_pair(path, *images.size(path))  # by the header: decoding a large set takes minutes
 
     def _decode(self, path: Path) -> np.ndarray:
         halves = split_pair(images.decode(path), self.args.which_direction, path)

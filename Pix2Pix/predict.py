@@ -171,13 +171,14 @@ def predict(args: argparse.Namespace) -> None:
     files, translator, bad = images.input_files(args.images), load_translator(args), []
     for path in tqdm(files, "generating", unit="", disable=None):
         try:
+            width, height = images.size(path)  # by the header: nothing too large is decoded
+            rows, columns = translator.padded_size(height, width // 2 if args.pairs else width)
+            if rows * columns > args.max_pixels:
+                told = f"{width} x {height} is more than --max_pixels={args.max_pixels} allows"
+                raise UserError(f"{told}; make it smaller")
             image = images.decode(path)
             if args.pairs:
                 image, _ = split_pair(image, translator.options.which_direction, path)
-            rows, columns = translator.padded_size(image.height, image.width)
-            if rows * columns > args.max_pixels:
-                told = f"{image.width} x {image.height} is more than --max_pixels={args.max_pixels} allows"
-                raise UserError(f"{told}; make it smaller")
             generated = translator(to_channels(image, translator.options.input_nc))
             name = f"{path.stem}.png" if args.output_path else f"{path.stem}_generated.png"
             written = cli.new_file(Path(args.output_path or ".") / name)

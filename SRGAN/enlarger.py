@@ -111,7 +111,9 @@ def from_export(path: Union[str, Path]) -> Enlarger:
     about = Path(path).with_name(f"{Path(path).stem.replace('_saved_model', '')}.json")
     try:
         told = json.loads(about.read_text())
-        numbers = [int(told[name]) for name in ("scale", "receptive_field", "bytes_per_pixel")]
+        numbers = [told[name] for name in ("scale", "receptive_field", "bytes_per_pixel")]
+        if not all(type(number) is int and number > 0 for number in numbers):
+            raise ValueError("numbers that mean nothing")
         (lr, (batch, height, width, _)), (sr, _) = *exported.inputs.items(), *exported.outputs.items()
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"--model {path}: {about} is not what freeze.py writes beside it ({error})") from None

@@ -197,7 +197,11 @@ def measure_sets(
 
 
 def evaluate(args: argparse.Namespace) -> dict[str, Any]:
-    """Evaluates the network and the sets that the flags name; returns what evaluation.json holds."""
+    """Evaluates the network and the sets that the flags name; returns what evaluation.json holds.
+
+    Raises:
+        UserError: no such network, images or weights.
+    """
     network = predict.load_network(args)
     trained = vars(network.options or argparse.Namespace())
     options = argparse.Namespace(scale=network.scale, degradation=args.degradation or "bicubic", lr_path=None, seed=0)

@@ -43,7 +43,11 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
 
 
 def freeze(args: argparse.Namespace) -> None:
-    """Exports the generator."""
+    """Exports the generator.
+
+    Raises:
+        UserError: no such checkpoint, a package that is missing, a file that is there already or cannot be written.
+    """
     folder = begin_export([NAME], args)
     weights = checkpoint.load_weights(args.ckpt_path)
     generator, scale = load_generator(weights), weights.options.scale

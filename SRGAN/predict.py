@@ -54,6 +54,8 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     args.images += args.input
     if not args.images:
         parser.error("name the images to enlarge: predict.py photo.jpg (--help tells more)")
+    if args.suffix and Path(args.suffix).name != args.suffix:
+        parser.error(f"--suffix {args.suffix!r} is no part of a file's name")
     return args
 
 

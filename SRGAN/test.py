@@ -37,7 +37,11 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 
 def test(args: argparse.Namespace) -> None:
-    """What `--test_type` says."""
+    """What `--test_type` says.
+
+    Raises:
+        UserError: no such network or images, or one that cannot be used.
+    """
     flags = [f"--ckpt_path={args.model_dir}", f"--output_path={args.output_dir}"]
     if args.test_type == "test_model":
         flags += ["--sets", f"{args.input_hig_res.resolve().name}={args.input_hig_res}"]

@@ -120,7 +120,11 @@ def srgan_rate(args: argparse.Namespace, steps: int) -> Callable[[tf.Tensor], tf
 
 
 def content_features(args: argparse.Namespace) -> Callable[[tf.Tensor], tf.Tensor]:
-    """The function of images in -1..1 whose results the content loss compares: VGG19's features, or the pixels."""
+    """The function of images in -1..1 whose results the content loss compares: VGG19's features, or the pixels.
+
+    Raises:
+        UserError: there is no file of weights, and neither random nor none was asked for.
+    """
     places = [os.path.join(folder, "h5", VGG19_FILE) for folder in (args.data_path, HERE)]
     without = "the content loss compares pixels; expect blur"
     vgg19 = find_vgg19(args.vgg19_weights, places, ["block5_conv4"], without, ", or --phase=srresnet")

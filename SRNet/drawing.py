@@ -205,6 +205,11 @@ def warp(layer: Image.Image, matrix: np.ndarray) -> Image.Image:
 
 @lru_cache(maxsize=16)
 def photograph(path: Path) -> Image.Image:
+    """A background as RGB, no side longer than LARGEST_SIDE.
+
+    Raises:
+        UserError: it does not decode.
+    """
     image = Image.fromarray(images.read_rgb(path))
     image.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.BICUBIC)
     return image
@@ -356,6 +361,8 @@ def draw_sample(sources: Sources, index: int) -> tuple[dict[str, np.ndarray], di
 
     Returns: the seven images by their folders' names, uint8 [h, w, 3], or [h, w] of t_sk and mask_t. mask_t shows
         letters and border, t_sk letters alone, neither of them the shadow. And the words of i_s and i_t.
+    Raises:
+        UserError: no word can be drawn, or a background does not decode.
     """
     recipe = sources.recipe
     rng = np.random.default_rng([sources.seed, sources.part, index])

@@ -50,6 +50,8 @@ def evaluate_run(
     Returns:
         {"o_f_mse", "o_f_psnr", "o_f_ssim", "o_b_mse", ..., "o_sk_dice", "samples"}, and the same names with the best of
         all baselines to each, and with a baseline's name before it: "source_o_b_psnr".
+    Raises:
+        UserError: none of the samples can be used.
     """
     result = measure(editor, samples, folder)
     ours, trivial = {"samples": result["samples"]}, {}

@@ -41,7 +41,11 @@ DESCRIPTION = {
 
 
 def freeze(args: argparse.Namespace) -> None:
-    """Exports the generator."""
+    """Exports the generator.
+
+    Raises:
+        UserError: no such checkpoint, a package that is missing, a file that is there already or cannot be written.
+    """
     folder = begin_export([NAME], args)
     loaded = weights.load(args.ckpt_path, NETWORK, Path(__file__).resolve().parent)
     generator = load_generator(loaded)

@@ -50,7 +50,11 @@ class Editor:
 
     def size_of(self, height: int, width: int) -> tuple[int, int]:
         """The height and width at which the network sees a crop of some size: as in training, or wider where letters
-        would be narrower than there; a crop that is too long is a UserError."""
+        would be narrower than there.
+
+        Raises:
+            UserError: the crop is too long.
+        """
         if width > LONGEST * height:
             told = f"a crop of {width} x {height} is more than {LONGEST} times as wide as high"
             raise UserError(f"{told}; edit it word by word")
@@ -58,10 +62,13 @@ class Editor:
         return self.size or (high, max(wide, MULTIPLE * round(high * width / (SQUEEZED * height * MULTIPLE))))
 
     def generate(self, i_t: np.ndarray, i_s: np.ndarray) -> dict[str, np.ndarray]:
-        """The four images, uint8 [h, w, 3] (o_sk [h, w, 1]), at the size that `size_of` gives for i_s.
+        """The word's skeleton, the styled word on grey, the background and the edited crop, by `OUTPUTS`' names: uint8
+        [h, w, 3] (o_sk [h, w, 1]), at the size that `size_of` gives for i_s.
 
         Args:
             i_t, i_s: uint8 [any height, any width, 3]; i_t cut to its word where the training had it so.
+        Raises:
+            UserError: the crop is too long, or the network gives numbers that are not finite.
         """
         size = self.size_of(*i_s.shape[:2])
         outputs = self.run(*(to_float(resized(image, size)[None], RANGE) for image in (i_t, i_s)))
@@ -71,7 +78,14 @@ class Editor:
         return {name: to_uint8(x[0], range_) for name, x, range_ in zip(OUTPUTS, outputs, ranges)}
 
     def edit(self, i_t: np.ndarray, i_s: np.ndarray) -> dict[str, np.ndarray]:
-        """`generate` for a standard image with any borders; at the crop's own size."""
+        """Writes another word into a crop: what `generate` gives, at the crop's own size.
+
+        Args:
+            i_t: the wanted word in a standard font, uint8 [any height, any width, 3].
+            i_s: the crop, likewise of any size.
+        Raises:
+            UserError: as `generate`.
+        """
         if getattr(self.options, "tight_text", False):
             i_t = tightened(i_t)
         return {name: resized(image, i_s.shape[:2]) for name, image in self.generate(i_t, i_s).items()}
@@ -241,7 +255,11 @@ def predict_photo(args: argparse.Namespace) -> None:
 
 
 def find_pairs(folder: str) -> list[tuple[str, Path, Path]]:
-    """(name, crop, wanted word) of all pairs in a folder, sorted; none, or half of one, is a UserError."""
+    """(name, crop, wanted word) of all pairs in a folder, sorted.
+
+    Raises:
+        UserError: there is none, or one of a pair is missing.
+    """
     files = {path.stem: path for path in find_images(Path(folder))}
     names = sorted({stem[:-4] for stem in files if stem.endswith(("_i_s", "_i_t"))})
     missing = [stem for name in names or ["NAME"] for stem in (f"{name}_i_s", f"{name}_i_t") if stem not in files]

@@ -92,9 +92,11 @@ def test_channels(tmp_path):
     np.testing.assert_allclose([source[0, 0, 0, 0], target[0, 0, 0, 3]], [50 / 127.5 - 1, -1], atol=1e-6)
 
 
+@pytest.mark.parametrize("memory", [2**30, 0], ids=["kept", "not kept"])
 @pytest.mark.parametrize("bad", [flat(1, 2, 3, width=41), flat(1, 2, 3), None], ids=["odd", "one half", "broken"])
-def test_a_bad_file_in_the_middle(numbered, tmp_path, bad):
-    """Named before training begins."""
+def test_a_bad_file_in_the_middle(numbered, tmp_path, monkeypatch, memory, bad):
+    """Named before training begins, also where only the sizes are looked at."""
+    monkeypatch.setattr(data, "MEMORY", memory)
     path = tmp_path / "bad.png"
     path.write_bytes(b"\x89PNG\r\n\x1a\n and no more") if bad is None else save(path, bad)
     words = "is no image that can be decoded" if bad is None else "and no pair"

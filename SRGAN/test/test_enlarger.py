@@ -99,7 +99,7 @@ def test_an_export_without_what_freeze_writes_beside_it(tmp_path, monkeypatch):
     exported = Namespace(inputs={"lr": (1, None, None, 3)}, outputs={"sr": (1, None, None, 3)})
     monkeypatch.setattr("common.export.Exported", lambda path: exported)
     good = {"scale": 4, "receptive_field": 13, "bytes_per_pixel": 2048}
-    for content in (None, "{}", "["):
+    for content in (None, "{}", "[", json.dumps({**good, "scale": True}), json.dumps({**good, "receptive_field": -1})):
         if content is not None:
             (tmp_path / "generator.json").write_text(content)
         with pytest.raises(UserError, match="generator.json is not what freeze.py writes beside it"):

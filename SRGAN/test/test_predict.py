@@ -139,7 +139,11 @@ def test_nothing_half_done_is_left(start, tmp_path, monkeypatch):
 
 def test_bad_flags(start, tmp_path):
     good = save(tmp_path / "good.png", noise(20, 30, 3))
-    for argv, reason in (([good, "--model=a.onnx"], "leave --ckpt_path out"), ([], "name the images to enlarge")):
+    for argv, reason in (
+        ([good, "--model=a.onnx"], "leave --ckpt_path out"),
+        ([good, "--suffix=a/b"], "is no part of a file's name"),
+        ([], "name the images to enlarge"),
+    ):
         status, _, error = start(*argv)
         assert status == 2 and reason in error and not (tmp_path / "large").exists()
 

@@ -63,7 +63,9 @@ def test_a_crop_by_hand(editor, monkeypatch):
         assert list(edited) == ["o_sk", "o_t", "o_b", "o_f"] and edited["o_sk"].shape == (50, 70, 1)
         for kind, y in zip(edited, outputs):
             expected = np.round(y[0] * 255 if kind == "o_sk" else (y[0] + 1) * 127.5).astype(np.uint8)
-            np.testing.assert_allclose(edited[kind].astype(int), resized(expected, (50, 70)), atol=1)
+            np.testing.assert_allclose(
+                edited[kind].astype(int), resized(expected, (50, 70)), atol=2
+            )  # rounded either way, then resized
             assert edited[kind].std() > 1
 
 
