@@ -106,6 +106,8 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     add("ema", "decay of an average of the generator, which is then what is measured and exported; 0: none", decay, 0.0)
     add("teacher_forcing_steps", "until this step the fusion gets t_t in place of o_t", step, 0)
     add("plain_l1_from", "from this step the L1 of o_t weighs all pixels alike, those of the word and the rest", step)
+    text = "rows,columns: from --plain_l1_from on o_sk and o_t are compared where they fit best, up to so far away"
+    add("max_shift", text, pair)
     add("adversarial_from", "step at which the discriminators begin", step, 0)
     add("perceptual_from", "step at which VGG19's terms begin", step, 0)
 
@@ -226,13 +228,20 @@ def make_train_step(args, networks, features, forced: bool, plain: bool, adversa
         perceptual_loss = style_loss = tf.zeros([])
         with g_tape:
             dice = losses.dice(sample["t_sk"], o_sk)
-            l_t = args.lt_alpha * dice + args.lt_cross_entropy * losses.cross_entropy(sample["t_sk"], logits)
-            if plain:  # the mask's two weights have a mean of a half
-                l_t += args.lt_l1 * 0.5 * losses.l1(sample["t_t"], o_t)
+            l_t = args.lt_alpha * dice
+            if plain and args.max_shift:
+                l_t += args.lt_cross_entropy * losses.shifted_cross_entropy(sample["t_sk"], logits, args.max_shift)
+                l_t += args.lt_l1 * 0.5 * losses.shifted_l1(sample["t_t"], o_t, args.max_shift)
+                if share:
+                    l_t += args.lt_mask * losses.shifted_cross_entropy(sample["mask_t"], share[0], args.max_shift)
             else:
-                l_t += args.lt_l1 * losses.masked_l1(sample["t_t"], o_t, sample["mask_t"])
-            if share:
-                l_t += args.lt_mask * losses.mask(sample["mask_t"], share[0])
+                l_t += args.lt_cross_entropy * losses.cross_entropy(sample["t_sk"], logits)
+                if plain:  # the mask's two weights have a mean of a half
+                    l_t += args.lt_l1 * 0.5 * losses.l1(sample["t_t"], o_t)
+                else:
+                    l_t += args.lt_l1 * losses.masked_l1(sample["t_t"], o_t, sample["mask_t"])
+                if share:
+                    l_t += args.lt_mask * losses.mask(sample["mask_t"], share[0])
             if args.balanced_l1:  # erased and written pixels weigh as much as all the others
                 erased = losses.difference_mask(sample["i_s"], sample["t_b"])
                 written = tf.maximum(erased, losses.difference_mask(sample["t_f"], sample["t_b"]))

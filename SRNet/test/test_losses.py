@@ -46,6 +46,35 @@ def test_masked_l1():
     close(losses.masked_l1(target, target + (1 - mask) * 2.0, mask), 0.25 * 2 * 3 / 4)
 
 
+def letters(*places):
+    """An image of 16 x 32 with two bars, each of two columns, in -1..1."""
+    image = -np.ones((1, 16, 32, 1), np.float32)
+    for place in places:
+        image[0, 4:12, place : place + 2] = 1
+    return tf.constant(image)
+
+
+def test_letters_elsewhere_than_expected():
+    """Each part of a word may stand some pixels from its place; what is blurred over several places is not forgiven."""
+    target, moved = letters(6, 24), letters(8, 22)  # one to the right, the other to the left
+    close(losses.shifted_l1(target, target, (0, 1)), 0.0)
+    close(losses.shifted_l1(target, moved, (0, 2)), 0.0)
+    close(losses.shifted_l1(target, tf.roll(moved, 1, 1), (1, 2)), 0.0)
+    assert float(losses.shifted_l1(target, moved, (0, 1))) > 0.02  # too far
+    blur = (target + letters(8, 26)) / 2
+    close(losses.l1(target, blur), float(losses.l1(target, moved)) / 2)  # L1 likes it better
+    assert float(losses.shifted_l1(target, blur, (0, 2))) > 0.02
+    close(losses.shifted_l1(target, target + 0.5, (0, 0)), 0.5)
+
+
+def test_a_mask_elsewhere_than_expected():
+    target, moved = (tf.maximum(image, 0.0) for image in (letters(6, 24), letters(8, 22)))
+    logits = tf.where(moved > 0, 3.0, -3.0)
+    close(losses.shifted_cross_entropy(target, logits, (0, 2)), math.log1p(math.exp(-3.0)))
+    assert float(losses.shifted_cross_entropy(target, logits, (0, 1))) > 0.1
+    close(losses.shifted_cross_entropy(target, logits * 0, (0, 2)), math.log(2))
+
+
 def test_adversarial_terms():
     three = math.log(3.0)  # the logit of 3/4
     close(losses.discriminator(grid([0.0]), grid([0.0])), 2 * math.log(2))

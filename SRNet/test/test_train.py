@@ -132,6 +132,21 @@ def test_phases(prepare):
     assert any((v.numpy() != old).any() for v, old in zip(networks.state["discriminator"].values(), start))
 
 
+def test_words_elsewhere_than_expected(prepare):
+    """With --max_shift o_t, its mask and o_sk are compared where they fit best, from --plain_l1_from on."""
+    flags = "--learning_rate=0 --skips --lt_alpha=0.5 --lt_cross_entropy=2 --lt_l1=3 --lt_mask=4 --plain_l1_from=1"
+    _, networks, update, stream = prepare(*flags.split(), "--max_shift=1,2")
+    batch = next(stream)
+    sample = train.scaled(batch)
+    o_sk, o_t, _, _, logits, share = networks.generator([sample["i_t"], sample["i_s"]], training=True)
+    expected = 0.5 * losses.dice(sample["t_sk"], o_sk) + 1.5 * losses.shifted_l1(sample["t_t"], o_t, (1, 2))
+    for weight, name, x in ((2, "t_sk", logits), (4, "mask_t", share)):
+        expected += weight * losses.shifted_cross_entropy(sample[name], x, (1, 2))
+    first, second = update(batch, 0), update(batch, 1)
+    assert float(second["l_t"]) == pytest.approx(float(expected), rel=1e-4)
+    assert float(first["l_t"]) > float(second["l_t"])
+
+
 def test_the_terms_of_the_loss(prepare):
     """By their weights: o_t's L1 with a mask until --plain_l1_from, VGG19's terms from --perceptual_from on, and with
     --balanced_l1 a word's pixels, the source's in o_b and both words' in o_f, weigh as much as all the rest."""
