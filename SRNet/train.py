@@ -51,8 +51,13 @@ def fast(steps: int) -> dict[str, Any]:
     return {
         "cnum": 16,
         "batch_size": 4,
+        "lt": 3.0,
+        "lt_alpha": 0.3,
         "lt_l1": 20.0,
         "lt_mask": 1.0,
+        "max_shift": (2, 4),
+        "lb_beta": 20.0,
+        "lf_theta_1": 20.0,
         "balanced_l1": True,
         "tight_text": True,
         "skips": True,
@@ -61,10 +66,10 @@ def fast(steps: int) -> dict[str, Any]:
         "schedule": "cosine",
         "warmup_steps": min(500, steps // 10),
         "ema": 0.999,
-        "teacher_forcing_steps": steps // 2,
-        "plain_l1_from": steps // 3,
-        "adversarial_from": steps * 4 // 5,
-        "perceptual_from": steps * 4 // 5,
+        "teacher_forcing_steps": steps,
+        "plain_l1_from": steps // 4,
+        "adversarial_from": steps,
+        "perceptual_from": steps,
     }
 
 

@@ -4,6 +4,7 @@ import re
 
 import matplotlib
 import numpy as np
+import ocr
 import predict
 import pytest
 import skimage.data
@@ -28,13 +29,15 @@ def written(word, colour, background):
 
 def test_the_shipped_weights_give_the_figure_of_their_card():
     editor = predict.load_editor(None)
-    photograph, figures = skimage.data.coffee(), []
+    photograph, figures, reader = skimage.data.coffee(), [], ocr.Reader() if ocr.installed() else None
     for number, ((old, new), colour) in enumerate(zip(PAIRS.items(), COLOURS)):
         background = photograph[64 * number : 64 * number + 64, :128]
         i_t = written(new, (0, 0, 0), np.full_like(background, 127))
         source, wanted = (written(word, colour, background) for word in (old, new))
         o_f = editor.edit(i_t, source)["o_f"]
         figures.append([psnr(image, wanted) for image in (o_f, source)])
+        if reader is not None:  # a word that nobody can read is no result
+            assert reader.read(o_f).lower() == new.lower()
     told = re.search(r"o_f ([\d.]+) dB \(source ([\d.]+) dB\)", CARD.read_text())
     assert np.mean(figures, 0) == pytest.approx([float(told[1]), float(told[2])], abs=0.2)
     assert float(told[1]) > float(told[2]) + 1

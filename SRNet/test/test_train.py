@@ -71,7 +71,8 @@ def test_the_modelzoo_readmes_flags(tmp_path):
 def test_a_recipe_sets_what_no_flag_does(tmp_path):
     flags = [f"--data_path={tmp_path}", "--recipe=fast", "--max_iter=1000"]
     args = train.parse_args([*flags, "--ema=0.5"])
-    assert (args.teacher_forcing_steps, args.plain_l1_from, args.adversarial_from) == (500, 333, 800)
+    assert (args.teacher_forcing_steps, args.plain_l1_from, args.adversarial_from) == (1000, 250, 1000)
+    assert (args.max_shift, args.lt, args.lt_alpha) == ((2, 4), 3.0, 0.3)
     assert (args.schedule, args.ema) == ("cosine", 0.5)
     assert args.warmup_steps == 100 and args.skips and args.tight_text and args.balanced_l1
 
