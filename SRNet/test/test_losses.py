@@ -47,8 +47,8 @@ def test_masked_l1():
 
 
 def letters(*places):
-    """An image of 16 x 32 with two bars, each of two columns, in -1..1."""
-    image = -np.ones((1, 16, 32, 1), np.float32)
+    """An image of 16 x 32 with two white bars, each of two columns, on grey."""
+    image = np.zeros((1, 16, 32, 1), np.float32)
     for place in places:
         image[0, 4:12, place : place + 2] = 1
     return tf.constant(image)
@@ -60,15 +60,15 @@ def test_letters_elsewhere_than_expected():
     close(losses.shifted_l1(target, target, (0, 1)), 0.0)
     close(losses.shifted_l1(target, moved, (0, 2)), 0.0)
     close(losses.shifted_l1(target, tf.roll(moved, 1, 1), (1, 2)), 0.0)
-    assert float(losses.shifted_l1(target, moved, (0, 1))) > 0.02  # too far
+    assert float(losses.shifted_l1(target, moved, (0, 1))) > 0.01  # too far
     blur = (target + letters(8, 26)) / 2
     close(losses.l1(target, blur), float(losses.l1(target, moved)) / 2)  # L1 likes it better
-    assert float(losses.shifted_l1(target, blur, (0, 2))) > 0.02
+    assert float(losses.shifted_l1(target, blur, (0, 2))) > 0.01
     close(losses.shifted_l1(target, target + 0.5, (0, 0)), 0.5)
 
 
 def test_a_mask_elsewhere_than_expected():
-    target, moved = (tf.maximum(image, 0.0) for image in (letters(6, 24), letters(8, 22)))
+    target, moved = letters(6, 24), letters(8, 22)
     logits = tf.where(moved > 0, 3.0, -3.0)
     close(losses.shifted_cross_entropy(target, logits, (0, 2)), math.log1p(math.exp(-3.0)))
     assert float(losses.shifted_cross_entropy(target, logits, (0, 1))) > 0.1

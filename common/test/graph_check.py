@@ -15,11 +15,11 @@ from typing import Any, Callable, NamedTuple, Optional
 # What our steps use and CANN documents: its operator specifications ("compatible with the TensorFlow operator ...",
 # prototypes for all chips) and the TensorFlow plugins of its operator library (ops/built-in/framework/tf_plugin).
 _DOCUMENTED = """
-Abs AddN AddV2 All Any ArgMax AssignAddVariableOp AssignVariableOp AvgPool BatchMatMulV2 BiasAdd BiasAddGrad
-BroadcastGradientArgs Cast ConcatOffset ConcatV2 Const Conv2D Conv2DBackpropFilter Conv2DBackpropInput Cos
+Abs AddN AddV2 All Any ArgMax AssignAddVariableOp AssignVariableOp AvgPool AvgPoolGrad BatchMatMulV2 BiasAdd
+BiasAddGrad BroadcastGradientArgs Cast ConcatOffset ConcatV2 Const Conv2D Conv2DBackpropFilter Conv2DBackpropInput Cos
 DepthToSpace DivNoNan Einsum Equal Exp ExpandDims Fill FloorDiv FloorMod FusedBatchNormGradV3 FusedBatchNormV3
 GatherV2 GreaterEqual Identity If IsFinite L2Loss LeakyRelu LeakyReluGrad Less LessEqual Log Log1p LogSoftmax
-LogicalAnd LogicalNot LogicalOr MatMul Max MaxPool MaxPoolGrad Maximum Mean Minimum Mul Ndtri Neg NoOp NotEqual OneHot
+LogicalAnd LogicalNot LogicalOr MatMul Max MaxPool MaxPoolGrad Maximum Mean Min Minimum Mul Ndtri Neg NoOp NotEqual OneHot
 Pack Pad Placeholder Pow Prod Range ReadVariableOp RealDiv Reciprocal Relu ReluGrad Reshape ResizeBilinear
 ResizeBilinearGrad ResourceApplyAdam Round Rsqrt RsqrtGrad Select SelectV2 Shape ShapeN Sigmoid SigmoidGrad Sign Sin
 Slice Softmax Softplus SpaceToDepth Split Sqrt Square SquaredDifference Squeeze StatelessRandomGetAlg
