@@ -47,8 +47,10 @@ def masked_l1(target: tf.Tensor, output: tf.Tensor, mask: tf.Tensor) -> tf.Tenso
 
 
 def shifts(target: tf.Tensor, max_shift: Sequence[int]) -> tf.Tensor:
-    """Images [batch, h, w, c] moved by up to `max_shift` (rows, columns) either way, 0 (grey, or no word) where nothing is
-    left: [batch, h, w, shifts, c]."""
+    """Images [batch, h, w, c] moved by up to `max_shift` (rows, columns) either way: [batch, h, w, shifts, c].
+
+    What comes in from outside is 0: grey, or no word.
+    """
     height, width, (rows, columns) = target.shape[1], target.shape[2], max_shift
     padded = tf.pad(target, [[0, 0], [rows, rows], [columns, columns], [0, 0]])
     places = [(y, x) for y in range(2 * rows + 1) for x in range(2 * columns + 1)]

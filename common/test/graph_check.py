@@ -19,8 +19,8 @@ Abs AddN AddV2 All Any ArgMax AssignAddVariableOp AssignVariableOp AvgPool AvgPo
 BiasAddGrad BroadcastGradientArgs Cast ConcatOffset ConcatV2 Const Conv2D Conv2DBackpropFilter Conv2DBackpropInput Cos
 DepthToSpace DivNoNan Einsum Equal Exp ExpandDims Fill FloorDiv FloorMod FusedBatchNormGradV3 FusedBatchNormV3
 GatherV2 GreaterEqual Identity If IsFinite L2Loss LeakyRelu LeakyReluGrad Less LessEqual Log Log1p LogSoftmax
-LogicalAnd LogicalNot LogicalOr MatMul Max MaxPool MaxPoolGrad Maximum Mean Min Minimum Mul Ndtri Neg NoOp NotEqual OneHot
-Pack Pad Placeholder Pow Prod Range ReadVariableOp RealDiv Reciprocal Relu ReluGrad Reshape ResizeBilinear
+LogicalAnd LogicalNot LogicalOr MatMul Max MaxPool MaxPoolGrad Maximum Mean Min Minimum Mul Ndtri Neg NoOp NotEqual
+OneHot Pack Pad Placeholder Pow Prod Range ReadVariableOp RealDiv Reciprocal Relu ReluGrad Reshape ResizeBilinear
 ResizeBilinearGrad ResourceApplyAdam Round Rsqrt RsqrtGrad Select SelectV2 Shape ShapeN Sigmoid SigmoidGrad Sign Sin
 Slice Softmax Softplus SpaceToDepth Split Sqrt Square SquaredDifference Squeeze StatelessRandomGetAlg
 StatelessRandomGetKeyCounter StatelessRandomNormalV2 StatelessRandomUniformV2 StopGradient StridedSlice
