@@ -166,6 +166,10 @@ def run_main(function: Callable, *args: Any) -> int:
             signal.signal(number, stop)
     try:
         function(*args)
+        sys.stdout.flush()
+    except BrokenPipeError:  # who read our lines has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except (UserError, TrainingError) as error:
         print(f"[Error] {error}", file=sys.stderr, flush=True)
         return 2 if isinstance(error, UserError) else 1

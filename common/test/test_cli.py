@@ -115,6 +115,17 @@ def test_a_signal_in_the_first_seconds(number, ignored, status):
     assert done.stderr.count("\n") == (not ignored) and done.stderr.startswith("" if ignored else "[Info] ")
 
 
+def test_a_reader_that_has_seen_enough_is_no_fault():
+    """`| head -1`: whether the lines are many or wait in the buffer."""
+    for lines in (2, 100000):
+        program = f"from common import cli; cli.leave(cli.run_main(lambda: [print(n) for n in range({lines})]))"
+        reading, writing = os.pipe()
+        os.close(reading)
+        done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, stdout=writing, stderr=subprocess.PIPE)
+        os.close(writing)
+        assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
+
+
 def test_new_files_and_folders_are_new(tmp_path, monkeypatch):
     files = [cli.new_file(tmp_path / "new" / "result.tar.gz") for _ in range(2)]
     folders = [cli.new_folder(tmp_path / "new" / "of.mine") for _ in range(2)]
