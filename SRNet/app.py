@@ -26,7 +26,7 @@ from common.config import SessionConfig
 from common.images import on_white
 from common.session import open_session
 
-EXAMPLE = ("OPEN", (200, 60, 380, 120), "SALE")  # a sign, its place in a photograph, and the new word
+EXAMPLE = ("OPEN", (220, 62, 340, 110), "SALE")  # a sign, its place in a photograph, and the new word
 
 
 def write_example(folder: str) -> str:
@@ -36,7 +36,7 @@ def write_example(folder: str) -> str:
     with Image.open(Path(skimage.data.__file__).parent / "coffee.png") as photo:
         photo = photo.convert("RGB")
     board = Image.new("RGB", (right - left, bottom - top), (30, 70, 60))
-    font = fonts.load(fonts.standard_font(word), (bottom - top) * 3 // 5)
+    font = fonts.load(fonts.standard_font(word), (bottom - top) * 4 // 5)
     ImageDraw.Draw(board).text((board.width // 2, board.height // 2), word, (240, 225, 190), font, anchor="mm")
     photo.paste(board, (left, top))
     photo.save(path)
