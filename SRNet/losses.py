@@ -65,12 +65,12 @@ def at_best_shift(errors: tf.Tensor) -> tf.Tensor:
     the shift that fits it best. Windows overlap by three quarters, so that neighbours cannot go ways of their own.
 
     Args:
-        errors: of each pixel at each shift, [batch, h, w, shifts].
+        errors: of each pixel at each shift, [batch, h, w, shifts], h 16 or more.
     """
-    height, width = errors.shape[1:3]
-    block = max(1, height // 8), max(1, height // 16)
+    height = errors.shape[1]
+    block = height // 8, height // 16
     errors = tf.nn.avg_pool2d(errors, block, block, "SAME")
-    window = min(4, errors.shape[1]), min(4, errors.shape[2])
+    window = 4, min(4, errors.shape[2])  # blocks
     return tf.reduce_mean(tf.reduce_min(tf.nn.avg_pool2d(errors, window, 1, "VALID"), -1))
 
 

@@ -3,7 +3,7 @@
 python SRNet/sample_data.py --output_path=words
 python SRNet/train.py --data_path=words --recipe=fast --cnum=8 --max_iter=300 --vgg19_weights=none      minutes on a CPU
 python SRNet/train.py --data_path=words --vgg19_weights=vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5
-python SRNet/train.py --data_path=words --recipe=fast --max_iter=60000                    meant for a CPU
+python SRNet/train.py --data_path=words --recipe=fast --max_iter=20000 --vgg19_weights=none             meant for a CPU
 
 Look at evaluate.py --ocr, whether the words can be read, more than at PSNR; NOTES.md tells what was reached, and when.
 """
@@ -149,6 +149,8 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
         args = parser.parse_args(argv)
     if any(side % MULTIPLE or side < 2 * MULTIPLE for side in args.data_shape):  # SSIM's window is of 11 pixels
         parser.error(f"--data_shape: give height,width, both multiples of {MULTIPLE}, 16 or more")
+    if args.max_shift and (min(args.max_shift) < 0 or args.plain_l1_from is None):
+        parser.error("--max_shift: give rows,columns, 0 or more, and --plain_l1_from=N, the step that it begins at")
     if args.lt_mask and not args.skips:
         parser.error("--lt_mask is of networks with --skips: give it too, or --lt_mask=0")
     if not os.path.isdir(args.data_path):

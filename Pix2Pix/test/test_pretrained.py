@@ -8,7 +8,7 @@ import pytest
 from data import FACADE_LABELS
 from sample_data import SIZE, draw_pair
 
-HERE = predict.HERE
+CARD = predict.HERE / "pretrained" / "MODEL_CARD.md"
 
 
 def test_the_shipped_weights_give_the_figure_of_their_card():
@@ -19,5 +19,5 @@ def test_the_shipped_weights_give_the_figure_of_their_card():
         grey = translator(labels).mean(-1)
         wall, window = (grey[(labels == FACADE_LABELS[name]).all(-1)].mean() for name in ("facade", "window"))
         darker.append(wall - window)
-    told = re.search(r"windows are ([\d.]+) levels darker", (HERE / "pretrained" / "MODEL_CARD.md").read_text())
+    told = re.search(r"windows are ([\d.]+) levels darker", CARD.read_text())
     assert np.mean(darker) == pytest.approx(float(told[1]), abs=2) and min(darker) > 10

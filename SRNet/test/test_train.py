@@ -83,6 +83,8 @@ def test_a_recipe_sets_what_no_flag_does(tmp_path):
         (["--data_shape=64,100"], "--data_shape: give height,width, both multiples of 8, 16 or more"),
         (["--data_shape=64"], "argument --data_shape: invalid pair value: '64'"),
         (["--recipe=fast", "--train_epochs=2"], "give --train_steps, not --train_epochs"),
+        (["--max_shift=1,2"], "and --plain_l1_from=N, the step that it begins at"),
+        (["--max_shift=1,-2", "--plain_l1_from=0"], "--max_shift: give rows,columns, 0 or more"),
         (["--lt_mask=1"], "--lt_mask is of networks with --skips: give it too, or --lt_mask=0"),
         (["--vgg19_weights=none.pb"], "--vgg19_weights none.pb: there is no such file"),
         (["--vgg19_weights="], "set/vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5 or "),
