@@ -9,11 +9,12 @@ import tensorflow as tf
 from data import Data, in_batches
 from layers import data_dependent_init
 from model import build_discriminator, predict_logits, value_range
-from steps import begin_average, latents, make_optimizer, move_tested, noise
+from steps import latents, make_optimizer, noise
 from tensorflow import keras
 from tqdm import tqdm
 
 from common.images import to_float, to_uint8
+from common.layers import moving_statistics, update_average
 from common.session import Session, set_seed
 from common.stream import shuffled_batches
 
@@ -55,13 +56,13 @@ def train_supervised(
                 seed = noise(options, session, f"{name}_noise", step)
                 loss = losses.labelled(discriminator([batch, seed], training=True)[1], targets)
         optimizer.minimize(loss, tape)
-        move_tested(options, tested, discriminator, step)
+        update_average(tested, discriminator, 1.0 - options.average_rate, step)
         return {"loss": loss}
 
     if options.model == "paper":
         first = to_float(images[:500], value_range(options))
         data_dependent_init(discriminator, [tf.constant(first), noise(options, session, f"{name}_init", 0)])
-    begin_average(session, tested, discriminator)
+    session.average(moving_statistics(tested))
     supervised_step = session.compile(supervised_step)
     order = shuffled_batches(len(images), batch_size, options.seed, purpose=f"{name}_order").take(updates)
     for step, indices in enumerate(tqdm(order.as_numpy_iterator(), name, updates, unit="step", disable=None)):

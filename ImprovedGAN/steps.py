@@ -14,7 +14,7 @@ from model import LATENT_RANGES, value_range
 from tensorflow import keras
 
 from common.images import to_float
-from common.layers import moving_statistics, named_variables, update_average
+from common.layers import named_variables, update_average
 from common.session import Session
 from common.stream import key
 
@@ -53,21 +53,6 @@ def accuracy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     return tf.math.divide_no_nan(tf.reduce_sum(right * known), tf.reduce_sum(known))
 
 
-def begin_average(session: Session, average: keras.Model, network: keras.Model) -> None:
-    """Gives an average the network's own weights to begin with."""
-    session.average(moving_statistics(average))
-    update_average(average, network, 0.0)
-
-
-def move_tested(args: argparse.Namespace, tested: keras.Model, discriminator: keras.Model, updates: tf.Tensor) -> None:
-    """Moves the tested average after the discriminator's update number `updates`, from 0.
-
-    At first it reaches back over a tenth of the updates so far, so that the first weights do not linger in it.
-    """
-    rate = tf.maximum(args.average_rate, 10.0 / (tf.cast(updates, tf.float32) + 10.0))
-    update_average(tested, discriminator, 1.0 - rate)
-
-
 # The original's model.
 
 
@@ -99,7 +84,7 @@ def ssgan_update(args: argparse.Namespace, parts: SimpleNamespace) -> Callable:
             logits = discriminator(tf.concat([images, fake], 0), training=True)
             d_loss = losses.real_or_class(logits[:n], labels) + losses.fake_smoothed(logits[n:])
         parts.d_optimizer.minimize(d_loss, tape)
-        move_tested(args, parts.tested, discriminator, step // (args.update_rate + 1))
+        update_average(parts.tested, discriminator, 1.0 - args.average_rate, step // (args.update_rate + 1))
         supervised_loss = losses.supervised(logits[:n], labels)
         right = accuracy(logits[:n, :-1], labels)
         return reported({"d_loss": d_loss, "supervised_loss": supervised_loss, "accuracy": right})
@@ -116,7 +101,7 @@ def ssgan_update(args: argparse.Namespace, parts: SimpleNamespace) -> Callable:
             g_loss = adversarial(logits[n:]) + weight * losses.huber(images, fake)
         parts.g_optimizer.minimize(g_loss, tape)
         if parts.ema is not None:
-            update_average(parts.ema, generator, args.ema)
+            update_average(parts.ema, generator, args.ema, step - 1)  # its own first one is step 1
         return reported({"g_loss": g_loss})
 
     turns = [session.compile(discriminator_step), *[session.compile(generator_step)] * args.update_rate]
@@ -180,9 +165,9 @@ def paper_update(args: argparse.Namespace, parts: SimpleNamespace) -> Callable:
             g_loss += historical("generator")
         parts.g_optimizer.minimize(g_loss, g_tape)
 
-        move_tested(args, parts.tested, discriminator, step)
+        update_average(parts.tested, discriminator, 1.0 - args.average_rate, step)
         if parts.ema is not None:
-            update_average(parts.ema, generator, args.ema)
+            update_average(parts.ema, generator, args.ema, step)
         for name, means in past.items():
             for place, mean in means.items():
                 mean.assign_add((trained[name][place] - mean) / (tf.cast(step, tf.float32) + 1.0))

@@ -22,13 +22,13 @@ import preprocess
 import tensorflow as tf
 from metrics import count_errors, evaluate_run
 from model import NETWORK, build_discriminator, build_generator, value_range
-from steps import begin_average, latents, make_optimizer, paper_update, ssgan_update
+from steps import latents, make_optimizer, paper_update, ssgan_update
 
 from common import cli, modelarts
 from common.cli import UserError, notice
 from common.config import add_session_flags, session_config
 from common.images import save_grid, to_uint8
-from common.layers import named_variables
+from common.layers import moving_statistics, named_variables
 from common.run import Run, add_run_flags, claim
 from common.session import open_session, set_seed
 
@@ -179,9 +179,9 @@ def prepare(args: argparse.Namespace) -> SimpleNamespace:
     parts.batches = partial(data.training_batches, args, parts, value_range(args))
     parts.update = (ssgan_update if args.model == "ssgan" else paper_update)(args, parts)
     parts.cycle = args.update_rate + 1 if args.model == "ssgan" else 1
-    begin_average(session, parts.tested, parts.discriminator)
+    session.average(moving_statistics(parts.tested))
     if parts.ema is not None:
-        begin_average(session, parts.ema, parts.generator)
+        session.average(moving_statistics(parts.ema))
         parts.state["ema_generator"] = named_variables(parts.ema)
     return parts
 

@@ -136,7 +136,6 @@ def build(args: argparse.Namespace, session: Session, schedule: LearningRate) ->
     ema = None
     if args.ema:
         ema = build_generator(**sizes, ngf=args.ngf)
-        ema.set_weights(generator.get_weights())
         state["ema_generator"] = named_variables(ema)
 
     def train_step(source, target, step):
@@ -159,7 +158,7 @@ def build(args: argparse.Namespace, session: Session, schedule: LearningRate) ->
             g_loss = adversarial + args.L1_lambda * reconstruction
         g_optimizer.minimize(g_loss, g_tape)
         if ema is not None:
-            update_average(ema, generator, args.ema)
+            update_average(ema, generator, args.ema, step)
         return {"d_loss": d_loss, "g_loss": g_loss, "g_adversarial": adversarial, "g_l1": reconstruction}
 
     return ema or generator, state, session.compile(train_step)

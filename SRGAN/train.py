@@ -152,7 +152,7 @@ def make_pretrain_step(args: argparse.Namespace, parts: SimpleNamespace, optimiz
             content = losses.content(hr, parts.generator(lr, training=not frozen_bn))
         optimizer.minimize(content, tape)
         if parts.ema is not None:
-            update_average(parts.ema, parts.generator, args.ema)
+            update_average(parts.ema, parts.generator, args.ema, step)
         return {"g_loss": content, "content_loss": content, "adversarial_loss": tf.zeros([]), "d_loss": tf.zeros([])}
 
     return pretrain_step
@@ -186,7 +186,7 @@ def make_train_step(
             g_loss = losses.perceptual(content, adversarial, args.adversarial_weight)
         g_optimizer.minimize(g_loss, g_tape)
         if parts.ema is not None:
-            update_average(parts.ema, parts.generator, args.ema)
+            update_average(parts.ema, parts.generator, args.ema, step)
         return {"g_loss": g_loss, "content_loss": content, "adversarial_loss": adversarial, "d_loss": d_loss}
 
     return train_step
@@ -217,7 +217,6 @@ def prepare(args: argparse.Namespace) -> SimpleNamespace:
     parts.used = parts.ema or parts.generator
     parts.state = {"generator": named_variables(parts.generator)}
     if parts.ema is not None:
-        parts.ema.set_weights(parts.generator.get_weights())
         parts.state["ema_generator"] = named_variables(parts.ema)
         parts.session.average(moving_statistics(parts.ema))
     optimizer = partial(parts.session.optimizer, loss_scale=LOSS_SCALE)  # scaled in float16 alone
@@ -258,8 +257,7 @@ def start_from_pretrained(args: argparse.Namespace, parts: SimpleNamespace) -> N
             raise UserError(
                 f"--pretrained {args.pretrained}: its --{name} is {theirs}, here it is {here}; give the same"
             )
-    for network in {parts.generator, parts.used}:
-        weights.restore(network)
+    weights.restore(parts.generator)
     notice(f"--pretrained: beginning with the generator of {weights.path}")
 
 

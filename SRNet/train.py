@@ -197,7 +197,7 @@ def scaled(stacked: tf.Tensor) -> dict[str, tf.Tensor]:
 
 
 def make_train_step(args, networks, features, forced: bool, plain: bool, adversarial: bool) -> Callable:
-    """One update of all networks, in one phase of training. Takes stacked samples and returns named scalars.
+    """One update of all networks, in one phase of training. Takes (stacked samples, step) and returns named scalars.
 
     Args:
         features: of `perceptual_features`; None: without VGG19's terms.
@@ -213,7 +213,7 @@ def make_train_step(args, networks, features, forced: bool, plain: bool, adversa
         double = [tf.concat(both, 0) for both in zip(real, fake)]
         return [tf.split(logits, 2) for logits in networks.discriminator(double, training=True)]
 
-    def train_step(stacked):
+    def train_step(stacked, step):
         sample = scaled(stacked)
         generate, inputs = networks.generator, [sample["i_t"], sample["i_s"]]
         if forced:
@@ -269,7 +269,7 @@ def make_train_step(args, networks, features, forced: bool, plain: bool, adversa
             g_loss = args.lt * l_t + args.lb * l_b + args.lf * l_f
         networks.g_optimizer.minimize(g_loss, g_tape)
         if args.ema:
-            update_average(networks.ema_generator, networks.generator, args.ema)
+            update_average(networks.ema_generator, networks.generator, args.ema, step)
         terms = {"l_t": l_t, "l_b": l_b, "l_f": l_f, "perceptual": perceptual_loss, "style": style_loss}
         return {"d_loss": d_loss, "g_loss": g_loss, **terms, "dice": 1.0 - dice}
 
@@ -286,7 +286,8 @@ def make_update(args: argparse.Namespace, session: Session, networks: SimpleName
     def update(batch, step: int):
         plain = args.plain_l1_from is not None and step >= args.plain_l1_from
         terms = features if step >= args.perceptual_from else None
-        return compiled(terms, step < args.teacher_forcing_steps, plain, step >= args.adversarial_from)(batch)
+        phase = terms, step < args.teacher_forcing_steps, plain, step >= args.adversarial_from
+        return compiled(*phase)(batch, tf.constant(step))
 
     return update
 
@@ -345,8 +346,6 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
     examples = None
     with Run(claimed, session, total_steps, networks.state, about={"network": NETWORK}, data=files) as run:
         stream = batches(train_samples, args, session, run.step)
-        if args.ema and run.step == 0:
-            update_average(networks.ema_generator, networks.generator, 0.0)
         for step in run.steps():
             metrics = update(next(stream), step)
             run.end_step(metrics)

@@ -112,12 +112,6 @@ def read_data(args: argparse.Namespace) -> dict[str, data.Split]:
     return splits
 
 
-def ema_decay(ema: float, step: tf.Tensor) -> tf.Tensor:
-    """`--ema`, less at first: an average of few updates is not to remember the initial weights."""
-    step = tf.cast(step, tf.float32)
-    return tf.minimum(ema, (1.0 + step) / (10.0 + step))
-
-
 def build(args: argparse.Namespace, session: Session, split: data.Split) -> tuple[Parts, list[keras.Model]]:
     """A stage's networks and updates, the latter compiled; with `--ema` an average of the generator that follows them.
 
@@ -139,7 +133,7 @@ def build(args: argparse.Namespace, session: Session, split: data.Split) -> tupl
         def train_step(images, embedding, classes, step):
             metrics = update(images, embedding, classes, step)
             if ema is not None:
-                update_average(ema, parts.generator, ema_decay(args.ema, step))
+                update_average(ema, parts.generator, args.ema, step)
             for name, total in sums.items():
                 before = tf.where(step % per_epoch == 0, 0.0, total)
                 total.assign(before + tf.where(tf.math.is_finite(metrics[name]), metrics[name], 0.0))
@@ -147,14 +141,9 @@ def build(args: argparse.Namespace, session: Session, split: data.Split) -> tupl
 
         return session.compile(train_step) if update else None
 
-    def start() -> None:
-        parts.start()
-        if ema is not None:
-            tf.function(lambda: update_average(ema, parts.generator, 0.0))()
-
     steps = {"train_step": compiled(parts.train_step), "enlarge_step": compiled(parts.enlarge_step)}
     generators = [parts.stage1_generator] * (args.stage == "2") + [ema or parts.generator]
-    return parts._replace(state=state, start=start, **steps), generators
+    return parts._replace(state=state, **steps), generators
 
 
 def save_examples(args: argparse.Namespace, run: Run, generate: Callable, chosen: dict[str, evaluate.Chosen]) -> str:

@@ -20,7 +20,7 @@ from PIL import Image
 from test_preprocess import FIVE, MNIST, SEVEN, SHAPE, drawing
 
 from common.config import SessionConfig
-from common.layers import named_variables
+from common.layers import named_variables, update_average
 from common.session import open_session
 
 RESULTS = {"checkpoint", "data", "accuracy", "errors", "test_images", "baseline_accuracy", "images_per_sec"}
@@ -144,7 +144,7 @@ def test_the_supervised_baseline_gets_what_the_model_gets(monkeypatch, paper_run
     """As many updates, the model's Adam (clipping, epsilon, rate), and what is tested is the average of the weights."""
     session, made, moved = open_session(SessionConfig(device="cpu")), [], []
     monkeypatch.setattr(metrics, "make_optimizer", lambda *x: made.append(steps.make_optimizer(*x)) or made[-1])
-    monkeypatch.setattr(metrics, "move_tested", lambda *given: moved.append(given[:3]) or steps.move_tested(*given))
+    monkeypatch.setattr(metrics, "update_average", lambda *given: moved.append(given[:3]) or update_average(*given))
     given = options(model=model, judge_steps=0, learning_rate_d=0.02)
     untrained = build_discriminator(given, (8, 8, 3), 3)
     parts = Namespace(session=session, tested=untrained, data=paper_run.data, labelled=np.arange(24))
@@ -153,7 +153,8 @@ def test_the_supervised_baseline_gets_what_the_model_gets(monkeypatch, paper_run
     assert int(adam.iterations) == 40 == found["supervised_only_updates"] and adam.learning_rate == 0.02
     own = {"ssgan": (0.5, 1e-8, 20.0), "paper": (0.5, 1e-4, None)}
     assert (adam.beta_1, adam.epsilon, made[0].clip_norm) == own[model]
-    [(_, tested, discriminator)] = moved  # in the traced step
+    [(tested, discriminator, decay)] = moved  # in the traced step
+    assert decay == 1 - given.average_rate
     last, mean = (named_variables(network, trainable_only=True) for network in (discriminator, tested))
     assert any(np.abs(last[name].numpy() - mean[name].numpy()).max() > 1e-5 for name in last)
     assert scores["labels"] == 24 and found["accuracy"] == pytest.approx(1 / 3)

@@ -12,7 +12,6 @@ from conftest import TINY, call
 
 from common.config import session_config
 from common.images import find_images
-from common.layers import update_average
 from common.session import Session, open_session
 
 
@@ -116,9 +115,7 @@ def test_phases(prepare):
     _, networks, update, stream = prepare(*flags)
     batch = next(stream)
     sample = train.scaled(batch)
-    update_average(networks.ema_generator, networks.generator, 0.0)
     start = [v.numpy() for v in networks.state["discriminator"].values()]
-    begun = {name: v.numpy() for name, v in networks.state["generator"].items()}
     inputs = [sample[name] for name in ("i_t", "i_s", "t_t", "mask_t")]
     o_sk, o_t, _, o_f, logits, share = networks.forced_generator(inputs, training=True)
     l_t = losses.dice(sample["t_sk"], o_sk) + losses.cross_entropy(sample["t_sk"], logits)
@@ -127,11 +124,14 @@ def test_phases(prepare):
     assert float(first["d_loss"]) == 0.0
     assert float(first["l_t"]) == pytest.approx(float(l_t), rel=1e-4)
     assert float(first["l_f"]) == pytest.approx(float(10 * losses.l1(sample["t_f"], o_f)), rel=1e-4)
+    begun = {name: v.numpy() for name, v in networks.state["generator"].items()}
     for name, average in networks.state["ema_generator"].items():
-        expected = 0.9 * begun[name] + 0.1 * networks.state["generator"][name].numpy()
-        np.testing.assert_allclose(average, expected, atol=1e-5)
+        np.testing.assert_allclose(average, begun[name], atol=1e-6)
     assert all((v.numpy() == old).all() for v, old in zip(networks.state["discriminator"].values(), start))
     assert float(update(batch, 1)["d_loss"]) > 0.5
+    for name, average in networks.state["ema_generator"].items():
+        expected = begun[name] / 11 + networks.state["generator"][name].numpy() * 10 / 11
+        np.testing.assert_allclose(average, expected, atol=1e-5)
     assert any((v.numpy() != old).any() for v, old in zip(networks.state["discriminator"].values(), start))
 
 

@@ -127,11 +127,6 @@ def test_learning_rates(sample_set):
     assert rates(2, [1, 100, 500]) == pytest.approx([2e-4 * 0.5**n for n in (0, 0, 0, 1, 4, 5)], rel=1e-6)
 
 
-def test_ema_decay():
-    rates = [float(train.ema_decay(0.9, step)) for step in (0, 8, 80, 10**6)]
-    assert rates == pytest.approx([0.1, 0.5, 0.9, 0.9])
-
-
 def test_noise():
     args = SimpleNamespace(seed=0, embedding_dim=30, z_dim=100)
     eps, eps_2, z = drawn = trainer.noise(args, 500, tf.constant(3))

@@ -80,15 +80,14 @@ def test_names_are_the_same_on_both_stacks():
 
 
 def test_the_average_of_a_network():
+    """It begins as the network, whatever was in it, and its decay grows: 0, 1 / 11, ... up to what is asked for."""
     model, average = network(), network()
-    for variable in named_variables(model).values():
-        variable.assign(tf.ones_like(variable))
-    for variable in named_variables(average).values():
-        variable.assign(tf.zeros_like(variable))
-    step = tf.function(lambda: update_average(average, model, 0.75))
-    for expected in (0.25, 0.4375):
-        step()
-        assert all((variable.numpy() == expected).all() for variable in named_variables(average).values())
+    step = tf.function(lambda number: update_average(average, model, 0.75, number))
+    for number, value, expected in ((0, 1.0, 1.0), (1, 12.0, 11.0), (30, 15.0, 12.0), (31, 16.0, 13.0)):
+        for variable in named_variables(model).values():
+            variable.assign(tf.fill(variable.shape, value))
+        step(tf.constant(number))
+        assert all(variable.numpy() == pytest.approx(expected) for variable in named_variables(average).values())
 
 
 def test_layers_in_float32_under_any_policy():

@@ -68,7 +68,7 @@ def train(args, norm, opened=None):
             loss = tf.reduce_mean((model(x, training=True) - session.shard(noise)) ** 2)
             loss = tf.math.divide(loss, tf.where(step == args.divide_by_zero_at, 0.0, 1.0), name="ratio")
         optimizer.minimize(loss, tape)
-        update_average(average, model, 0.9)
+        update_average(average, model, 0.9, step)
         return {"loss": loss}
 
     def sample(index, number):
