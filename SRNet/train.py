@@ -1,7 +1,7 @@
 """Trains SRNet: "Editing Text in the Wild" (Wu et al., 2019, arXiv 1908.03047).
 
 python SRNet/sample_data.py --output_path=words
-python SRNet/train.py --data_path=words --recipe=fast --cnum=8 --max_iter=300 --vgg19_weights=none      minutes on a CPU
+python SRNet/train.py --data_path=words --recipe=fast --max_iter=600 --vgg19_weights=none               minutes on a CPU
 python SRNet/train.py --data_path=words --vgg19_weights=vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5
 python SRNet/train.py --data_path=words --recipe=fast --max_iter=20000 --vgg19_weights=none             meant for a CPU
 
