@@ -5,6 +5,7 @@ import re
 import string
 import unicodedata
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Union
@@ -12,6 +13,7 @@ from typing import Union
 import matplotlib
 import numpy as np
 from fontTools.ttLib import TTFont
+from matplotlib.font_manager import findSystemFonts
 from PIL import Image, ImageDraw, ImageFont
 
 from common.cli import UserError
@@ -23,6 +25,8 @@ TEXT_FONTS = [  # of matplotlib's; the others hold the signs of formulas
     "cmb10", "cmr10", "cmss10", "cmti10", "cmtt10",
 ]  # fmt: skip
 TEX_FONT = re.compile("cm[a-z]+10[.]ttf")  # of matplotlib's, with TeX's code: a dash for |, a quotation mark for \\
+SANS = re.compile("sans|gothic|hei|msyh|pingfang")  # in the names of files with Chinese, Japanese or Korean ...
+OTHER_THAN_PLAIN = re.compile("serif|mono|bold|black|medium|demi|light|thin|italic|oblique")  # ... but for these
 GREY = 127
 BORDER = 0.1  # of the height above and below a standard word, and of the width on its left and right
 LARGEST = 1.5  # font size in heights of the image, so that a full stop does not fill it
@@ -40,6 +44,16 @@ def font_files(source: Union[str, Path, None] = None) -> list[Path]:
     if not files:
         raise UserError(f"{source}: is no font, nor a folder with one ({', '.join(sorted(SUFFIXES))})")
     return files
+
+
+def system_fonts() -> list[Path]:
+    """The fonts that this machine has besides, plain sans serifs first."""
+
+    def fancy(path: Path) -> tuple[bool, bool, str]:
+        name = path.stem.lower()
+        return not SANS.search(name), bool(OTHER_THAN_PLAIN.search(name)), str(path)
+
+    return sorted(map(Path, findSystemFonts()), key=fancy)
 
 
 def clean(text: str) -> str:
@@ -96,8 +110,8 @@ def lacking(path: Path, text: str) -> str:
 
 
 def standard_font(text: str, font: Union[str, Path, None] = None, more: Sequence[Path] = ()) -> Path:
-    """The font of a text's standard image: `font`, or else the first that has all its characters of DejaVu Sans, `more`
-    and matplotlib's other fonts.
+    """The font of a text's standard image: `font`, or else the first that has all its characters: of DejaVu Sans,
+    `more`, matplotlib's other fonts, and this machine's, as for Chinese.
 
     Raises:
         UserError: none has them, or `font` is none.
@@ -108,8 +122,12 @@ def standard_font(text: str, font: Union[str, Path, None] = None, more: Sequence
     for path in candidates:
         if not lacking(path, text):
             return path
+    for path in system_fonts() if font is None else ():
+        with suppress(UserError):  # one that is broken is nothing that the user named
+            if not lacking(path, text):
+                return path
     sign = lacking(candidates[0], text)
-    told = f"no font at hand will do: {STANDARD}" if font is None else str(font)
+    told = f"no font of this machine will do: {STANDARD}" if font is None else str(font)
     raise UserError(f"{told} has no {sign!r} (U+{ord(sign):04X}) of the text {text!r}; name another font (--font FILE)")
 
 

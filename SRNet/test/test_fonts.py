@@ -1,6 +1,9 @@
 """fonts.py: which font has which characters, and the standard image of a text."""
 
+from pathlib import Path
+
 import fonts
+import matplotlib
 import numpy as np
 import pytest
 
@@ -50,14 +53,24 @@ def test_a_file_that_is_no_font_is_named(tmp_path):
         assert told.startswith(f"{tmp_path / name}: is no font that can be used (") and "\n" not in told
 
 
-def test_the_standard_font():
+def test_the_standard_font(tmp_path, monkeypatch):
     sans, roman = installed("DejaVuSans.ttf"), installed("cmr10.ttf")
     assert fonts.standard_font("Слово") == sans and fonts.standard_font("Word", roman) == roman
     with pytest.raises(UserError) as error:
         fonts.standard_font("Ab漢字", roman)
     assert str(error.value).startswith(f"{roman} has no '漢' (U+6F22) of the text 'Ab漢字'; name another font")
-    with pytest.raises(UserError, match="no font at hand will do: DejaVuSans.ttf has no '漢' .*--font FILE"):
+    # Of this machine's own fonts the first that has them, plain ones first; what is broken is passed over.
+    symbols = Path(matplotlib.get_data_path(), "fonts", "ttf", "STIXNonUni.ttf")
+    serif, plain = tmp_path / "NotoSerifCJK-Regular.ttc", tmp_path / "NotoSansCJK-Regular.ttc"
+    (tmp_path / "ASans.ttf").write_text("no font")
+    monkeypatch.setattr(fonts, "findSystemFonts", lambda: list(map(str, tmp_path.iterdir())))
+    with pytest.raises(UserError, match="no font of this machine will do: DejaVuSans.ttf has no '漢' .*--font FILE"):
         fonts.standard_font("Ab漢字")
+    special = "\ue001"  # of private use
+    assert special in fonts.characters(symbols)
+    for copy in (serif, plain):
+        copy.write_bytes(symbols.read_bytes())
+        assert fonts.standard_font(special) == copy
 
 
 def extent(image):

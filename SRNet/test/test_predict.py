@@ -180,7 +180,7 @@ def test_crops_as_the_original_takes_them(edit, tmp_path, editor):
         ("convex quadrangle", "a.png --quad=0,0,0,60,90,60,90,0 --text=Hi"),  # anticlockwise
         ("is more than 32 times as wide as high", "a.png --box=0,0,99,3 --text=Hi"),
         ("the text is empty", f"a.png --box={BOX} --text="),
-        ("U+4F60", f"a.png --box={BOX} --text=a你"),
+        ("U+10FFFD", f"a.png --box={BOX} --text=a\U0010fffd"),  # which no font has
         ("no.ttf: is no font", f"a.png --box={BOX} --text=Hi --font=no.ttf"),
         ("there is no NAME_i_s.png; give pairs", "--input_dir=no"),
     ],
