@@ -199,13 +199,21 @@ def find_places(photo: Image.Image) -> list[tuple[Place, str]]:
 
 
 def choose_place(photo: Image.Image, texts: Sequence[str]) -> Place:
-    """The one word that is found; without a text, or where there are several, they are listed and it is a UserError."""
+    """The one word that is found.
+
+    Raises:
+        UserError: there is none, or several, which are listed, or no text to put there.
+    """
     found = find_places(photo)
     if len(found) == 1 and texts:
         notice(f"found {found[0][1]!r} at {found[0][0].flag}")
         return found[0][0]
     for where, text in found:
         print(f"{where.flag}  {text}")
+    if not found:
+        raise UserError("no word was found: say where it is, --box=left,top,right,bottom")
+    if len(found) == 1:
+        raise UserError("1 word found: give --text=WORD, the new one")
     raise UserError(f"{len(found)} words found: give one of these flags, or --box, and --text=WORD for the new word")
 
 
@@ -251,7 +259,7 @@ def predict_photo(args: argparse.Namespace) -> None:
         for kind in OUTPUTS if args.save_mode == 1 else ():
             save(images[kind], args, f"{stem}_{number}_{kind}", args.image)
     save(result, args, f"{stem}_edited", args.image)
-    notice(f"{len(edits)} words changed by {editor.path}")
+    notice(f"{'1 word' if len(edits) == 1 else f'{len(edits)} words'} changed by {editor.path}")
 
 
 def find_pairs(folder: str) -> list[tuple[str, Path, Path]]:

@@ -93,7 +93,7 @@ def test_a_box_by_hand(edit, tmp_path, editor):
     """Within the soft edge the photograph is o_f at the crop's size; with --save_mode 1 all four are written."""
     photo = save(tmp_path / "a.jpg", noise(70, 100), quality=95)
     status, said, _ = edit("--image", photo, "--box", BOX, "--text", "Hi", "--save_mode", 1)
-    assert status == 0 and f"1 words changed by {editor.path}" in said
+    assert status == 0 and f"1 word changed by {editor.path}" in said
     i_t = fonts.standard_image("Hi", fonts.standard_font("Hi"), (32, 64))
     edited, folder = editor.edit(i_t, read(photo)[10:40, 20:80]), tmp_path / "new"
     np.testing.assert_array_equal(read(folder / "a_edited.png")[13:37, 23:77], edited["o_f"][3:-3, 3:-3])
@@ -128,6 +128,8 @@ def test_words_that_are_found(edit, tmp_path, monkeypatch):
     monkeypatch.setattr(ocr, "Reader", type("Reader", (), {"find": lambda self, photo: words}))
     status, said, _ = edit(photo, "--text", "Hi")
     assert status == 0 and "found 'OPEN' at --box=20,10,80,40" in said
+    status, said, error = edit(photo)
+    assert status == 2 and said == "--box=20,10,80,40  OPEN\n" and "1 word found: give --text=WORD" in error
     assert edit(photo, "--box", BOX, "--text", "Hi")[0] == 0
     np.testing.assert_array_equal(read(tmp_path / "new" / "a_edited.png"), read(tmp_path / "new" / "a_edited-2.png"))
     words.append((turned, "SHUT"))
@@ -135,7 +137,7 @@ def test_words_that_are_found(edit, tmp_path, monkeypatch):
     listed = ["--box=20,10,80,40  OPEN", "--quad=10,9,88,20,80,61,5,40  SHUT"]
     assert status == 2 and said.splitlines() == listed and "2 words found: give one of these flags" in error
     words.clear()
-    assert "0 words found: give one of these flags, or --box" in edit(photo, "--text", "Hi")[2]
+    assert "no word was found: say where it is, --box=" in edit(photo, "--text", "Hi")[2]
     monkeypatch.setattr(ocr, "installed", lambda: False)
     status, _, error = edit(photo, "--text", "Hi")
     assert status == 2 and "pip install --no-deps rapidocr-onnxruntime" in error and error.count("\n") == 1
