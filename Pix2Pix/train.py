@@ -37,6 +37,7 @@ from common.run import Run, add_run_flags, claim
 from common.run_folder import read_json
 from common.session import Session, cluster, open_session, set_seed
 from common.stream import key
+from common.vgg19 import VGG19_FILE, add_vgg19_flag, find_vgg19, vgg19_input
 
 JITTER = 286 / 256  # section 3.3: load_size / fine_size
 EXAMPLES = 4  # held-out pairs on a sheet
@@ -74,6 +75,9 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     group.add_argument("--learning_rate", "--lr", type=not_negative, default=2e-4, help="of both networks")
     group.add_argument("--beta1", type=cli.in_range(float, 0, 0.9999), default=0.5, help="Adam's")
     group.add_argument("--L1_lambda", type=not_negative, default=100.0, help="weight of L1 in the generator's loss")
+    add_vgg19_flag(group, "of --vgg19_lambda's term")
+    text = "weight of VGG19's features in the generator's loss (pix2pixHD: 10); 0: none, as in the paper"
+    group.add_argument("--vgg19_lambda", type=not_negative, default=0.0, help=text)
     text = "decay of the generator's average, 0.999 say, which is then evaluated and exported; 0: none, as in the paper"
     group.add_argument("--ema", type=cli.in_range(float, 0, 0.999999), default=0.0, help=text)
 
@@ -95,6 +99,8 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     args.load_size = args.load_size or round(args.fine_size * JITTER)
     if args.load_size < args.fine_size:
         parser.error(f"--load_size {args.load_size}: --fine_size {args.fine_size} is cropped from it, so give no less")
+    if args.vgg19_lambda and args.output_nc != 3:
+        parser.error(f"--vgg19_lambda: VGG19 sees colours; give --output_nc=3 (not {args.output_nc}), or leave it out")
     if not os.path.isdir(args.data_path):
         parser.error(f"--data_path: there is no folder {args.data_path}; sample_data.py draws a small set")
     if not args.train_steps:
@@ -115,6 +121,14 @@ def learning_rate(args: argparse.Namespace, steps_per_epoch: int, total_steps: i
     return schedule
 
 
+def vgg19_features(args: argparse.Namespace) -> Optional[Callable[[tf.Tensor], list[tf.Tensor]]]:
+    """The function of images in -1..1 whose results `--vgg19_lambda`'s term compares; None where it is 0."""
+    places = [os.path.join(args.data_path, "h5", VGG19_FILE)]
+    without = "its term is off"
+    vgg19 = find_vgg19(args.vgg19_weights, places, losses.LAYERS, without, exact=False) if args.vgg19_lambda else None
+    return vgg19 and (lambda images: vgg19(vgg19_input((images + 1.0) * 127.5), training=False))
+
+
 def build(args: argparse.Namespace, session: Session, schedule: LearningRate) -> tuple[keras.Model, dict, Callable]:
     """The networks, their optimizers and the train step.
 
@@ -125,6 +139,7 @@ def build(args: argparse.Namespace, session: Session, schedule: LearningRate) ->
     generator = build_generator(**sizes, ngf=args.ngf)
     discriminator = build_discriminator(**sizes, ndf=args.ndf)
     adam = {"beta_1": args.beta1, "loss_scale": LOSS_SCALE}  # scaled where gradients pass through float16
+    features = vgg19_features(args)
     d_optimizer = session.optimizer(discriminator, schedule, **adam)
     g_optimizer = session.optimizer(generator, schedule, **adam)
     state = {
@@ -151,15 +166,20 @@ def build(args: argparse.Namespace, session: Session, schedule: LearningRate) ->
             half = 0.5 * d_loss
         d_optimizer.minimize(half, d_tape)
 
+        target_features = features(target) if features else None  # outside the tapes: nothing is learned through it
         # min_G  -E[log D(x, G(x))] + lambda E[|y - G(x)|] (equation 4), by the discriminator just updated
         with g_tape:
             adversarial = losses.adversarial(discriminator([source, fake], training=True))
             reconstruction = losses.l1(target, fake)
             g_loss = adversarial + args.L1_lambda * reconstruction
+            if features:
+                perceptual = losses.perceptual(target_features, features(fake))
+                g_loss += args.vgg19_lambda * perceptual
         g_optimizer.minimize(g_loss, g_tape)
         if ema is not None:
             update_average(ema, generator, args.ema, step)
-        return {"d_loss": d_loss, "g_loss": g_loss, "g_adversarial": adversarial, "g_l1": reconstruction}
+        metrics = {"d_loss": d_loss, "g_loss": g_loss, "g_adversarial": adversarial, "g_l1": reconstruction}
+        return {**metrics, "g_perceptual": perceptual} if features else metrics
 
     return ema or generator, state, session.compile(train_step)
 

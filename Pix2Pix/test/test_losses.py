@@ -29,3 +29,12 @@ def test_discriminator_and_adversarial():
 def test_l1():
     target, generated = tf.constant([[1.0, -1.0], [0.0, 0.5]]), tf.constant([[-1.0, -1.0], [0.25, 0.25]])
     close(losses.l1(target, tf.cast(generated, tf.float16)), (2 + 0 + 0.25 + 0.25) / 4)
+
+
+def test_perceptual():
+    """Five layers, the coarse ones weighed most, of features as VGG19 gives them for 0..255."""
+    target = [tf.zeros([1, 2, 2, 1])] * 5
+    for number, weight in enumerate((1 / 32, 1 / 16, 1 / 8, 1 / 4, 1)):
+        generated = list(target)
+        generated[number] = tf.constant([127.5, 0.0, 0.0, -127.5], tf.float16, [1, 2, 2, 1])
+        close(losses.perceptual(target, generated), weight / 2)

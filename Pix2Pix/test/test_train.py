@@ -81,9 +81,10 @@ def test_refusals(start, tmp_path, capsys):
         ("--load_size=255", "--load_size 255: --fine_size 256 is cropped from it"),
         ("--batch_size=7", "--batch_size 7 is more than the 6 pairs of the data"),
         ("--phase=test", "no weights in"),
+        ("--vgg19_lambda=10", "h5/vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5: put the file there"),
     ):
         try:
-            status = start(tmp_path / "run", flag)
+            status = start(tmp_path / flag.strip("-"), flag)
         except SystemExit as end:  # of the parser
             status = end.code
         told = capsys.readouterr().err
@@ -124,6 +125,26 @@ def test_whose_gradients_are_applied(build):
     applied(generator, tape, g_loss)
     expected = {"d_loss": 2 * d_loss, "g_loss": g_loss, "g_adversarial": adversarial, "g_l1": losses.l1(target, fake)}
     assert values == pytest.approx({name: float(value) for name, value in expected.items()}, rel=1e-4)
+
+
+def test_vgg19_lambda(build, monkeypatch, tmp_path):
+    """The term of features is in the generator's loss by its weight, of G(x) and y in 0..255."""
+    with pytest.raises(SystemExit):
+        train.parse_args([f"--data_path={tmp_path}", "--vgg19_lambda=1", "--output_nc=1"])
+    seen = []
+
+    def vgg19(images, training):
+        seen.append(images.numpy())
+        return [images] * 5
+
+    monkeypatch.setattr(train, "find_vgg19", lambda *args, **kwargs: vgg19)
+    _, (source, target), _, _, step = build("--vgg19_lambda=3", "--L1_lambda=2")
+    values = {name: float(value) for name, value in step(source, target, tf.constant(0)).items()}
+    difference = np.abs(seen[0] - seen[1]).mean() / 127.5 * (1 + 1 / 4 + 1 / 8 + 1 / 16 + 1 / 32)
+    assert values["g_perceptual"] == pytest.approx(difference, rel=1e-4) and difference > 0
+    parts = values["g_adversarial"] + 2 * values["g_l1"] + 3 * values["g_perceptual"]
+    assert values["g_loss"] == pytest.approx(parts, rel=1e-4)
+    np.testing.assert_allclose(seen[0][..., ::-1] + [123.68, 116.779, 103.939], (target + 1) * 127.5, atol=0.01)
 
 
 def test_steps_lower_the_losses_and_the_average_follows(build):
