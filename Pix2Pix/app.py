@@ -51,7 +51,7 @@ def cleaned(painted: np.ndarray, size: int) -> np.ndarray:
 
 
 def photograph(translator: predict.Translator, painted: Optional[np.ndarray], folder: str) -> tuple[Any, str, str]:
-    """The photograph of a painted label map, its file, and how long it took, in words.
+    """The photograph of a painted label map, as large as the map is shown; its file; how long it took, in words.
 
     Raises:
         UserError: nothing was painted.
@@ -63,7 +63,8 @@ def photograph(translator: predict.Translator, painted: Optional[np.ndarray], fo
     seconds = time.perf_counter() - started
     target = cli.new_file(Path(folder) / "facade.png")
     predict.save_image(generated, target)
-    return generated, str(target), f"{seconds:.2f} s"
+    large = Image.fromarray(generated).resize((CANVAS, CANVAS), Image.BICUBIC)
+    return np.asarray(large), str(target), f"{seconds:.2f} s"
 
 
 def load(ckpt: Optional[str]) -> tuple[predict.Translator, str]:
