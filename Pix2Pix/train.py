@@ -194,16 +194,17 @@ def train(args: argparse.Namespace) -> dict:
             f"--checkpoint_dir {own} holds the checkpoints of another run.\n"
             "Give another folder, or --continue_train=True to go on from the newest of them."
         )
+    files = find_pairs(args.data_path, "train")[: int(args.train_size)]
+    if args.batch_size > len(files):
+        raise UserError(f"--batch_size {args.batch_size} is more than the {len(files)} pairs of the data; give less")
     mine = claim(args, NETWORK)
     if mine.finished:
         return mine.finished
     session = open_session(session_config(args))
     args.batch_size = session.agree(args.batch_size)
     set_seed(args.seed)
-    pairs = Pairs(args, find_pairs(args.data_path, "train")[: int(args.train_size)], args.load_size)
+    pairs = Pairs(args, files, args.load_size)
     cli.notice(f"{args.data_path}: {len(pairs)} pairs to train on, {args.which_direction}")
-    if args.batch_size > len(pairs):
-        raise UserError(f"--batch_size {args.batch_size} is more than the {len(pairs)} pairs of the data; give less")
     steps_per_epoch = len(pairs) // args.batch_size
     total_steps = args.train_epochs * steps_per_epoch if args.train_epochs else args.train_steps
     generator, state, train_step = build(args, session, learning_rate(args, steps_per_epoch, total_steps))

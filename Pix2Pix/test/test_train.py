@@ -80,11 +80,11 @@ def test_refusals(start, tmp_path, capsys):
         ("--fine_size=300", "--fine_size 300: the U-Net halves it eight times, so give a multiple of 256"),
         ("--load_size=255", "--load_size 255: --fine_size 256 is cropped from it"),
         ("--batch_size=7", "--batch_size 7 is more than the 6 pairs of the data"),
-        ("--phase=test", "no weights in"),
+        ("--phase=test", "no weights in"),  # what was refused has left nothing behind
         ("--vgg19_lambda=10", "h5/vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5: put the file there"),
     ):
         try:
-            status = start(tmp_path / flag.strip("-"), flag)
+            status = start(tmp_path / "run", flag)
         except SystemExit as end:  # of the parser
             status = end.code
         told = capsys.readouterr().err
