@@ -173,7 +173,9 @@ class Run:
             # Without the optimizers: a new run is at the start of its own learning rate's schedule.
             networks = {k: v for k, v in self.variables.items() if not k.split("/")[0].endswith("optimizer")}
             self._assign(file, loaded.tensors, {name: v for name, v in networks.items() if name in loaded.tensors})
-            self.log(f"[Info] starting from {file}")
+            lacking = {name.split("/")[0] for name in networks} - {name.split("/")[0] for name in loaded.tensors}
+            lacks = ", ".join(f"no {name}" for name in sorted(lacking) if not name.startswith("ema_"))
+            self.log(f"[Info] starting from {file}{lacks and f', which has {lacks}: untrained'}")
         elif self.start is not None:
             self.start()
 

@@ -395,6 +395,10 @@ def test_a_run_starts_from_another_ones_networks_alone(tmp_path, capsys):
     _, held = training(tmp_path / "second", until=1, ckpt_path=str(tmp_path / "first"))
     assert weight(held) == 5 and held["g_optimizer"]["count"].numpy() == 1
     assert f"[Info] starting from {checkpoint_file(tmp_path / 'first', 4)}\n" in capsys.readouterr().out
+    more = {name: {"w": tf.Variable([0.0])} for name in ("critic", "judge", "ema_net")}  # of which averages begin anew
+    _, held = training(tmp_path / "third", until=1, held={**state(), **more}, ckpt_path=str(tmp_path / "first"))
+    told = f"[Info] starting from {checkpoint_file(tmp_path / 'first', 4)}, which has no critic, no judge: untrained\n"
+    assert weight(held) == 5 and told in capsys.readouterr().out
     checkpoint_file(tmp_path / "first", 4).unlink()  # what it started from is not needed any more
 
 
