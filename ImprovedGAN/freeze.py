@@ -19,7 +19,7 @@ from typing import Optional
 import _path  # noqa: F401  (finds ../common)
 import numpy as np
 import tensorflow as tf
-from model import NETWORK, classify, describe, load_networks, load_weights
+from model import NETWORK, classify, describe, load_networks, load_weights, tested_part
 from predict import CLASSIFIER
 
 from common import cli, weights
@@ -30,8 +30,9 @@ ANY_BATCH = {"saved_model": (0,), "onnx": (0,)}
 
 
 def write_weights(loaded: weights.Weights, folder: Path) -> None:
-    """Both networks in one file, for others."""
-    tensors = {f"{part}/{name}": x for part in ("generator", "average") for name, x in loaded.part(part).items()}
+    """Both networks in one file, for others: to use, and to begin a training with (`--ckpt_path`)."""
+    parts = {"generator": loaded.part("generator"), "discriminator": loaded.part(tested_part(loaded))}
+    tensors = {f"{part}/{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
     record = vars(loaded.options), loaded.about, loaded.step
     target = weights.save(folder / f"{NETWORK}{weights.ENDING}", NETWORK, tensors, *record, half=True)
     cli.notice(f"wrote {target}")

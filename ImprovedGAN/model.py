@@ -234,6 +234,11 @@ def load_weights(path: Optional[str], shipped: str) -> Weights:
     return weights.load(path or (file if file.is_file() else None), NETWORK, FOLDER)
 
 
+def tested_part(loaded: Weights) -> str:
+    """Which part is tested: of a run its discriminator's average, which in a file for others is the discriminator."""
+    return "average" if any(name.startswith("average/") for name in loaded.tensors) else "discriminator"
+
+
 def load_networks(loaded: Weights) -> tuple[keras.Model, keras.Model]:
     """The trained discriminator (the average of its weights), and the generator (where there is one, its average).
 
@@ -247,7 +252,7 @@ def load_networks(loaded: Weights) -> tuple[keras.Model, keras.Model]:
         values = sum(array.size for array in loaded.tensors.values())
         if sound and max(options.n_z, math.prod(shape), classes) <= values:  # else no memory might hold them
             discriminator, generator = build_discriminator(options, shape, classes), build_generator(options, shape)
-            return loaded.restore(discriminator, "average"), loaded.restore(generator)
+            return loaded.restore(discriminator, tested_part(loaded)), loaded.restore(generator)
     raise UserError(f"{loaded.path}: does not tell its networks, images and classes as train.py does")
 
 

@@ -85,6 +85,10 @@ def test_shipped_weights(call, refused, tmp_path, monkeypatch, ssgan_run, images
     rows = read_csv(tmp_path / "predictions.csv")[1:]
     expected = opened(ssgan_run).classify(ssgan_run.data.test_images[:3])
     np.testing.assert_allclose([float(row[2]) for row in rows], expected.max(1), atol=0.01)  # float16 on disk
+    shipped, trained = (model.load_weights(path, "ImprovedGAN") for path in (None, ssgan_run.folder))
+    assert {name.split("/")[0] for name in shipped.tensors} == {"discriminator", "generator"}  # a training's names
+    for name, array in trained.part("average").items():
+        np.testing.assert_allclose(shipped.part("discriminator")[name], array, atol=1e-3)
 
 
 def test_the_weights_that_ship_read_drawn_digits(full_size):
