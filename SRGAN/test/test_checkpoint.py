@@ -39,9 +39,9 @@ def test_the_shipped_weights_give_the_figure_of_their_card():
 
     hr = skimage.data.coffee()[100:292, 200:392]
     network = checkpoint.load(str(checkpoint.HERE / "pretrained" / "fidelity.safetensors"))
-    assert metrics.compare(network.enlarge(baseline.shrink(hr, 4)), hr, 4)["psnr_y"] == pytest.approx(30.46, abs=0.1)
+    assert metrics.compare(network.enlarge(baseline.shrink(hr, 4)), hr, 4)["psnr_y"] == pytest.approx(30.53, abs=0.1)
     assert checkpoint.load_weights(None).options.degradation == "photo"  # where nothing is named
-    assert "30.46 dB" in (checkpoint.HERE / "pretrained" / "MODEL_CARD.md").read_text()
+    assert "30.53 dB" in (checkpoint.HERE / "pretrained" / "MODEL_CARD.md").read_text()
 
 
 def other(first):
