@@ -99,6 +99,8 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     args.load_size = args.load_size or round(args.fine_size * JITTER)
     if args.load_size < args.fine_size:
         parser.error(f"--load_size {args.load_size}: --fine_size {args.fine_size} is cropped from it, so give no less")
+    if args.vgg19_weights and not args.vgg19_lambda:
+        parser.error("--vgg19_weights is of a term whose weight is 0: give --vgg19_lambda=10 too, or leave it out")
     if args.vgg19_lambda and args.output_nc != 3:
         parser.error(f"--vgg19_lambda: VGG19 sees colours; give --output_nc=3 (not {args.output_nc}), or leave it out")
     if not os.path.isdir(args.data_path):
@@ -139,7 +141,6 @@ def build(args: argparse.Namespace, session: Session, schedule: LearningRate) ->
     generator = build_generator(**sizes, ngf=args.ngf)
     discriminator = build_discriminator(**sizes, ndf=args.ndf)
     adam = {"beta_1": args.beta1, "loss_scale": LOSS_SCALE}  # scaled where gradients pass through float16
-    features = vgg19_features(args)
     d_optimizer = session.optimizer(discriminator, schedule, **adam)
     g_optimizer = session.optimizer(generator, schedule, **adam)
     state = {
@@ -148,7 +149,7 @@ def build(args: argparse.Namespace, session: Session, schedule: LearningRate) ->
         "d_optimizer": d_optimizer.state,
         "g_optimizer": g_optimizer.state,
     }
-    ema = None
+    features, ema = vgg19_features(args), None
     if args.ema:
         ema = build_generator(**sizes, ngf=args.ngf)
         state["ema_generator"] = named_variables(ema)
@@ -166,8 +167,8 @@ def build(args: argparse.Namespace, session: Session, schedule: LearningRate) ->
             half = 0.5 * d_loss
         d_optimizer.minimize(half, d_tape)
 
+        # min_G  -E[log D(x, G(x))] + lambda E[|y - G(x)|] (equation 4), by the discriminator just updated; and VGG19's
         target_features = features(target) if features else None  # outside the tapes: nothing is learned through it
-        # min_G  -E[log D(x, G(x))] + lambda E[|y - G(x)|] (equation 4), by the discriminator just updated
         with g_tape:
             adversarial = losses.adversarial(discriminator([source, fake], training=True))
             reconstruction = losses.l1(target, fake)

@@ -81,6 +81,7 @@ def test_refusals(start, tmp_path, capsys):
         ("--load_size=255", "--load_size 255: --fine_size 256 is cropped from it"),
         ("--batch_size=7", "--batch_size 7 is more than the 6 pairs of the data"),
         ("--phase=test", "no weights in"),  # what was refused has left nothing behind
+        ("--vgg19_weights=random", "--vgg19_weights is of a term whose weight is 0: give --vgg19_lambda=10 too"),
         ("--vgg19_lambda=10", "h5/vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5: put the file there"),
     ):
         try:
