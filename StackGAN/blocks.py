@@ -131,6 +131,8 @@ class Discriminator:
         image: -> features [batch, 4, 4, k 8 df_dim] of the k discriminators.
         text: [features, embedding [batch, d]] -> float32 logits [batch, k].
         alone: features -> float32 logits [batch, k] of the image without a text; None: it has none.
+        match: [features, embedding] -> float32 [batch, embedding_dim] of the image and of the text, which are to be
+            alike where they fit; None: it has none.
     """
 
     def __init__(
@@ -147,12 +149,17 @@ class Discriminator:
             x = leaky(conv_norm(layers.Concatenate()([x, text]), channels, f"{scale}joined", kernel=1))
             return logits(x, f"{scale}logit")
 
-        self.image, self.vgg19, self.alone = image, vgg19, None
+        self.image, self.vgg19, self.alone, self.match = image, vgg19, None, None
         given = beside([joined(x, scale) for x, scale in zip(parts, scales)])
         self.text = keras.Model([features, embedding], given, name="discriminator_text")
         if o.unconditional:
             alone = beside([logits(x, f"{scale}alone") for x, scale in zip(parts, scales)])
             self.alone = keras.Model(features, alone, name="discriminator_alone")
+        if o.contrastive:
+            pooled = layers.GlobalAveragePooling2D()(features)
+            both = [dense(pooled, o.embedding_dim, "match_image"), dense(embedding, o.embedding_dim, "match_text")]
+            both = [layers.Activation("linear", dtype="float32")(x) for x in both]
+            self.match = keras.Model([features, embedding], both, name="discriminator_match")
         # With training=False it normalises as it did for the newest batch with training=True.
         for layer in [layer for network in self for layer in network.layers if isinstance(layer, BatchNorm)]:
             layer.momentum = 0.0
@@ -164,7 +171,7 @@ class Discriminator:
         return [images, *self.vgg19(vgg19_input((near + 1.0) * 127.5), training=False)]
 
     def __iter__(self) -> Iterator[keras.Model]:
-        return iter(network for network in (self.image, self.text, self.alone) if network is not None)
+        return iter(network for network in (self.image, self.text, self.alone, self.match) if network is not None)
 
     @property
     def variables(self) -> dict[str, tf.Variable]:

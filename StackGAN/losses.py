@@ -10,6 +10,7 @@ from blocks import Discriminator
 from common.stream import key
 
 Terms = dict[str, tf.Tensor]
+TEMPERATURE = 0.1  # of `contrastive`
 
 
 def cross_entropy(logits: tf.Tensor, label: float) -> tf.Tensor:
@@ -54,6 +55,21 @@ def kl_divergence(mean: tf.Tensor, log_sigma: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(-log_sigma + 0.5 * (-1.0 + tf.exp(2.0 * log_sigma) + tf.square(mean)))
 
 
+def contrastive(images: tf.Tensor, texts: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
+    """-log softmax of the cosine of an image and its own text among those of the batch's texts, by a temperature of
+    0.1: equation 5 of XMC-GAN (Zhang et al., 2021, arXiv 2101.04702). log n where it knows nothing.
+
+    Args:
+        images, texts: vectors [n, d] each, of whatever length. classes: int [n]; other texts of an image's own class,
+            which might fit it too, do not count.
+    """
+    images, texts = (tf.math.l2_normalize(tf.cast(x, tf.float32), 1) for x in (images, texts))
+    own = tf.eye(tf.shape(images)[0], dtype=tf.bool)
+    others = classes[:, None] != classes[None]
+    scores = tf.where(own | others, tf.matmul(images, texts, transpose_b=True) / TEMPERATURE, -1e4)
+    return tf.reduce_mean(tf.reduce_logsumexp(scores, 1) - tf.linalg.diag_part(scores))
+
+
 def shrunk(images: tf.Tensor, size: int) -> tf.Tensor:
     """Images [n, h, h, 3] at [n, size, size, 3]: the means of their squares."""
     times = images.shape[1] // size
@@ -92,11 +108,14 @@ def discriminator_loss(
         real_logits, fake_logits = tf.split(d.alone(features, training=training), 2)
         terms["d_alone"] = discriminator(real_logits, None, fake_logits)["d_loss"]
         terms["d_loss"] += args.unconditional * terms["d_alone"]
+    if args.contrastive:  # learned of real images alone, so that the generator cannot agree with it on signs of its own
+        terms["d_match"] = contrastive(*d.match([real_features, embedding], training=training), classes)
+        terms["d_loss"] += args.contrastive * terms["d_match"]
     return terms
 
 
-def generator_loss(args: argparse.Namespace, d: Discriminator, fake, embedding, mean, log_sigma) -> Terms:
-    """Equations 4 and 6: `g_loss`, and of it the KL divergence's part, `kl`.
+def generator_loss(args: argparse.Namespace, d: Discriminator, fake, embedding, classes, mean, log_sigma) -> Terms:
+    """Equations 4 and 6: `g_loss`, and of it the KL divergence's part, `kl`, and how well texts fit, `match`.
 
     The discriminator normalises as it did in `discriminator_loss`: fakes are judged as among real images, though no
     others have to pass it here.
@@ -105,8 +124,11 @@ def generator_loss(args: argparse.Namespace, d: Discriminator, fake, embedding, 
     total = adversarial(d.text([features, embedding], training=False))
     if args.unconditional:
         total += args.unconditional * adversarial(d.alone(features, training=False))
-    kl = weighted_kl(args, mean, log_sigma)
-    return {"g_loss": total + kl, "kl": kl}
+    terms = {"kl": weighted_kl(args, mean, log_sigma)}
+    if args.contrastive:
+        terms["match"] = contrastive(*d.match([features, embedding], training=False), classes)
+        total += args.contrastive * terms["match"]
+    return {"g_loss": total + terms["kl"], **terms}
 
 
 def weighted_kl(args: argparse.Namespace, mean: tf.Tensor, log_sigma: tf.Tensor) -> tf.Tensor:

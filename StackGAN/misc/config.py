@@ -64,6 +64,7 @@ KEYS = {
     "TRAIN.DIFFAUGMENT": Key("diffaugment", False, "change what the discriminator sees (augment.py)", TRUTH),
     "TRAIN.VGG19_WEIGHTS": Key("vgg19_weights", "", "Keras' file, for D to look at VGG19's features too"),
     "TRAIN.UNCONDITIONAL": Key("unconditional", 0.0, "weight of the discriminator's logit without the text", NUMBER),
+    "TRAIN.CONTRASTIVE": Key("contrastive", 0.0, "weight of images being nearer to their own text than others", NUMBER),
     "TRAIN.EMA": Key("ema", 0.0, "decay of an exponential average of the generator, then used; 0: none", DECAY),
     "TRAIN.COEFF.KL": Key("coeff_kl", 2.0, "weight of the condition's KL divergence", NUMBER),
     "TRAIN.COEFF.SMALL": Key("coeff_small", 0.0, "stage II: weight of its image, shrunk, being stage I's", NUMBER),

@@ -112,7 +112,7 @@ def build(args: argparse.Namespace, session: Session, embedding_size: int, steps
 
         # min_G0  E[-log D0(G0(z, c0), t)] + lambda KL(N(mu0, sigma0) || N(0, I)), equation 4, by the D0 just updated
         with g_tape:
-            g_terms = generator_loss(args, discriminator, fake, embedding, mean, log_sigma)
+            g_terms = generator_loss(args, discriminator, fake, embedding, classes, mean, log_sigma)
         g_optimizer.minimize(g_terms["g_loss"], g_tape)
         return {**d_terms, **g_terms}
 
@@ -143,5 +143,5 @@ def restore(found: weights.Weights, generator: keras.Model, discriminator: Optio
         for name, variable in discriminator.variables.items():
             if name in arrays and arrays[name].shape == tuple(variable.shape):
                 variable.assign(arrays[name])
-            elif not name.startswith(("alone", "vgg19")):  # which it may be trained without
+            elif not name.startswith(("alone", "match", "vgg19")):  # which it may be trained without
                 raise UserError(f"{found.path}: its discriminator is of another size; give the same --df_dim")

@@ -102,13 +102,14 @@ def build(args: argparse.Namespace, session: Session, embedding_size: int, steps
 
         # min_G  E[-log D(G(s0, c), t)] + lambda KL(N(mu, sigma) || N(0, I)), equation 6, by the D just updated
         with g_tape:
-            terms.update(losses.generator_loss(args, discriminator, fake_seen, embedding, *condition))
+            terms.update(losses.generator_loss(args, discriminator, fake_seen, embedding, classes, *condition))
             if args.coeff_small:
                 terms["small"] = tf.reduce_mean(tf.abs(losses.shrunk(fake, stage1.SIZE) - tf.stop_gradient(small)))
                 terms["g_loss"] += args.coeff_small * terms["small"]
             g_total = terms["g_loss"]
             if finetune:  # and stage I's, equation 4; s0 is G0's, so that G0 is trained by both
-                g_loss_1 = losses.generator_loss(args, discriminator_1, small_seen, embedding, *condition_1)["g_loss"]
+                g_terms_1 = losses.generator_loss(args, discriminator_1, small_seen, embedding, classes, *condition_1)
+                g_loss_1 = g_terms_1["g_loss"]
                 g_total += g_loss_1
         g_optimizer.minimize(g_total, g_tape)
         return {**terms, "stage1_d_loss": d_loss_1, "stage1_g_loss": g_loss_1} if finetune else terms

@@ -57,6 +57,16 @@ def test_kl_divergence():
     close(losses.kl_divergence(tf.cast(mean, tf.bfloat16), tf.zeros([2, 2], tf.bfloat16)), 9 / 2 / 4)
 
 
+def test_contrastive():
+    """Cosines by 0.1 among a batch's texts; another text of an image's own class is no wrong one."""
+    images, texts = tf.constant([[2.0, 0.0], [0.0, 3.0]]), tf.constant([[1.0, 0.0], [3.0, 4.0]])
+    expected = (math.log(1 + math.exp((0.6 - 1) / 0.1)) + math.log(1 + math.exp((0 - 0.8) / 0.1))) / 2
+    close(losses.contrastive(images, texts, tf.constant([0, 1])), expected)
+    close(losses.contrastive(images, texts, tf.constant([1, 1])), 0)
+    alike = tf.ones([4, 2], tf.bfloat16)
+    close(losses.contrastive(alike, alike, tf.range(4)), math.log(4))
+
+
 # Augmentation
 
 

@@ -150,25 +150,29 @@ def test_wrong_rows():
     assert not losses.wrong_rows(tf.constant([5, 5]), tf.constant([0, 1]))[1].numpy().any()
 
 
-CURES = ["--diffaugment", "--unconditional=1", "--ema=0.5"]
+CURES = ["--diffaugment", "--unconditional=1", "--contrastive=2", "--ema=0.5"]
 
 
 @pytest.mark.parametrize("extra", [[], CURES, [*CURES, "--vgg19_weights=random"]])
 def test_stage1_learns(build, extra):
     """A few steps on one batch: the discriminator tells it, and all networks move."""
     parts = build(1, "--discriminator_lr=0.005", "--generator_lr=0.002", *extra)
+    images, embedding, _ = parts.batch
+    batch = images, embedding, tf.range(len(images))  # each of a class of its own
     names = [name for name in parts.state if name.endswith(("generator", "discriminator"))]
     assert len(names) == (3 if extra else 2)
     before = {name: arrays(parts.state[name]) for name in names}
     found = []
     for step in range(12):
-        found.append({k: float(v) for k, v in parts.train_step(*parts.batch, tf.constant(step)).items()})
+        found.append({k: float(v) for k, v in parts.train_step(*batch, tf.constant(step)).items()})
     d_loss = [values["d_real"] + (values["d_wrong"] + values["d_fake"]) / 2 for values in found]
     assert min(d_loss) < 0.85 * d_loss[0] and found[0]["g_loss"] > found[0]["kl"] >= 0
-    assert found[0]["d_loss"] == pytest.approx(d_loss[0] + found[0].get("d_alone", 0), rel=1e-5)
+    assert found[0]["d_loss"] == pytest.approx(
+        d_loss[0] + found[0].get("d_alone", 0) + 2 * found[0].get("d_match", 0), rel=1e-5
+    )
     for name, earlier in before.items():
         assert np.mean([(earlier[key] != now).any() for key, now in arrays(parts.state[name]).items()]) > 0.95
-    held_out = parts.held_out_terms(*parts.batch, tf.constant(3))
+    held_out = parts.held_out_terms(*batch, tf.constant(3))
     assert set(held_out) == {name for name in found[0] if name.startswith("d_")}
 
 
@@ -202,7 +206,9 @@ def test_faint_images_do_not_pass_for_real():
     assert apart[0] < 0.3 * np.std(alone[0]) < 0.6 * np.std(alone[0]) < apart[1]
 
 
-@pytest.mark.parametrize("finetune, extra", [(False, []), (True, []), (False, ["--vgg19_weights=random"])])
+@pytest.mark.parametrize(
+    "finetune, extra", [(False, []), (True, ["--contrastive=1"]), (False, ["--vgg19_weights=random"])]
+)
 def test_stage2_and_stage1_with_it(build, stage1_run, finetune, extra):
     """Stage I begins as it was trained. Frozen, not a bit of it moves; else, at a tenth of the learning rate."""
     parts = build(2, f"--finetune_lr={finetune}", *extra)
