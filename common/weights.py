@@ -24,7 +24,7 @@ from common.cli import UserError
 FORMAT = "ascend-gans-1"
 ENDING = ".safetensors"
 MAX_BYTES = 4 * 2**30  # of a file: four times what the largest of the five models' checkpoints takes
-PLACES = re.compile(r".*_(path|dir|url|file|weights)|(test_)?pretrained(_model)?|customize_dtypes")  # of one machine
+PLACES = re.compile(r".*_(path|dir|url|file|weights)|cfg|(test_)?pretrained(_model)?|customize_dtypes")  # of a machine
 MAX_RECORD = 2**20  # bytes of JSON
 
 

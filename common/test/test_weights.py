@@ -54,11 +54,13 @@ def test_all_of_it_comes_back_by_every_name(file, tmp_path):
 def test_the_shipped_ones_are_the_default(tmp_path):
     with pytest.raises(UserError, match=r"/pretrained/ holds no weights: train some and give --ckpt_path=RUN$"):
         weights.load(None, "Net", tmp_path)
-    weights.save(
-        tmp_path / "pretrained" / "net.safetensors", "Net", {"generator/a.0": np.float32([0.1])}, {}, half=True
-    )
-    loaded = weights.load(None, "Net", tmp_path).part("generator")["a.0"]
+    options = {"ema": 0.5, "data_path": "/mine/set", "cfg": "/mine/set.yml"}  # places of this machine stay here
+    file = tmp_path / "pretrained" / "net.safetensors"
+    weights.save(file, "Net", {"generator/a.0": np.float32([0.1])}, options, half=True)
+    found = weights.load(None, "Net", tmp_path)
+    loaded = found.part("generator")["a.0"]
     assert loaded.dtype == np.float32 and loaded[0] == np.float16(0.1)
+    assert vars(found.options) == {"ema": 0.5} and b"/mine" not in file.read_bytes()
 
 
 def test_the_average_stands_in_for_the_generator():
