@@ -57,7 +57,7 @@ def kl_divergence(mean: tf.Tensor, log_sigma: tf.Tensor) -> tf.Tensor:
 
 def contrastive(images: tf.Tensor, texts: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
     """-log softmax of the cosine of an image and its own text among those of the batch's texts, by a temperature of
-    0.1: equation 5 of XMC-GAN (Zhang et al., 2021, arXiv 2101.04702). log n where it knows nothing.
+    0.1: XMC-GAN's of sentences (Zhang et al., 2021, arXiv 2101.04702, section 4.1). log n where it knows nothing.
 
     Args:
         images, texts: vectors [n, d] each, of whatever length. classes: int [n]; other texts of an image's own class,
