@@ -140,7 +140,7 @@ def test_short_sentences_are_learned(birds):
     first = text_encoder.TextEncoder(arrays).encode_numbers(numbers)  # hardly differ, untrained
     arrays["embedding.0"] /= first.std(0)
     arrays["embedding.1"] = -first.mean(0) / first.std(0)
-    flags = [f"--data_path={birds}", "--steps=500", "--batch_size=16", "--learning_rate=0.005", "--device=cpu"]
+    flags = [f"--data_path={birds}", "--steps=1000", "--batch_size=16", "--learning_rate=0.003", "--device=cpu"]
     args, part = train_text_encoder.parse_args(flags), SimpleNamespace(texts=captions, numbers=numbers)
     made = train_text_encoder.fit_short(args, open_session(device_config(args)), arrays, part)
     before, after = text_encoder.TextEncoder(arrays), text_encoder.TextEncoder(made)
