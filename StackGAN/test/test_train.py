@@ -186,6 +186,10 @@ def test_losses_of_a_step(build):
     assert float(one["d_loss"]) == float(other["d_loss"]) and float(one["kl"]) == 0 and "d_wrong" not in one
     one, other = (build(1, *still).train_step(images, embedding, x, tf.constant(5)) for x in classes)
     assert float(one["d_wrong"]) > 0 == float(other["d_wrong"])
+    matched = build(1, "--contrastive=2", *still).train_step(images, embedding, classes[0], tf.constant(5))
+    for loss, term in (("d_loss", "d_match"), ("g_loss", "match")):  # nothing else differs
+        assert float(matched[loss]) == pytest.approx(float(one[loss]) + 2 * float(matched[term]), rel=1e-4)
+        assert term not in one and float(matched[term]) > 0
 
 
 def test_faint_images_do_not_pass_for_real():
